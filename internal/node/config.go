@@ -1,0 +1,97 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/env"
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Call, Result and the Op values are those that travel between nodes.
+type (
+	Call   = transport.Call
+	Result = transport.Result
+)
+
+// PartitionPolicy says what a slot does that has lost its quorum.
+type PartitionPolicy uint8
+
+const (
+	Available PartitionPolicy = iota // goes on after PartitionWait as a fork, and heals
+	Majority                         // waits for the quorum
+)
+
+// Config is everything a node is told at Open. The public package fills
+// every gap and checks it before.
+type Config struct {
+	Name          string
+	Cluster       string
+	Addr          string // host:port to listen on, TCP and UDP
+	AdvertiseAddr string // host:port peers reach it at; empty: the listener's
+	Zone, Seat    string
+	Weight        int
+	// Seeds lists addresses to join; nil for a node that starts by itself.
+	Seeds           func(ctx context.Context) ([]string, error)
+	BootstrapExpect int // members to await before slots are founded
+
+	Backups             int
+	MinBackups          int
+	AckPrimary          bool
+	FailureTimeout      time.Duration
+	ReplicationTimeout  time.Duration
+	RepairDelay         time.Duration
+	SettleDelay         time.Duration // quiet time of the member list before moves and founding
+	PartitionWait       time.Duration
+	OrphanWait          time.Duration
+	ColdStartWait       time.Duration
+	OpTimeout           time.Duration // for calls whose context has no deadline
+	Lease               time.Duration
+	Policy              PartitionPolicy
+	RequireFullCoverage bool
+
+	MaxKey, MaxValue int
+	EvictNone        bool // writes get ErrNoMemory at the limit; otherwise victims go
+	Secret           [][]byte
+
+	Engine store.Engine // owned: closed by Close
+	Env    env.Env
+	Logger *slog.Logger // never nil; discards by default
+}
+
+// Member is a node of the cluster as this one sees it.
+type Member struct {
+	Name, Addr, Zone, Seat string
+	ID                     shard.NodeID
+	Weight                 int
+	State                  string // alive, leaving, suspect
+	Self                   bool
+}
+
+// Stats counts what a node has done since Open; all fields but the gauges
+// only grow.
+type Stats struct {
+	Local, Forwarded, Redirected uint64 // calls of this node's callers: answered here, by a peer, after a MOVED or ASK
+	Served                       uint64 // calls answered for peers
+	Hits, Misses                 uint64
+	Promotions                   uint64 // claims this node brought in force by succession
+	Forks, Heals, Orphans        uint64
+	BackupsDropped               uint64
+	Evictions, Expiries          uint64
+	BytesCopied                  uint64 // record bytes sent to learners
+	Primaries, Backups, Learners int    // gauges: slots held as such
+	Store                        store.Stats
+}
+
+// Health sums up the slots as this node sees them.
+type Health struct {
+	NoPrimary    int // slots without a live primary
+	ShortBackups int // slots with fewer in-sync backups than asked for and possible
+	Moving       int // slots whose primary differs from the plan, or that are being copied
+	Forked       int // slots with a heal under way
+	Unclaimed    int // slots never claimed
+	Reasons      []string
+}
