@@ -1,26 +1,23 @@
 package shard
 
 import (
-	"bytes"
 	"cmp"
+	"fmt"
+	"slices"
+	"strings"
 )
 
 // Slots is the number of slots of the keyspace.
 const Slots = 16384
 
-// NodeID names one start of one node: eight bytes of counter, big endian,
-// then eight random bytes, so that IDs order by counter. The zero NodeID is
-// no node.
-type NodeID [16]byte
-
-// Compare orders IDs.
-func (id NodeID) Compare(other NodeID) int { return bytes.Compare(id[:], other[:]) }
-
-// IsZero reports whether id is no node.
-func (id NodeID) IsZero() bool { return id == NodeID{} }
-
 // MaxEpoch is the highest epoch: a version is epoch<<40 | seq, and both fit 64 bits.
 const MaxEpoch = 1<<24 - 1
+
+// What a claim may hold, so that no peer can make a node keep more.
+const (
+	MaxGroup   = 64
+	MaxLineage = 1024
+)
 
 // Claim says which nodes hold a slot. Claims are shared and never changed
 // once made.
@@ -53,4 +50,108 @@ func Compare(a, b *Claim) int {
 		return 1
 	}
 	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), a.Primary.Compare(b.Primary), cmp.Compare(a.Rev, b.Rev))
+}
+
+// SameLineage reports whether a and b are of one lineage. No claim is of the
+// lineage of nil, but nil.
+func SameLineage(a, b *Claim) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.Lineage, b.Lineage)
+}
+
+// Quorum returns how many of a group of n are a majority. An empty group asks
+// for nobody.
+func Quorum(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return n/2 + 1
+}
+
+// Group returns all who vote on c: primary, backups and witnesses, in that
+// order. The slice is the caller's. The group of nil is empty.
+func (c *Claim) Group() []NodeID {
+	if c == nil {
+		return nil
+	}
+	group := make([]NodeID, 0, 1+len(c.Backups)+len(c.Witnesses))
+	group = append(group, c.Primary)
+	group = append(group, c.Backups...)
+	return append(group, c.Witnesses...)
+}
+
+// Holds reports whether id is c's primary or one of its backups.
+func (c *Claim) Holds(id NodeID) bool {
+	return c != nil && (c.Primary == id || slices.Contains(c.Backups, id))
+}
+
+// InGroup reports whether id votes on c.
+func (c *Claim) InGroup(id NodeID) bool {
+	return c.Holds(id) || c != nil && slices.Contains(c.Witnesses, id)
+}
+
+// String returns c as (epoch,rev,primary,{backups},{witnesses}).
+func (c *Claim) String() string {
+	if c == nil {
+		return "(none)"
+	}
+	return fmt.Sprintf("(%d,%d,%v,{%s},{%s})", c.Epoch, c.Rev, c.Primary, join(c.Backups), join(c.Witnesses))
+}
+
+func join(ids []NodeID) string {
+	var b strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(id.String())
+	}
+	return b.String()
+}
+
+// Validate reports what makes c no claim: a number out of its range, no
+// primary, or a node named twice.
+func (c *Claim) Validate() error {
+	switch {
+	case c.Slot >= Slots:
+		return fmt.Errorf("slot %d of %d", c.Slot, Slots)
+	case c.Epoch > MaxEpoch:
+		return fmt.Errorf("epoch %d above %d", c.Epoch, MaxEpoch)
+	case c.Primary.IsZero():
+		return fmt.Errorf("no primary")
+	case 1+len(c.Backups)+len(c.Witnesses) > MaxGroup:
+		return fmt.Errorf("group of %d, more than %d", 1+len(c.Backups)+len(c.Witnesses), MaxGroup)
+	case len(c.Base) > MaxGroup:
+		return fmt.Errorf("base of %d, more than %d", len(c.Base), MaxGroup)
+	case len(c.Lineage) > MaxLineage:
+		return fmt.Errorf("lineage of %d, more than %d", len(c.Lineage), MaxLineage)
+	}
+	for i := 1; i < len(c.Lineage); i++ {
+		if c.Lineage[i-1] >= c.Lineage[i] {
+			return fmt.Errorf("lineage not in order")
+		}
+	}
+	var room [MaxGroup]NodeID // decoding a table validates thousands of claims
+	group := append(append(append(room[:0], c.Primary), c.Backups...), c.Witnesses...)
+	if err := validateMembers(group); err != nil {
+		return fmt.Errorf("group: %w", err)
+	}
+	if err := validateMembers(c.Base); err != nil {
+		return fmt.Errorf("base: %w", err)
+	}
+	return nil
+}
+
+func validateMembers(ids []NodeID) error {
+	for i, id := range ids {
+		if id.IsZero() {
+			return fmt.Errorf("member without an ID")
+		}
+		if slices.Contains(ids[:i], id) {
+			return fmt.Errorf("member %v named twice", id)
+		}
+	}
+	return nil
 }
