@@ -1,0 +1,213 @@
+package slotmesh
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slotmesh/slotmesh/hashtag"
+	"github.com/slotmesh/slotmesh/internal/node"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// NoTTL is what Cache.TTL returns for a key that never expires.
+const NoTTL time.Duration = -1
+
+// Cache is this process's node of a cluster. Its methods are safe for
+// concurrent use. Several caches in one process share nothing.
+type Cache struct{ n *node.Node }
+
+// Open starts a node and joins the cluster that its seeds belong to, or founds
+// one where it has no seeds. The node takes calls at once; Ready says when it
+// holds its share. ctx bounds the start only.
+//
+// Where no seed answers, Open tries until ctx is done and returns an error that
+// names each seed and why it failed. Several nodes that name each other as
+// seeds and start together found one cluster.
+//
+// Errors: ErrInvalid, joined from every option at fault; ErrIncompatible;
+// ErrSuperseded; the system's error where the address cannot be listened on;
+// ctx's error.
+func Open(ctx context.Context, opts ...Option) (*Cache, error) {
+	o := newOptions()
+	for _, opt := range opts {
+		if opt != nil {
+			opt(o)
+		}
+	}
+	o.ensureDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("slotmesh: open: %w", err)
+	}
+	o.cfg.Engine = store.NewMemory(store.MemoryOptions{Limit: o.maxMemory})
+	n, err := node.Open(ctx, o.cfg)
+	if err != nil {
+		return nil, fmt.Errorf("slotmesh: open: %w", err)
+	}
+	return &Cache{n}, nil
+}
+
+// Ready returns nil once the node has joined, every slot has a primary and the
+// copies this node is to hold are caught up: the moment for a readiness probe
+// to turn green.
+//
+// Errors: ErrClosed, ErrSuperseded, ctx's error.
+func (c *Cache) Ready(ctx context.Context) error { return c.n.Ready(ctx) }
+
+// Shutdown hands every slot of this node to others, waits until each copy it
+// holds exists elsewhere, then leaves and closes. Call it on SIGTERM with the
+// time that is left. Where ctx ends first the node leaves as Close does and
+// ctx's error says how far it came.
+func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
+
+// Close leaves at once: the others take over from their backups. It returns
+// when every goroutine of the cache has ended. Calls under way and later ones
+// get ErrClosed. A second Close does nothing.
+func (c *Cache) Close() error { return c.n.Close() }
+
+// Get returns key's value, which is the caller's own and never nil. A read
+// sees every write acknowledged before it began, on whatever node.
+//
+// Cost: on the slot's primary one look-up in memory; elsewhere one round trip.
+//
+// Errors: ErrNotFound, ErrNoPrimary, ErrTooLarge, ErrInvalid, ErrOverloaded,
+// ErrClosed, ErrSuperseded, ctx's error.
+func (c *Cache) Get(ctx context.Context, key string) ([]byte, error) {
+	return c.GetInto(ctx, key, nil)
+}
+
+// GetInto is Get that appends the value to dst, so that a caller with a large
+// enough dst has nothing allocated for a slot served here. It returns the
+// extended slice, and dst as it was with any error.
+func (c *Cache) GetInto(ctx context.Context, key string, dst []byte) ([]byte, error) {
+	call := keyCall(transport.OpGet, key)
+	r, err := c.n.Do(ctx, &call)
+	if err != nil {
+		return dst, err
+	}
+	if !r.Found {
+		return dst, ErrNotFound
+	}
+	return append(dst, r.Value...), nil
+}
+
+// GetItem is Get with the value's version and expiry.
+func (c *Cache) GetItem(ctx context.Context, key string) (Item, error) {
+	call := keyCall(transport.OpGet, key)
+	r, err := c.n.Do(ctx, &call)
+	if err != nil {
+		return Item{}, err
+	}
+	if !r.Found {
+		return Item{}, ErrNotFound
+	}
+	return newItem(key, r), nil
+}
+
+// Set stores a copy of value under key and returns once the slot's primary and
+// its in-sync backups hold it. Without TTL, ExpireAt or KeepTTL the key lasts
+// until it is deleted or evicted; without a condition it overwrites.
+//
+// Errors: ErrInvalid, ErrTooLarge, ErrConditionFailed, ErrVersionMismatch,
+// ErrNoMemory, ErrNoPrimary, ErrNotEnoughBackups, ErrOverloaded, ErrClosed or
+// ErrSuperseded, none of which changed anything; ErrUnknownOutcome or ctx's
+// error, after which the value may or may not be stored.
+func (c *Cache) Set(ctx context.Context, key string, value []byte, opts ...SetOption) error {
+	call := keyCall(transport.OpSet, key)
+	call.Value = value
+	if err := applySet(&call, opts); err != nil {
+		return err
+	}
+	_, err := c.n.Do(ctx, &call)
+	return err
+}
+
+// Delete removes key and reports whether it was there. Removing an absent key
+// is no error. Its errors are those of Set.
+func (c *Cache) Delete(ctx context.Context, key string) (existed bool, err error) {
+	call := keyCall(transport.OpDelete, key)
+	r, err := c.n.Do(ctx, &call)
+	return r.Found && err == nil, err
+}
+
+// Exists reports whether there is such a key, without fetching its value. Its
+// errors are those of Get, but for ErrNotFound.
+func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
+	r, err := c.peek(ctx, key)
+	return r.Found, err
+}
+
+// TTL returns how long key has left to live, to the millisecond, or NoTTL if
+// it never expires. Its errors are those of Get.
+func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
+	r, err := c.peek(ctx, key)
+	switch {
+	case err != nil:
+		return 0, err
+	case !r.Found:
+		return 0, ErrNotFound
+	case r.Expiry == 0:
+		return NoTTL, nil
+	}
+	return max(time.Until(time.UnixMilli(r.Expiry)), 0), nil
+}
+
+func (c *Cache) peek(ctx context.Context, key string) (node.Result, error) {
+	call := keyCall(transport.OpPeek, key)
+	return c.n.Do(ctx, &call)
+}
+
+// Expire lets key expire d from now, by the clock of the slot's primary,
+// rounded up to a whole millisecond; a d of zero or less gives ErrInvalid. Its
+// errors are those of Set, and ErrNotFound.
+func (c *Cache) Expire(ctx context.Context, key string, d time.Duration) error {
+	ms, err := ttlMilli(d)
+	if err != nil {
+		return err
+	}
+	call := keyCall(transport.OpExpire, key)
+	call.Expiry, call.Flags = ms, transport.FlagRelative
+	_, err = c.n.Do(ctx, &call)
+	return err
+}
+
+// Persist lets key last for ever again. Its errors are those of Expire.
+func (c *Cache) Persist(ctx context.Context, key string) error {
+	call := keyCall(transport.OpExpire, key)
+	_, err := c.n.Do(ctx, &call)
+	return err
+}
+
+// Incr adds delta, which may be negative, to the decimal integer under key and
+// returns the sum. An absent key counts as 0; a present one keeps its expiry.
+// Its errors are those of Set, and ErrNotInteger.
+func (c *Cache) Incr(ctx context.Context, key string, delta int64) (int64, error) {
+	call := keyCall(transport.OpIncr, key)
+	call.Delta = delta
+	r, err := c.n.Do(ctx, &call)
+	return r.Int, err
+}
+
+// CompareAndSwap stores a copy of next under key if its value is old byte for
+// byte. With another value, or none, it gives ErrConditionFailed. Of the
+// options it takes TTL, ExpireAt and KeepTTL; a condition gives ErrInvalid.
+// Its other errors are those of Set.
+//
+// A value that was changed and changed back passes; IfVersion notices that.
+func (c *Cache) CompareAndSwap(ctx context.Context, key string, old, next []byte, opts ...SetOption) error {
+	call := keyCall(transport.OpCompare, key)
+	call.Old, call.Value = old, next
+	if err := applySet(&call, opts); err != nil {
+		return err
+	}
+	if call.Flags&(transport.FlagIfAbsent|transport.FlagIfPresent|transport.FlagIfVersion) != 0 {
+		return fmt.Errorf("%w: CompareAndSwap is a condition itself and takes no other", ErrInvalid)
+	}
+	_, err := c.n.Do(ctx, &call)
+	return err
+}
+
+func keyCall(op transport.Op, key string) node.Call {
+	return node.Call{Op: op, Slot: hashtag.Slot(key), Key: key}
+}

@@ -1,0 +1,152 @@
+package slotmesh
+
+import (
+	"encoding/hex"
+	"fmt"
+	"iter"
+
+	"github.com/slotmesh/slotmesh/hashtag"
+	"github.com/slotmesh/slotmesh/internal/node"
+	"github.com/slotmesh/slotmesh/shard"
+)
+
+// Cluster shows the cluster as this node sees it. Nothing in it asks other
+// nodes: news from them arrives within milliseconds, or when they can be
+// reached again.
+type Cluster struct{ n *node.Node }
+
+// Cluster returns the cluster's view from this node.
+func (c *Cache) Cluster() Cluster { return Cluster{c.n} }
+
+// Node is a member of the cluster.
+type Node struct {
+	Name string // as set by WithName: the same after a restart
+	ID   string // 32 hexadecimal digits, new at every start
+	Addr string // host:port that others reach it at
+	Zone string // as set by WithZone
+	// Weight is its share of the slots relative to others; 0 for a node that
+	// uses the cache and holds nothing.
+	Weight int
+	State  string // "alive", "suspect" (does not answer) or "leaving"
+	Self   bool   // this very node
+}
+
+// Slot says where one slot is.
+type Slot struct {
+	Number  uint16 // in [0, 16384)
+	Epoch   uint64 // counts the changes of its primary
+	Primary string // name of the node that serves it; "" if never claimed
+	// Backups are the names of the nodes with a copy that every acknowledged
+	// write has reached, in the order in which they would take over.
+	Backups []string
+}
+
+// Health sums up all slots. Of a cluster at rest every number is 0.
+type Health struct {
+	NoPrimary    int // slots without a live primary
+	ShortBackups int // slots with fewer backups than asked for and possible
+	Moving       int // slots on their way to another node
+	Forked       int // slots that went on without a majority and are being merged
+	Unclaimed    int // slots that nobody has served yet
+	// Balanced means that every slot and its backups are where they should be.
+	Balanced bool
+	Reasons  []string // for people: what keeps the cluster from being at rest
+}
+
+// Self returns this node.
+func (c Cluster) Self() Node { return newNode(c.n.Self()) }
+
+// Nodes returns the living members in the order of their names, this one
+// included.
+func (c Cluster) Nodes() []Node {
+	members := c.n.Members()
+	nodes := make([]Node, len(members))
+	for i, m := range members {
+		nodes[i] = newNode(m)
+	}
+	return nodes
+}
+
+// Slots yields all 16384 slots in order, as one snapshot.
+func (c Cluster) Slots() iter.Seq[Slot] {
+	return func(yield func(Slot) bool) {
+		table, names := c.n.Table(), c.names()
+		for number := range uint16(hashtag.Slots) {
+			slot := Slot{Number: number}
+			if claim := table.Claim(number); claim != nil {
+				slot.Epoch = claim.Epoch
+				slot.Primary = names.of(claim.Primary)
+				for _, id := range claim.Backups {
+					slot.Backups = append(slot.Backups, names.of(id))
+				}
+			}
+			if !yield(slot) {
+				return
+			}
+		}
+	}
+}
+
+// Owner returns the node that serves key's slot: its primary. ErrNoPrimary
+// means that the slot was never claimed or that its primary is no living
+// member.
+func (c Cluster) Owner(key string) (Node, error) {
+	slot := hashtag.Slot(key)
+	if claim := c.n.Table().Claim(slot); claim != nil {
+		for _, m := range c.n.Members() {
+			if m.ID == claim.Primary {
+				return newNode(m), nil
+			}
+		}
+	}
+	return Node{}, fmt.Errorf("slot %d: %w", slot, ErrNoPrimary)
+}
+
+// KeySlot returns the slot of key, in [0, 16384), as Redis Cluster's CLUSTER
+// KEYSLOT does: that of "foo" is 12182. It does not allocate.
+func (c Cluster) KeySlot(key string) uint16 { return hashtag.Slot(key) }
+
+// Health looks at every slot; it costs about a millisecond.
+func (c Cluster) Health() Health {
+	h := c.n.Health()
+	return Health{
+		NoPrimary:    h.NoPrimary,
+		ShortBackups: h.ShortBackups,
+		Moving:       h.Moving,
+		Forked:       h.Forked,
+		Unclaimed:    h.Unclaimed,
+		Balanced:     c.n.Balanced(),
+		Reasons:      h.Reasons,
+	}
+}
+
+func newNode(m node.Member) Node {
+	return Node{
+		Name:   m.Name,
+		ID:     hex.EncodeToString(m.ID[:]),
+		Addr:   m.Addr,
+		Zone:   m.Zone,
+		Weight: m.Weight,
+		State:  m.State,
+		Self:   m.Self,
+	}
+}
+
+// nodeNames maps the IDs of members to their names.
+type nodeNames map[shard.NodeID]string
+
+func (c Cluster) names() nodeNames {
+	names := make(nodeNames)
+	for _, m := range c.n.Members() {
+		names[m.ID] = m.Name
+	}
+	return names
+}
+
+// of falls back to the ID for a node that is no member any more.
+func (n nodeNames) of(id shard.NodeID) string {
+	if name, ok := n[id]; ok {
+		return name
+	}
+	return hex.EncodeToString(id[:])
+}

@@ -1,0 +1,69 @@
+package slotmesh
+
+import "github.com/slotmesh/slotmesh/internal/node"
+
+// Errors for errors.Is. Those that a write returns mean that it changed
+// nothing, but for ErrUnknownOutcome and the context's error, after which it
+// may or may not have taken effect.
+var (
+	// ErrNotFound means that there is no such key, or that it has expired.
+	ErrNotFound = node.ErrNotFound
+
+	// ErrInvalid means that an argument or an option is out of its range, or
+	// that two of them exclude each other. The text says which.
+	ErrInvalid = node.ErrInvalid
+
+	// ErrTooLarge means that the key or the value exceeds the limits set by
+	// WithLimits.
+	ErrTooLarge = node.ErrTooLarge
+
+	// ErrConditionFailed means that IfAbsent met a key, IfPresent met none, or
+	// CompareAndSwap met another value.
+	ErrConditionFailed = node.ErrConditionFailed
+
+	// ErrVersionMismatch means that IfVersion met another version.
+	ErrVersionMismatch = node.ErrVersionMismatch
+
+	// ErrNotInteger means that Incr met a value that is no decimal 64-bit
+	// integer, or that the sum would overflow one.
+	ErrNotInteger = node.ErrNotInteger
+
+	// ErrNoPrimary means that no live node served the key's slot within the
+	// call's time.
+	ErrNoPrimary = node.ErrNoPrimary
+
+	// ErrNotEnoughBackups means that the slot has fewer in-sync backups than
+	// WithMinBackups demands.
+	ErrNotEnoughBackups = node.ErrNotEnoughBackups
+
+	// ErrNoMemory means that the value does not fit into the memory limit and
+	// nothing could be evicted for it.
+	ErrNoMemory = node.ErrNoMemory
+
+	// ErrOverloaded means that the queue to the slot's primary is full. The
+	// call was not sent.
+	ErrOverloaded = node.ErrOverloaded
+
+	// ErrUnknownOutcome means that the write was under way when its primary
+	// was lost, and that the survivors cannot tell whether it took effect.
+	ErrUnknownOutcome = node.ErrUnknownOutcome
+
+	// ErrClosed means that the cache is closed.
+	ErrClosed = node.ErrClosed
+
+	// ErrSuperseded means that the cache closed itself because a later start
+	// of the same node name is alive.
+	ErrSuperseded = node.ErrSuperseded
+
+	// ErrIncompatible means that a seed or peer speaks no protocol version
+	// that this release speaks too.
+	ErrIncompatible = node.ErrIncompatible
+
+	// ErrCrossSlot, ErrConflict and ErrSchema belong to transactions and typed
+	// values: keys of one transaction in different slots, a transaction that
+	// kept meeting others' writes, a value of an unknown schema. No call
+	// returns them yet.
+	ErrCrossSlot = node.ErrCrossSlot
+	ErrConflict  = node.ErrConflict
+	ErrSchema    = node.ErrSchema
+)

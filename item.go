@@ -1,0 +1,27 @@
+package slotmesh
+
+import (
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+)
+
+// Item is a value and what is known of it.
+type Item struct {
+	Key   string
+	Value []byte
+	// Version grows with every write of the key and is never used twice. It
+	// is what IfVersion compares. 0 means that there is no such key.
+	Version uint64
+	// Expires is when the key goes, to the millisecond and by the clock of
+	// the slot's primary. The zero time means never.
+	Expires time.Time
+}
+
+func newItem(key string, r node.Result) Item {
+	it := Item{Key: key, Value: r.Value, Version: r.Version}
+	if r.Expiry != 0 {
+		it.Expires = time.UnixMilli(r.Expiry)
+	}
+	return it
+}

@@ -1,0 +1,119 @@
+package slotmesh
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// SetOption changes what one Set, SetMany or CompareAndSwap does. At most one
+// of TTL, ExpireAt and KeepTTL and at most one of IfAbsent, IfPresent and
+// IfVersion may be given; more give ErrInvalid.
+//
+// It is a plain value, so that a call with options allocates nothing for them.
+type SetOption struct {
+	flag uint16 // the condition or expiry flag it sets; 0 for ExpireAt
+	what uint8
+	n    int64 // TTL: nanoseconds; ExpireAt: Unix milliseconds
+	ver  uint64
+}
+
+// What a SetOption is about; of each at most one is allowed.
+const (
+	setsNothing uint8 = iota // the zero SetOption
+	setsExpiry
+	setsCondition
+)
+
+// TTL lets the key expire d after the write, by the clock of the slot's
+// primary, rounded up to a whole millisecond. A d of zero or less gives
+// ErrInvalid.
+func TTL(d time.Duration) SetOption {
+	return SetOption{what: setsExpiry, flag: transport.FlagRelative, n: int64(d)}
+}
+
+// ExpireAt lets the key expire at t, rounded up to a whole millisecond. A t
+// that is past by the clock of the slot's primary removes the key at once; one
+// of 1970 or earlier, so also the zero time, gives ErrInvalid.
+func ExpireAt(t time.Time) SetOption {
+	return SetOption{what: setsExpiry, n: ceilMilli(t)}
+}
+
+// KeepTTL leaves the key's expiry as it is. Without it, and without TTL or
+// ExpireAt, a write makes the key last for ever.
+func KeepTTL() SetOption {
+	return SetOption{what: setsExpiry, flag: transport.FlagKeepTTL}
+}
+
+// IfAbsent writes only if there is no such key, else the call gives
+// ErrConditionFailed.
+func IfAbsent() SetOption {
+	return SetOption{what: setsCondition, flag: transport.FlagIfAbsent}
+}
+
+// IfPresent writes only if the key exists, else the call gives
+// ErrConditionFailed.
+func IfPresent() SetOption {
+	return SetOption{what: setsCondition, flag: transport.FlagIfPresent}
+}
+
+// IfVersion writes only if the key's version, as GetItem gave it, is still v,
+// else the call gives ErrVersionMismatch. An absent key has version 0.
+func IfVersion(v uint64) SetOption {
+	return SetOption{what: setsCondition, flag: transport.FlagIfVersion, ver: v}
+}
+
+// applySet writes opts into call.
+func applySet(call *node.Call, opts []SetOption) error {
+	var given [setsCondition + 1]bool
+	for _, o := range opts {
+		if o.what == setsNothing {
+			continue
+		}
+		if given[o.what] {
+			return fmt.Errorf("%w: more than one of %s", ErrInvalid, alternatives[o.what])
+		}
+		given[o.what] = true
+		call.Flags |= o.flag
+		switch {
+		case o.flag == transport.FlagIfVersion:
+			call.Version = o.ver
+		case o.flag == transport.FlagRelative:
+			ms, err := ttlMilli(time.Duration(o.n))
+			if err != nil {
+				return err
+			}
+			call.Expiry = ms
+		case o.what == setsExpiry && o.flag == 0:
+			if o.n <= 0 {
+				return fmt.Errorf("%w: ExpireAt of a time not after 1970", ErrInvalid)
+			}
+			call.Expiry = o.n
+		}
+	}
+	return nil
+}
+
+var alternatives = [...]string{
+	setsExpiry:    "TTL, ExpireAt and KeepTTL",
+	setsCondition: "IfAbsent, IfPresent and IfVersion",
+}
+
+// ttlMilli is d in milliseconds, rounded up.
+func ttlMilli(d time.Duration) (int64, error) {
+	if d <= 0 {
+		return 0, fmt.Errorf("%w: TTL of %v, want more than 0", ErrInvalid, d)
+	}
+	return int64((d-1)/time.Millisecond) + 1, nil
+}
+
+// ceilMilli is t in Unix milliseconds, rounded up.
+func ceilMilli(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if t.Nanosecond()%int(time.Millisecond) != 0 {
+		ms++
+	}
+	return ms
+}

@@ -1,0 +1,114 @@
+package slotmesh
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// faults collects what is wrong with options.
+type faults []error
+
+func (f *faults) unless(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...)))
+	}
+}
+
+// validate returns every fault of o joined, each an ErrInvalid that names the
+// option and the value.
+func (o *options) validate() error {
+	var f faults
+	o.validateNames(&f)
+	o.validateAddresses(&f)
+	o.validateNumbers(&f)
+	o.validateTimes(&f)
+	return errors.Join(f...)
+}
+
+func (o *options) validateNames(f *faults) {
+	for _, n := range []struct {
+		option, value string
+		limit         int
+		needed        bool
+	}{
+		{"WithName", o.cfg.Name, 128, false}, // empty only where WithAddr is at fault
+		{"WithCluster", o.cfg.Cluster, 64, true},
+		{"WithZone", o.cfg.Zone, 64, false},
+		{"WithSeat", o.cfg.Seat, 128, false},
+	} {
+		f.unless(!n.needed || n.value != "", "%s: a name is needed", n.option)
+		f.unless(len(n.value) <= n.limit, "%s: %d bytes, want at most %d", n.option, len(n.value), n.limit)
+		f.unless(isPrintable(n.value), "%s(%q): want printable UTF-8 without blanks", n.option, n.value)
+	}
+}
+
+func isPrintable(s string) bool {
+	for _, r := range s {
+		if r == utf8.RuneError || r == ' ' || !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func (o *options) validateAddresses(f *faults) {
+	f.unless(validHostPort(o.cfg.Addr, 0), "WithAddr(%q): want host:port", o.cfg.Addr)
+	if a := o.cfg.AdvertiseAddr; a != "" {
+		host, _, _ := net.SplitHostPort(a)
+		f.unless(validHostPort(a, 1) && !isUnspecified(host),
+			"WithAdvertiseAddr(%q): want a host:port that others can reach", a)
+	}
+	for _, s := range o.seeds {
+		f.unless(validSeed(s), "WithSeeds(%q): want host:port or a host name", s)
+	}
+	for i, key := range o.cfg.Secret {
+		ok := len(key) == 16 || len(key) == 24 || len(key) == 32
+		f.unless(ok, "WithSecret: key %d has %d bytes, want 16, 24 or 32", i, len(key))
+	}
+}
+
+func (o *options) validateNumbers(f *faults) {
+	cfg := &o.cfg
+	inRange := func(option string, n, low, high int) {
+		f.unless(low <= n && n <= high, "%s(%d): want %d to %d", option, n, low, high)
+	}
+	inRange("WithBackups", cfg.Backups, 0, 5)
+	f.unless(0 <= cfg.MinBackups && cfg.MinBackups <= max(cfg.Backups, 0),
+		"WithMinBackups(%d): want 0 up to the %d of WithBackups", cfg.MinBackups, cfg.Backups)
+	inRange("WithWeight", cfg.Weight, 0, 1000)
+	inRange("WithBootstrapExpect", cfg.BootstrapExpect, 0, 1000)
+	f.unless(cfg.Policy == Available || cfg.Policy == Majority,
+		"WithPartitionPolicy(%d): want Available or Majority", cfg.Policy)
+	f.unless(o.ack <= AckPrimary, "WithAck(%d): want AckBackups or AckPrimary", o.ack)
+	f.unless(o.evict <= EvictNone, "WithEviction(%d): want EvictColdest or EvictNone", o.evict)
+	f.unless(o.maxMemory >= minMaxMemory, "WithMaxMemory(%d): want at least %d", o.maxMemory, minMaxMemory)
+	inRange("WithLimits: MaxKey", cfg.MaxKey, 1, maxKey)
+	inRange("WithLimits: MaxValue", cfg.MaxValue, 1, maxValue)
+	f.unless(int64(cfg.MaxValue) <= o.maxMemory/valuesInMemory || cfg.MaxValue > maxValue,
+		"WithLimits: MaxValue of %d needs WithMaxMemory of at least %d, have %d",
+		cfg.MaxValue, int64(cfg.MaxValue)*valuesInMemory, o.maxMemory)
+}
+
+func (o *options) validateTimes(f *faults) {
+	cfg := &o.cfg
+	const long = 24 * time.Hour
+	for _, t := range []struct {
+		option          string
+		d               time.Duration
+		atLeast, atMost time.Duration
+	}{
+		{"WithFailureTimeout", cfg.FailureTimeout, 200 * time.Millisecond, time.Minute},
+		{"WithReplicationTimeout", cfg.ReplicationTimeout, 10 * time.Millisecond, time.Minute},
+		{"WithRepairDelay", cfg.RepairDelay, 0, long},
+		{"WithPartitionWait", cfg.PartitionWait, cfg.FailureTimeout, long},
+		{"WithOrphanWait", cfg.OrphanWait, 0, long},
+		{"WithColdStartWait", cfg.ColdStartWait, 0, long},
+		{"WithOpTimeout", cfg.OpTimeout, time.Millisecond, long},
+	} {
+		f.unless(t.atLeast <= t.d && t.d <= t.atMost, "%s(%v): want %v to %v", t.option, t.d, t.atLeast, t.atMost)
+	}
+}
