@@ -1,0 +1,99 @@
+// Package slotmeshtest starts clusters for the tests of programs that use
+// slotmesh: real nodes in the test's own process, on loopback.
+//
+//	func TestCart(t *testing.T) {
+//		caches := slotmeshtest.Start(t, 3)
+//		shop := NewShop(caches[0])
+//		...
+//	}
+package slotmeshtest
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+)
+
+// startTimeout bounds Start; a cluster of three takes about two seconds.
+const startTimeout = 60 * time.Second
+
+// Start opens a cluster of n nodes named "n1" to "n<n>" and returns once all
+// are ready, know each other and every slot is where it should be. They listen
+// on free ports of 127.0.0.1 and hold at most 64 MiB each. opts are given to
+// every node after that, so they may change it. A failure ends the test; the
+// end of the test closes the nodes.
+func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	caches := make([]*slotmesh.Cache, 0, n)
+	t.Cleanup(func() {
+		for _, c := range caches {
+			if err := c.Close(); err != nil {
+				t.Errorf("slotmeshtest: close: %v", err)
+			}
+		}
+	})
+	cluster := "test-" + rand.Text()
+	for i := range n {
+		node := []slotmesh.Option{
+			slotmesh.WithName(fmt.Sprintf("n%d", i+1)),
+			slotmesh.WithCluster(cluster),
+			slotmesh.WithAddr("127.0.0.1:0"),
+		}
+		if i > 0 {
+			node = append(node, slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
+		}
+		c, err := slotmesh.Open(ctx, append(node, opts...)...)
+		if err != nil {
+			t.Fatalf("slotmeshtest: start node %d of %d: %v", i+1, n, err)
+		}
+		caches = append(caches, c)
+	}
+	Await(t, "the cluster is at rest", func() error { return atRest(caches) })
+	for i, c := range caches {
+		if err := c.Ready(ctx); err != nil {
+			t.Fatalf("slotmeshtest: node %d of %d is not ready: %v", i+1, n, err)
+		}
+	}
+	return caches
+}
+
+// Await polls until holds returns nil, and fails the test with its last error
+// after a minute. what says what is waited for.
+func Await(t testing.TB, what string, holds func() error) {
+	t.Helper()
+	deadline := time.NewTimer(startTimeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := holds()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("slotmeshtest: waited %v until %s: %v", startTimeout, what, err)
+		}
+	}
+}
+
+func atRest(caches []*slotmesh.Cache) error {
+	for _, c := range caches {
+		view := c.Cluster()
+		if seen := len(view.Nodes()); seen != len(caches) {
+			return fmt.Errorf("%s sees %d nodes of %d", view.Self().Name, seen, len(caches))
+		}
+		if h := view.Health(); !h.Balanced {
+			return fmt.Errorf("%s: %d slots unclaimed, %d moving, %d short of backups %v",
+				view.Self().Name, h.Unclaimed, h.Moving, h.ShortBackups, h.Reasons)
+		}
+	}
+	return nil
+}
