@@ -11,6 +11,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -66,3 +67,45 @@ type Handler interface {
 	// Hello answers a question asked by HelloTo; it may come from strangers.
 	Hello(from Identity, body []byte) ([]byte, error)
 }
+
+func (c *Config) ensureDefaults() {
+	setDefault(&c.MaxFrame, 8<<20)
+	setDefault(&c.MaxMessage, 80<<20)
+	setDefault(&c.QueueBytes, 16<<20)
+	setDefault(&c.BackoffMin, 20*time.Millisecond)
+	setDefault(&c.BackoffMax, time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+func setDefault[T int | time.Duration](field *T, v T) {
+	if *field == 0 {
+		*field = v
+	}
+}
+
+func (c *Config) validate() error {
+	var errs []error
+	fault := func(bad bool, text string) {
+		if bad {
+			errs = append(errs, errors.New("transport: "+text))
+		}
+	}
+	fault(c.Listener == nil, "no Listener")
+	fault(c.Dial == nil, "no Dial")
+	fault(c.Handler == nil, "no Handler")
+	fault(c.Self.ID == NodeID{}, "Self has no ID")
+	fault(len(c.Self.Cluster) > maxName, "cluster name longer than 255 bytes")
+	fault(len(c.Self.Name) > maxName, "node name longer than 255 bytes")
+	fault(len(c.Self.Addr) > maxName, "address longer than 255 bytes")
+	fault(c.Self.MinProto > c.Self.MaxProto, "MinProto above MaxProto")
+	fault(c.MaxFrame < maxOverhead, "MaxFrame below 512 KiB")
+	fault(c.MaxMessage < maxOverhead, "MaxMessage below 512 KiB")
+	fault(c.QueueBytes < softBatch, "QueueBytes below 64 KiB")
+	fault(c.BackoffMin < 0 || c.BackoffMax < c.BackoffMin, "back-off bounds out of order")
+	return errors.Join(errs...)
+}
+
+// maxReceive is the largest gRPC message accepted.
+func (c *Config) maxReceive() int { return max(c.MaxFrame, c.MaxMessage) + prefixSize }

@@ -1,0 +1,179 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// bulk is a session's second connection, which carries chunks only. It is
+// opened by the side that dials when either side first has a chunk to send,
+// and opened again should it end before the session.
+type bulk struct {
+	mu   sync.Mutex // guards lane and up
+	lane *bulkLane
+	up   chan struct{} // closed while lane is not nil
+
+	want chan struct{} // capacity 1: somebody waits for the lane
+}
+
+type bulkLane struct {
+	conn   *conn
+	stream stream
+	in     chan *batch   // unbuffered: the writer takes one at a time
+	done   chan struct{} // closed when the lane has ended
+}
+
+func (b *bulk) init() {
+	b.up = make(chan struct{})
+	b.want = make(chan struct{}, 1)
+}
+
+// ask tells the dialing side's bulkLoop that the lane is wanted.
+func (b *bulk) ask() {
+	select {
+	case b.want <- struct{}{}:
+	default:
+	}
+}
+
+func (b *bulk) get() (*bulkLane, chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lane, b.up
+}
+
+// attach makes l the lane, in place of one that has not noticed its end.
+func (b *bulk) attach(l *bulkLane) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lane != nil {
+		b.lane.conn.shut(CauseClosedByUs)
+	} else {
+		close(b.up)
+	}
+	b.lane = l
+}
+
+func (b *bulk) detach(l *bulkLane) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lane == l {
+		b.lane = nil
+		b.up = make(chan struct{})
+	}
+}
+
+// runBulk serves l until it or the session ends.
+func (s *session) runBulk(c *conn, st stream) {
+	l := &bulkLane{conn: c, stream: st, in: make(chan *batch), done: make(chan struct{})}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.writeBulk(l) }) // ends with the lane
+	wg.Go(func() {                   // likewise, and ends it with the session
+		select {
+		case <-s.over:
+			c.shut(CauseClosedByUs)
+		case <-l.done:
+		}
+	})
+	s.bulk.attach(l)
+	err := s.readBulk(l)
+	s.bulk.detach(l)
+	close(l.done)
+	c.shut(CauseOther)
+	wg.Wait()
+	if !s.ended.Load() {
+		s.t.log.Warn("bulk connection ended", "peer", s.ident.Name, "err", err)
+	}
+}
+
+func (s *session) writeBulk(l *bulkLane) {
+	for {
+		select {
+		case b := <-l.in:
+			if err := l.stream.SendMsg(b); err != nil {
+				l.conn.shut(CauseOther)
+				return
+			}
+		case <-l.done:
+			return
+		}
+	}
+}
+
+func (s *session) readBulk(l *bulkLane) error {
+	d := newDecoder(s.ident.ID, s.t.cfg.MaxMessage, s.t.cfg.MaxFrame)
+	var f frame
+	for {
+		if err := l.stream.RecvMsg(&f); err != nil {
+			return err
+		}
+		k, msg, rest, err := s.first(&f)
+		for err == nil {
+			if k == kindChunk {
+				d.open(msg)
+				c := d.chunk()
+				if d.err != nil {
+					err = d.err
+					break
+				}
+				if s.ended.Load() {
+					err = ErrClosed
+					break
+				}
+				s.t.cfg.Handler.Chunk(s.p, c)
+			}
+			if len(rest) == 0 {
+				break
+			}
+			k, msg, rest, err = next(rest)
+		}
+		f.free()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// sendChunk waits for the lane and for its writer.
+func (s *session) sendChunk(ctx context.Context, b *batch) error {
+	l, up := s.bulk.get()
+	for l == nil {
+		if err := s.wantBulk(); err != nil {
+			return err
+		}
+		select {
+		case <-up:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrNotSent, ctx.Err())
+		case <-s.over:
+			return ErrNotSent
+		}
+		l, up = s.bulk.get()
+	}
+	select {
+	case l.in <- b:
+		return nil
+	case <-l.done:
+		return ErrNotSent
+	case <-s.over:
+		return ErrNotSent
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrNotSent, ctx.Err())
+	}
+}
+
+func (s *session) wantBulk() error {
+	if dials(s.t.cfg.Self.ID, s.ident.ID) {
+		s.bulk.ask()
+		return nil
+	}
+	at, err := s.data.out.lock(prefixSize, urgent)
+	if err != nil {
+		return err
+	}
+	s.data.out.enc.begin(kindWantBulk)
+	s.data.out.enc.end()
+	s.data.out.unlock(at.off)
+	return nil
+}

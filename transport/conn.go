@@ -1,0 +1,120 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+
+	"google.golang.org/grpc/peer"
+)
+
+// conn is a net.Conn that remembers how it ended: what happens first counts.
+// grpc reports an ended connection by text only, and an end by the peer's
+// kernel is half a proof that the peer is gone.
+type conn struct {
+	net.Conn
+	cause  atomic.Uint32 // a Cause, 0 while it lives
+	closed func()        // run once by Close; may be nil
+}
+
+func newConn(c net.Conn) *conn { return &conn{Conn: c} }
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.note(causeOf(err))
+	}
+	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		c.note(causeOf(err))
+	}
+	return n, err
+}
+
+// Close is called by grpc, for reasons of its own unless a cause is noted.
+func (c *conn) Close() error {
+	c.note(CauseOther)
+	if f := c.closed; f != nil {
+		f()
+	}
+	return c.Conn.Close()
+}
+
+// shut closes c for the given cause, unless it ended before.
+func (c *conn) shut(cause Cause) {
+	c.note(cause)
+	_ = c.Close() // nothing can be done about a failing close
+}
+
+func (c *conn) note(cause Cause) { c.cause.CompareAndSwap(0, uint32(cause)) }
+
+func (c *conn) ended() Cause { return Cause(c.cause.Load()) }
+
+func causeOf(err error) Cause {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):
+		return CauseEOF
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return CauseReset
+	default:
+		return CauseOther
+	}
+}
+
+// RemoteAddr carries the conn itself, so that a stream's handler finds the
+// connection it came by.
+func (c *conn) RemoteAddr() net.Addr { return connAddr{c.Conn.RemoteAddr(), c} }
+
+type connAddr struct {
+	net.Addr
+	conn *conn
+}
+
+// connOf returns the connection of a stream being served, nil if it is none
+// of ours.
+func connOf(ctx context.Context) *conn {
+	if p, ok := peer.FromContext(ctx); ok {
+		if a, ok := p.Addr.(connAddr); ok {
+			return a.conn
+		}
+	}
+	return nil
+}
+
+// maxConns bounds the connections accepted at one time.
+const maxConns = 4096
+
+// listener wraps what it accepts into conns.
+type listener struct {
+	net.Listener
+	open atomic.Int32
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) > maxConns {
+			l.open.Add(-1)
+			_ = raw.Close()
+			continue
+		}
+		c := newConn(raw)
+		var once atomic.Bool
+		c.closed = func() {
+			if once.CompareAndSwap(false, true) {
+				l.open.Add(-1)
+			}
+		}
+		return c, nil
+	}
+}

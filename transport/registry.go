@@ -1,0 +1,263 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// Transport keeps the connections of one node.
+type Transport struct {
+	cfg   Config
+	log   *slog.Logger
+	srv   *grpc.Server
+	start time.Time // zero of the clock of deadlines
+	pool  pool
+	sweep sweeper
+	stop  chan struct{}
+	wg    sync.WaitGroup
+
+	mu     sync.Mutex // guards all below and the marked fields of each Peer
+	peers  map[NodeID]*Peer
+	halves map[halfKey]*half
+	closed bool
+}
+
+// halfKey is unique: the connection tells apart strangers who choose the same
+// number.
+type halfKey struct {
+	conn   *conn
+	number uint64
+}
+
+var errBusy = errors.New("transport: too many unlisted peers")
+
+// New starts serving on cfg.Listener, which Close closes.
+func New(cfg Config) (*Transport, error) {
+	cfg.ensureDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	t := &Transport{
+		cfg: cfg, log: cfg.Logger, start: time.Now(), stop: make(chan struct{}),
+		peers: map[NodeID]*Peer{}, halves: map[halfKey]*half{},
+	}
+	t.sweep.init()
+	t.srv = t.newServer()
+	ln := &listener{Listener: cfg.Listener}
+	t.wg.Go(func() { _ = t.srv.Serve(ln) })                     // ends when srv stops
+	t.wg.Go(func() { t.sweep.run(t.stop, t.now, t.expireAll) }) // ends when stop closes
+	return t, nil
+}
+
+// now is the clock of deadlines.
+func (t *Transport) now() int64 { return int64(time.Since(t.start)) }
+
+func (t *Transport) expireAll(now int64) (earliest int64) {
+	t.mu.Lock()
+	ps := make([]*Peer, 0, len(t.peers))
+	for _, p := range t.peers {
+		ps = append(ps, p)
+	}
+	t.mu.Unlock()
+	earliest = noDeadline
+	for _, p := range ps {
+		earliest = min(earliest, p.expire(now))
+	}
+	return earliest
+}
+
+// Close disconnects all peers and returns when no goroutine of t is left; a
+// handler that blocks in Chunk delays it.
+func (t *Transport) Close() {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		t.wg.Wait()
+		return
+	}
+	t.closed = true
+	close(t.stop)
+	for _, p := range t.peers {
+		t.dropLocked(p)
+	}
+	t.mu.Unlock()
+	t.srv.Stop()
+	t.wg.Wait()
+}
+
+// dropLocked disconnects p and stops dialing it.
+func (t *Transport) dropLocked(p *Peer) {
+	if p.cur != nil {
+		p.cur.end(CauseClosedByUs, ErrClosed)
+	}
+	if p.stop != nil {
+		p.stop()
+		p.stop = nil
+	}
+	p.listed = false
+}
+
+// SetPeers says which peers to keep connected, and where they are. Those of
+// an earlier list that are not in this one are disconnected. A peer with a
+// lower ID than ours is waited for, the others are dialed, for ever. t's own
+// ID is ignored.
+func (t *Transport) SetPeers(list []PeerAddr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	in := make(map[NodeID]bool, len(list))
+	for _, a := range list {
+		if a.ID != t.cfg.Self.ID {
+			in[a.ID] = true
+			t.listLocked(a)
+		}
+	}
+	for id, p := range t.peers {
+		if p.listed && !in[id] {
+			t.dropLocked(p)
+			if p.cur == nil {
+				delete(t.peers, id)
+			}
+		}
+	}
+}
+
+func (t *Transport) listLocked(a PeerAddr) {
+	p := t.peers[a.ID]
+	if p == nil {
+		p = t.newPeerLocked(Identity{Cluster: t.cfg.Self.Cluster, ID: a.ID, Addr: a.Addr})
+	}
+	same := p.listed && p.addr == a.Addr
+	p.listed, p.addr = true, a.Addr
+	if same || !dials(t.cfg.Self.ID, a.ID) {
+		return
+	}
+	if p.stop != nil { // it has moved
+		if p.cur != nil {
+			p.cur.end(CauseClosedByUs, ErrClosed)
+		}
+		p.stop()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	t.wg.Go(func() { t.dialLoop(ctx, p, a.Addr) }) // ends with ctx
+}
+
+func (t *Transport) newPeerLocked(id Identity) *Peer {
+	p := &Peer{t: t, id: id.ID}
+	p.calls.free = -1
+	p.ident.Store(&id)
+	t.peers[id.ID] = p
+	return p
+}
+
+// Peer returns the peer of that ID: one that SetPeers named or that is
+// connected, else nil.
+func (t *Transport) Peer(id NodeID) *Peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.peers[id]
+}
+
+// acquaint finds the peer that opened a session, or makes it known.
+func (t *Transport) acquaint(id Identity) (*Peer, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, ErrClosed
+	}
+	if p := t.peers[id.ID]; p != nil {
+		return p, nil
+	}
+	n := 0
+	for _, p := range t.peers {
+		if !p.listed {
+			n++
+		}
+	}
+	if n >= maxUnlisted {
+		return nil, errBusy
+	}
+	return t.newPeerLocked(id), nil
+}
+
+// forget removes a peer that was made known by a session which came to
+// nothing.
+func (t *Transport) forget(p *Peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !p.listed && p.cur == nil && t.peers[p.id] == p {
+		delete(t.peers, p.id)
+	}
+}
+
+// install makes s its peer's session, after the end of the one before, and
+// announces the peer. ctx ends if s is no longer wanted.
+func (t *Transport) install(ctx context.Context, s *session) error {
+	p := s.p
+	for {
+		t.mu.Lock()
+		switch {
+		case t.closed, t.peers[p.id] != p:
+			t.mu.Unlock()
+			return ErrClosed
+		case ctx.Err() != nil:
+			t.mu.Unlock()
+			return ctx.Err()
+		}
+		old := p.cur
+		if old == nil {
+			p.cur = s
+			t.mu.Unlock()
+			break
+		}
+		t.mu.Unlock()
+		old.end(CauseClosedByUs, ErrClosed) // a peer that dials anew has lost it
+		<-old.gone
+	}
+	p.ident.Store(&s.ident)
+	p.session.Store(s)
+	t.log.Info("peer up", "peer", s.ident.Name, "addr", s.ident.Addr)
+	t.cfg.Handler.PeerUp(p)
+	return nil
+}
+
+// uninstall forgets s, and its peer if nothing else knows it.
+func (t *Transport) uninstall(s *session) {
+	p := s.p
+	p.session.CompareAndSwap(s, nil)
+	t.mu.Lock()
+	p.cur = nil
+	if !p.listed {
+		delete(t.peers, p.id)
+	}
+	t.mu.Unlock()
+	close(s.gone)
+}
+
+func (t *Transport) putHalf(number uint64, h *half) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := halfKey{h.conn, number}
+	if t.closed || len(t.halves) >= maxHalves || t.halves[k] != nil {
+		return false
+	}
+	t.halves[k] = h
+	return true
+}
+
+func (t *Transport) takeHalf(number uint64, c *conn) *half {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := halfKey{c, number}
+	h := t.halves[k]
+	delete(t.halves, k)
+	return h
+}

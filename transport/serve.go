@@ -1,0 +1,246 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// Liveness is gossip's work; this only clears away connections whose other
+	// end vanished without a word.
+	keepaliveTime    = 20 * time.Second
+	keepaliveTimeout = 20 * time.Second
+
+	streamWindow = 4 << 20
+	connWindow   = 8 << 20
+	ioBuffer     = 64 << 10
+	maxHeader    = 8 << 10
+	maxHalves    = 1024 // data streams that wait for their control stream
+	maxUnlisted  = 256  // peers accepted though SetPeers does not name them
+)
+
+func (t *Transport) newServer() *grpc.Server {
+	srv := grpc.NewServer(
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.MaxRecvMsgSize(t.cfg.maxReceive()),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
+		grpc.WriteBufferSize(ioBuffer),
+		grpc.ReadBufferSize(ioBuffer),
+		grpc.MaxHeaderListSize(maxHeader),
+		grpc.MaxConcurrentStreams(16),
+		grpc.ConnectionTimeout(connectTime),
+		grpc.WaitForHandlers(true),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: keepaliveTime, Timeout: keepaliveTimeout, MaxConnectionIdle: 30 * time.Second,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	)
+	srv.RegisterService(&grpc.ServiceDesc{
+		ServiceName: serviceName,
+		HandlerType: (*any)(nil),
+		Methods:     []grpc.MethodDesc{{MethodName: "Hello", Handler: t.serveHello}},
+		Streams: []grpc.StreamDesc{
+			{StreamName: "Data", Handler: t.serveData, ServerStreams: true, ClientStreams: true},
+			{StreamName: "Control", Handler: t.serveControl, ServerStreams: true, ClientStreams: true},
+			{StreamName: "Bulk", Handler: t.serveBulk, ServerStreams: true, ClientStreams: true},
+		},
+	}, t)
+	return srv
+}
+
+// half is a session whose control stream has not come yet.
+type half struct {
+	conn    *conn
+	from    Identity
+	stream  stream
+	session chan *session // capacity 1; nil: it failed
+}
+
+// accepted is a stream whose handshake has been read.
+type accepted struct {
+	t     *Transport
+	st    grpc.ServerStream
+	conn  *conn
+	hs    handshake
+	timer *time.Timer // closes the connection; stopped when the session is up
+}
+
+// accept reads a stream's handshake and judges it.
+func (t *Transport) accept(st grpc.ServerStream) (*accepted, error) {
+	c := connOf(st.Context())
+	if c == nil {
+		return nil, status.Error(codes.Internal, "unknown connection")
+	}
+	a := &accepted{t: t, st: st, conn: c}
+	a.timer = time.AfterFunc(connectTime, func() { c.shut(CauseClosedByUs) })
+	var f frame
+	err := st.RecvMsg(&f)
+	if err == nil {
+		a.hs, err = decodeHandshake(f.b, kindHandshake, 0)
+		f.free()
+	}
+	if err != nil {
+		a.timer.Stop()
+		t.log.Warn("stream refused", "peer", c.Conn.RemoteAddr(), "err", err)
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	self := &t.cfg.Self
+	v := judge(self, &a.hs.from)
+	switch {
+	case v != verdictOK:
+	case a.hs.to != self.ID:
+		v = verdictWrongNode
+	case !dials(a.hs.from.ID, self.ID):
+		v = verdictDirection
+	}
+	if v != verdictOK {
+		return nil, a.refuse(v)
+	}
+	return a, nil
+}
+
+// welcome sends the answer to the handshake.
+func (a *accepted) welcome(v verdict) error {
+	enc := newEncoder(NodeID{})
+	enc.welcome(kindWelcome, &welcome{verdict: v, from: a.t.cfg.Self})
+	return a.st.SendMsg(&batch{data: &enc.buf, pool: &a.t.pool})
+}
+
+// refuse answers with v, ends the stream and logs once.
+func (a *accepted) refuse(v verdict) error {
+	a.timer.Stop()
+	_ = a.welcome(v) // the stream ends either way
+	err := fmt.Errorf("refused: %w", v.err())
+	a.t.log.Warn("stream refused", "peer", a.hs.from.Name, "addr", a.hs.from.Addr, "err", err)
+	return status.Error(codes.FailedPrecondition, err.Error())
+}
+
+var errStreamOver = status.Error(codes.Unavailable, "session over")
+
+// serveData is the data stream's reader until it ends.
+func (t *Transport) serveData(_ any, st grpc.ServerStream) error {
+	a, err := t.accept(st)
+	if err != nil {
+		return err
+	}
+	defer a.timer.Stop()
+	h := &half{conn: a.conn, from: a.hs.from, stream: st, session: make(chan *session, 1)}
+	if !t.putHalf(a.hs.session, h) {
+		return a.refuse(verdictBusy)
+	}
+	if err := a.welcome(verdictOK); err != nil {
+		if t.takeHalf(a.hs.session, a.conn) == h {
+			return err
+		}
+	}
+	var s *session
+	select {
+	case s = <-h.session:
+	case <-st.Context().Done():
+		if t.takeHalf(a.hs.session, a.conn) == h {
+			return st.Context().Err()
+		}
+		s = <-h.session // the control stream's handler has it and will say
+	}
+	if s == nil {
+		return errStreamOver
+	}
+	a.timer.Stop()
+	s.run()
+	return errStreamOver
+}
+
+// serveControl joins the two streams to a session and reads the control one.
+func (t *Transport) serveControl(_ any, st grpc.ServerStream) error {
+	a, err := t.accept(st)
+	if err != nil {
+		return err
+	}
+	defer a.timer.Stop()
+	h := t.takeHalf(a.hs.session, a.conn)
+	if h == nil {
+		return a.refuse(verdictNoSession)
+	}
+	s, err := t.accepted(h, a)
+	h.session <- s
+	if err != nil {
+		if errors.Is(err, errBusy) {
+			return a.refuse(verdictBusy)
+		}
+		return a.refuse(verdictClosing)
+	}
+	if err := a.welcome(verdictOK); err != nil {
+		s.end(CauseOther, err)
+	}
+	a.timer.Stop()
+	s.readControl()
+	return errStreamOver
+}
+
+func (t *Transport) accepted(h *half, a *accepted) (*session, error) {
+	p, err := t.acquaint(h.from)
+	if err != nil {
+		return nil, err
+	}
+	s := t.newSession(p, h.from, a.hs.session, a.conn, h.stream, a.st)
+	if err := t.install(a.st.Context(), s); err != nil {
+		t.forget(p)
+		return nil, err
+	}
+	return s, nil
+}
+
+// serveBulk is the bulk stream's reader until it ends.
+func (t *Transport) serveBulk(_ any, st grpc.ServerStream) error {
+	a, err := t.accept(st)
+	if err != nil {
+		return err
+	}
+	a.timer.Stop()
+	t.mu.Lock()
+	var s *session
+	if p := t.peers[a.hs.from.ID]; p != nil && p.cur != nil && p.cur.number == a.hs.session {
+		s = p.cur
+	}
+	t.mu.Unlock()
+	if s == nil {
+		return a.refuse(verdictNoSession)
+	}
+	if err := a.welcome(verdictOK); err != nil {
+		return err
+	}
+	s.runBulk(a.conn, st)
+	return errStreamOver
+}
+
+func (t *Transport) serveHello(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	var f frame
+	if err := decode(&f); err != nil {
+		return nil, err
+	}
+	hs, err := decodeHandshake(f.b, kindHello, t.cfg.MaxFrame)
+	f.free()
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	w := welcome{from: t.cfg.Self, verdict: judge(&t.cfg.Self, &hs.from)}
+	if w.verdict == verdictOK {
+		if w.body, err = t.cfg.Handler.Hello(hs.from, hs.body); err != nil {
+			w.verdict, w.text = verdictFailed, err.Error()
+			w.text = w.text[:min(len(w.text), MaxText)]
+		}
+	} else {
+		t.log.Warn("hello refused", "peer", hs.from.Name, "addr", hs.from.Addr, "err", w.verdict.err())
+	}
+	enc := newEncoder(NodeID{})
+	enc.welcome(kindHelloed, &w)
+	return &batch{data: &enc.buf, pool: &t.pool}, nil
+}
