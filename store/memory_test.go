@@ -10,3 +10,7 @@ import (
 func TestMemoryConforms(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Engine { return store.NewMemory(store.MemoryOptions{}) })
 }
+
+func TestModelConforms(t *testing.T) {
+	storetest.Run(t, func(*testing.T) store.Engine { return newModel() })
+}

@@ -19,6 +19,8 @@ var (
 	ErrClosed = errors.New("store: engine is closed")
 	// ErrNoMemory means that a record does not fit within the byte limit.
 	ErrNoMemory = errors.New("store: no memory for the record")
+	// ErrTooLarge means that a record is larger than the engine can ever hold.
+	ErrTooLarge = errors.New("store: record is too large")
 	// ErrGeneration means that the generation named is not the slot's open one.
 	ErrGeneration = errors.New("store: no such generation")
 	// ErrParked means that a durable engine stopped after a failed disk
@@ -74,6 +76,11 @@ type Address struct {
 type Candidate struct {
 	Address
 	Version uint64
+	Hash    uint64 // of the address
+	// Unloaded says that the record is on disk only and Key, Field and Kind
+	// are not known here. A durable engine fills them in; its callers never
+	// see it set.
+	Unloaded bool
 }
 
 // Cursor is a place in the order of a slot's records: records are ordered by

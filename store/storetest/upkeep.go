@@ -26,13 +26,14 @@ func remove(t *testing.T, e store.Engine, cands []store.Candidate) {
 	}
 }
 
+// testExpired gives the engine five seconds to find what is due.
 func testExpired(t *testing.T, e store.Engine) {
-	const n = 300
-	for i := range n { // of three slots; a record is due at 1000, 2000, ... 10000
-		apply(t, e, uint16(i%3), store.Record{Key: key(i), Value: []byte("v"), Version: uint64(i + 1), Expiry: int64(i%10+1) * 1000})
+	const n, sec = 300, 1000
+	for i := range n { // of three slots; a record is due at 10, 20, ... 100 s
+		apply(t, e, uint16(i%3), store.Record{Key: key(i), Value: []byte("v"), Version: uint64(i + 1), Expiry: int64(i%10+1) * 10 * sec})
 	}
 	apply(t, e, 0, value("for ever", "v", 1))
-	if got := e.Expired(nil, n, at(999), nil); len(got) != 0 {
+	if got := e.Expired(nil, n, at(10*sec-1), nil); len(got) != 0 {
 		t.Fatalf("%d are proposed before any is due", len(got))
 	}
 	// collect calls until nothing new turns up; what is proposed is deleted.
@@ -57,7 +58,7 @@ func testExpired(t *testing.T, e store.Engine) {
 		for _, c := range found {
 			var i int
 			fmt.Sscanf(c.Key, "key-%d", &i)
-			if c.Slot != uint16(i%3) || c.Version != uint64(i+1) || int64(i%10+1)*1000 > now {
+			if c.Slot != uint16(i%3) || c.Version != uint64(i+1) || int64(i%10+1)*10*sec > now {
 				t.Errorf("at %d proposed %+v", now, c)
 			}
 			if seen[c.Key] {
@@ -69,22 +70,22 @@ func testExpired(t *testing.T, e store.Engine) {
 			t.Errorf("at %d %d were proposed, want %d", now, len(seen), want)
 		}
 	}
-	check(collect(1000, only(1)), 1000, 10)
-	check(collect(1000, nil), 1000, 20)
-	check(collect(5000, nil), 5000, 4*30)
+	check(collect(15*sec, only(1)), 15*sec, 10)
+	// What was due but not asked for is proposed when it is.
+	check(collect(65*sec, nil), 65*sec, 6*30-10)
 	// An expiry that was put off, put forward, taken away.
-	apply(t, e, 0, store.Record{Key: "off", Version: 1, Expiry: 6000}, store.Record{Key: "forward", Version: 1, Expiry: 1 << 42}, store.Record{Key: "away", Version: 1, Expiry: 6000})
-	apply(t, e, 0, store.Record{Key: "off", Version: 2, Expiry: 1 << 42}, store.Record{Key: "forward", Version: 2, Expiry: 6000}, store.Record{Key: "away", Version: 2})
-	got := collect(6000, nil)
+	apply(t, e, 0, store.Record{Key: "off", Version: 1, Expiry: 70 * sec}, store.Record{Key: "forward", Version: 1, Expiry: 1 << 40}, store.Record{Key: "away", Version: 1, Expiry: 70 * sec})
+	apply(t, e, 0, store.Record{Key: "off", Version: 2, Expiry: 1 << 40}, store.Record{Key: "forward", Version: 2, Expiry: 70 * sec}, store.Record{Key: "away", Version: 2})
+	got := collect(75*sec, nil)
 	i := slices.IndexFunc(got, func(c store.Candidate) bool { return c.Key == "forward" })
 	if i < 0 || got[i].Version != 2 {
 		t.Error("an expiry that was put forward is not proposed")
 	} else {
 		got = slices.Delete(got, i, i+1)
 	}
-	check(got, 6000, 30)
-	check(collect(1<<41, nil), 1<<41, 4*30)
-	if got := collect(1<<42, nil); len(got) != 1 || got[0].Key != "off" {
+	check(got, 75*sec, 30)
+	check(collect(1<<39, nil), 1<<39, 3*30)
+	if got := collect(1<<40+5*sec, nil); len(got) != 1 || got[0].Key != "off" {
 		t.Errorf("proposed %+v, want the one that was put off", got)
 	}
 }

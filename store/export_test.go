@@ -1,0 +1,37 @@
+package store
+
+// Compact empties a page of every class, wasted or not.
+func (m *Memory) Compact() {
+	m.compacting.Lock()
+	defer m.compacting.Unlock()
+	m.compact()
+	for i := range m.records.classes {
+		m.empty(&m.records.classes[i])
+	}
+}
+
+// SplitAt makes index pages split at n entries.
+func (m *Memory) SplitAt(n int) { m.split = n }
+
+// Live returns the bytes in live cells and those charged to slots and wheel.
+func (m *Memory) Live() (cells, charged int64) {
+	for i := range m.slots {
+		if s := m.slots[i].Load(); s != nil {
+			s.mu.Lock()
+			charged += s.cur.bytes + s.next.bytes
+			s.mu.Unlock()
+		}
+	}
+	m.wheel.mu.Lock()
+	defer m.wheel.mu.Unlock()
+	for _, r := range m.wheel.buckets {
+		for r != 0 {
+			charged += int64(m.index.size(r))
+			r = ref(m.arena.words(r)[0] >> 16)
+		}
+	}
+	return m.arena.used.Load(), charged
+}
+
+// Held returns the bytes of pages in use.
+func (m *Memory) Held() int64 { return m.arena.held.Load() }

@@ -1,0 +1,251 @@
+package store
+
+import (
+	"math/bits"
+	"sync/atomic"
+)
+
+// entry is one word of an index:
+//
+//	tag 24 | stamp 4 | main 1 | hits 2 | ref 33
+//
+// tag is the top of the address's hash, so entries in numeric order of their
+// tags are in the order of Range. The middle is the eviction policy's; see
+// evict.go. Readers that hold the slot's lock shared change it with atomic
+// operations, nothing else.
+type entry uint64
+
+const (
+	tagShift   = 40
+	stampShift = 36
+	mainBit    = 1 << 35
+	hitsShift  = 33
+	hitsMask   = 3 << hitsShift
+	refMask    = 1<<refBits - 1
+	policyMask = 1<<tagShift - 1<<refBits
+)
+
+func (e entry) ref() ref    { return ref(e & refMask) }
+func (e entry) tag() uint64 { return uint64(e) >> tagShift }
+
+// An index page is a cell: a head word (depth 8, capacity 16, count 16, from
+// the top), then its entries in order. A slot of up to maxEntries entries is
+// one page; then pages split by the next bit of the hash, and a directory
+// indexed by the first depth bits names them (extendible hashing). So an
+// insert moves at most a page, however large the slot.
+const (
+	maxEntries = 256
+	maxDepth   = 13 // above it pages grow instead
+	maxPage    = maxCell/8 - 1
+)
+
+type indexPage struct {
+	ref   ref
+	words []uint64
+}
+
+func (p indexPage) count() int   { return int(p.words[0] & 0xFFFF) }
+func (p indexPage) limit() int   { return int(p.words[0] >> 16 & 0xFFFF) }
+func (p indexPage) depth() uint8 { return uint8(p.words[0] >> 32) }
+func (p indexPage) at(i int) entry {
+	return entry(atomic.LoadUint64(&p.words[1+i]))
+}
+
+func headWord(count, limit int, depth uint8) uint64 {
+	return uint64(depth)<<32 | uint64(limit)<<16 | uint64(count)
+}
+
+// search returns the first entry whose tag is not below hash's. Tags are
+// evenly spread, so it looks where the tag should be and walks from there.
+func (p indexPage) search(hash uint64) int {
+	n := p.count()
+	tag := hash >> tagShift
+	i, _ := bits.Mul64(hash<<p.depth(), uint64(n))
+	at := int(i)
+	if at < n && p.at(at).tag() < tag {
+		for at++; at < n && p.at(at).tag() < tag; at++ {
+		}
+		return at
+	}
+	for at > 0 && p.at(at-1).tag() >= tag {
+		at--
+	}
+	return at
+}
+
+// table is one generation of a slot: an index and its sums. It has no pointers.
+type table struct {
+	root  ref // the page, or the directory where depth is not 0
+	sum   uint64
+	bytes int64 // of all cells
+	count int32
+	tombs int32
+	depth uint8
+}
+
+// pageAt returns the page that hash belongs to; no page: its ref is 0.
+func (m *Memory) pageAt(t *table, hash uint64) indexPage {
+	r := t.root
+	if r == 0 {
+		return indexPage{}
+	}
+	if t.depth != 0 {
+		r = ref(m.arena.words(r)[hash>>(64-t.depth)])
+	}
+	return indexPage{r, m.arena.words(r)}
+}
+
+// find returns the page and position of an address and its decoded cell.
+func (m *Memory) find(t *table, a *addr) (p indexPage, i int, h head, ok bool) {
+	p = m.pageAt(t, a.hash)
+	if p.ref == 0 {
+		return p, 0, h, false
+	}
+	tag, n := a.hash>>tagShift, p.count()
+	for i = p.search(a.hash); i < n; i++ {
+		e := p.at(i)
+		if e.tag() != tag {
+			break
+		}
+		c := m.arena.cell(e.ref())
+		h = parse(c)
+		if h.is(m, c, a) {
+			return p, i, h, true
+		}
+	}
+	return p, i, h, false
+}
+
+// newPage returns an index page for n entries.
+func (m *Memory) newPage(t *table, slot uint16, n int, depth uint8) indexPage {
+	r := m.index.alloc(min(8*(n+1), maxCell), slot)
+	size := m.index.size(r)
+	t.bytes += int64(size)
+	p := indexPage{r, m.arena.words(r)}
+	p.words[0] = headWord(0, size/8-1, depth)
+	return p
+}
+
+func (m *Memory) freeIndex(t *table, r ref) {
+	t.bytes -= int64(m.index.size(r))
+	m.index.free(r)
+}
+
+// setPage makes p the page of all hashes that share hash's first bits.
+func (m *Memory) setPage(t *table, hash uint64, p indexPage) {
+	if t.depth == 0 {
+		t.root = p.ref
+		return
+	}
+	dir, depth := m.arena.words(t.root), p.depth()
+	from := hash >> (64 - depth) << (t.depth - depth) // a shift by 64 gives 0
+	for i := range uint64(1) << (t.depth - depth) {
+		dir[from+i] = uint64(p.ref)
+	}
+}
+
+// insert adds the entry of an address that is not in the table.
+func (m *Memory) insert(t *table, slot uint16, a *addr, e entry) {
+	p := m.pageAt(t, a.hash)
+	switch {
+	case p.ref == 0:
+		p = m.newPage(t, slot, 3, 0)
+		t.root = p.ref
+	case p.count() == p.limit():
+		p = m.grow(t, slot, a.hash, p)
+	}
+	n, i := p.count(), p.search(a.hash)
+	for ; i < n && p.at(i).tag() == e.tag(); i++ {
+		c := m.arena.cell(p.at(i).ref())
+		h := parse(c)
+		if b := h.addr(c, p.at(i)); a.compare(&b) < 0 {
+			break
+		}
+	}
+	copy(p.words[2+i:2+n], p.words[1+i:1+n])
+	p.words[1+i] = uint64(e)
+	p.words[0]++
+	t.count++
+}
+
+// grow makes room in a full page and returns the page of hash.
+func (m *Memory) grow(t *table, slot uint16, hash uint64, p indexPage) indexPage {
+	n, depth := p.count(), p.depth()
+	if n < m.split || depth == maxDepth {
+		return m.resize(t, slot, hash, p, n+n/8+2)
+	}
+	if depth == t.depth {
+		m.growDirectory(t, slot)
+	}
+	bit := uint64(1) << (63 - depth)
+	mid := p.search(hash&^(bit-1) | bit)
+	low := m.newPage(t, slot, max(mid+mid/8, 4), depth+1)
+	high := m.newPage(t, slot, max(n-mid+(n-mid)/8, 4), depth+1)
+	copy(low.words[1:], p.words[1:1+mid])
+	copy(high.words[1:], p.words[1+mid:1+n])
+	low.words[0] += uint64(mid)
+	high.words[0] += uint64(n - mid)
+	m.setPage(t, hash&^bit, low)
+	m.setPage(t, hash|bit, high)
+	m.freeIndex(t, p.ref)
+	p = m.pageAt(t, hash)
+	if p.count() == p.limit() { // all went one way
+		return m.grow(t, slot, hash, p)
+	}
+	return p
+}
+
+func (m *Memory) growDirectory(t *table, slot uint16) {
+	r := m.index.alloc(8<<(t.depth+1), slot)
+	t.bytes += int64(m.index.size(r))
+	dir := m.arena.words(r)
+	if t.depth == 0 {
+		dir[0], dir[1] = uint64(t.root), uint64(t.root)
+	} else {
+		old := m.arena.words(t.root)
+		for i := range uint64(1) << t.depth {
+			dir[2*i], dir[2*i+1] = old[i], old[i]
+		}
+		m.freeIndex(t, t.root)
+	}
+	t.root = r
+	t.depth++
+}
+
+// resize moves a page to a cell for n entries.
+func (m *Memory) resize(t *table, slot uint16, hash uint64, p indexPage, n int) indexPage {
+	q := m.newPage(t, slot, n, p.depth())
+	copy(q.words[1:], p.words[1:1+p.count()])
+	q.words[0] += uint64(p.count())
+	m.setPage(t, hash, q)
+	m.freeIndex(t, p.ref)
+	return q
+}
+
+// cut takes the entry at i out of its page.
+func (m *Memory) cut(t *table, slot uint16, hash uint64, p indexPage, i int) {
+	n := p.count()
+	copy(p.words[1+i:n], p.words[2+i:1+n])
+	p.words[0]--
+	t.count--
+	switch n--; {
+	case n == 0 && t.depth == 0:
+		m.freeIndex(t, p.ref)
+		t.root = 0
+	case n*4 < p.limit() && p.limit() > 15:
+		m.resize(t, slot, hash, p, n+n/8+2)
+	}
+}
+
+// eachPage calls fn for the pages from hash on, each with the last hash it
+// covers, until fn returns false.
+func (m *Memory) eachPage(t *table, hash uint64, fn func(p indexPage, last uint64) bool) {
+	for t.root != 0 {
+		p := m.pageAt(t, hash)
+		last := hash | ^uint64(0)>>p.depth()
+		if !fn(p, last) || last == ^uint64(0) {
+			return
+		}
+		hash = last + 1
+	}
+}

@@ -1,0 +1,90 @@
+package store
+
+import "strings"
+
+const (
+	batchRecords = 128
+	batchBytes   = 64 << 10
+)
+
+// batch holds copies of some records of a slot. Keys and fields stay valid;
+// the next fill overwrites the values.
+type batch struct {
+	recs   []Record
+	values []byte
+	hashes []uint64
+}
+
+// Range implements Engine. It copies batches of records under the slot's lock
+// and calls fn without it.
+func (m *Memory) Range(slot uint16, after Cursor, fn func(Record) bool) (Cursor, bool, error) {
+	var b batch
+	for {
+		more, err := m.fill(&b, slot, after)
+		if err != nil {
+			return after, false, err
+		}
+		for i := range b.recs {
+			r := b.recs[i]
+			after = Cursor{Hash: b.hashes[i], Kind: r.Kind, Key: r.Key, Field: r.Field, Started: true}
+			if !fn(r) {
+				return after, !more && i == len(b.recs)-1, nil
+			}
+		}
+		if !more {
+			return after, true, nil
+		}
+	}
+}
+
+// fill copies the records after a cursor into b and reports whether there are
+// more.
+func (m *Memory) fill(b *batch, slot uint16, after Cursor) (more bool, err error) {
+	b.recs, b.hashes, b.values = b.recs[:0], b.hashes[:0], b.values[:0]
+	s, err := m.rlock(slot)
+	if s == nil {
+		return false, err
+	}
+	defer s.mu.RUnlock()
+	from := addr{after.Hash, after.Kind, after.Key, after.Field}
+	var ends []int // of the values in b.values, which may move while it grows
+	m.eachPage(&s.cur, after.Hash, func(p indexPage, _ uint64) bool {
+		n := p.count()
+		for i := p.search(after.Hash); i < n; i++ {
+			e := p.at(i)
+			c := m.arena.cell(e.ref())
+			h := parse(c)
+			a := h.addr(c, e)
+			if after.Started && a.compare(&from) <= 0 || h.stub() {
+				continue
+			}
+			if len(b.recs) >= batchRecords || len(b.values) >= batchBytes {
+				more = true
+				return false
+			}
+			b.values = m.appendValue(b.values, c, &h)
+			ends = append(ends, len(b.values))
+			r := h.record(&a)
+			r.Key, r.Field = strings.Clone(a.key), strings.Clone(a.field)
+			b.recs = append(b.recs, r)
+			b.hashes = append(b.hashes, a.hash)
+		}
+		return true
+	})
+	start := 0
+	for i, end := range ends {
+		b.recs[i].Value = b.values[start:end:end]
+		start = end
+	}
+	return more, nil
+}
+
+// Digest implements Engine.
+func (m *Memory) Digest(slot uint16, lo, hi uint64) (Digest, error) {
+	s, err := m.rlock(slot)
+	if s == nil {
+		return Digest{}, err
+	}
+	defer s.mu.RUnlock()
+	return m.digestOf(&s.cur, lo, hi), nil
+}

@@ -1,0 +1,214 @@
+package store
+
+import "encoding/binary"
+
+// prepared is what of a record can be had without a lock.
+type prepared struct {
+	addr
+	sum   uint32
+	flags uint8
+	size  int // of its cell
+}
+
+func prepare(r *Record) prepared {
+	flags := flagsOf(r)
+	return prepared{addrOf(r.Kind, r.Key, r.Field), r.Sum(), flags, cellSize(r, flags)}
+}
+
+// total is the memory that storing the record takes at most.
+func (w *prepared) total(r *Record) int64 {
+	n := int64(w.size) + 32
+	if w.flags&flagExtents != 0 {
+		n += int64(len(r.Value))
+	}
+	return n + n/16
+}
+
+// put stores a record unless the table has it in the same version or a higher.
+func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) {
+	p, i, old, ok := m.find(t, &w.addr)
+	if ok && old.version >= r.Version {
+		return
+	}
+	t.sum += RecordHash(w.hash, r.Version, expiryOf(r), w.sum)
+	if r.Tombstone {
+		t.tombs++
+	}
+	if !ok {
+		at := m.write(t, slot, r, w)
+		policy := m.evict.admit(w.hash, w.size)
+		if r.Tombstone {
+			policy = policyTombstone
+		}
+		m.insert(t, slot, &w.addr, entry(w.hash>>tagShift<<tagShift)|policy|entry(at))
+		m.schedule(slot, r, w, at, 0)
+		return
+	}
+
+	e := p.at(i)
+	at := e.ref()
+	t.sum -= RecordHash(w.hash, old.version, old.expiry, old.sum)
+	if old.tombstone() {
+		t.tombs--
+	}
+	if (old.flags|w.flags)&(flagExtents|flagStub) == 0 && m.records.size(at) == int(sizes[classOf(w.size)]) {
+		encode(m.arena.cell(at), r, w.flags, w.sum)
+	} else {
+		m.erase(t, at, &old)
+		at = m.write(t, slot, r, w)
+	}
+	policy := e & policyMask
+	switch {
+	case r.Tombstone:
+		policy = policyTombstone
+	case old.tombstone() || old.stub():
+		policy = m.evict.admit(w.hash, w.size)
+	default:
+		policy = hit(policy)
+	}
+	p.words[1+i] = uint64(e&^(policyMask|refMask) | policy | entry(at))
+	m.schedule(slot, r, w, at, old.mark)
+}
+
+// expiryOf returns the expiry that is stored: a tombstone has none.
+func expiryOf(r *Record) int64 {
+	if r.Tombstone {
+		return 0
+	}
+	return r.Expiry
+}
+
+// schedule files a record with the wheel, unless the mark of the record it
+// replaced says that the same bucket has it.
+func (m *Memory) schedule(slot uint16, r *Record, w *prepared, at ref, old uint16) {
+	if w.flags&flagExpiry == 0 {
+		return
+	}
+	start := m.wheel.start(r.Expiry)
+	if mark := markOf(start); mark != old {
+		m.wheel.file(start, slot, w.hash)
+	}
+	setMark(m.arena.cell(at), w.flags, markOf(start))
+}
+
+// write stores a record in new cells.
+func (m *Memory) write(t *table, slot uint16, r *Record, w *prepared) ref {
+	at := m.records.alloc(w.size, slot)
+	t.bytes += int64(m.records.size(at))
+	c := m.arena.cell(at)
+	p := encode(c, r, w.flags, w.sum)
+	if w.flags&flagExtents == 0 {
+		return at
+	}
+	inline, n := split(len(r.Value))
+	rest := r.Value[inline:]
+	for i := range n {
+		size := nextExtent(len(rest))
+		x := m.extents.alloc(size, slot)
+		t.bytes += int64(size)
+		copy(m.arena.cell(x), rest[:size])
+		rest = rest[size:]
+		binary.LittleEndian.PutUint64(c[p+8*i:], uint64(x))
+	}
+	return at
+}
+
+// erase frees a record's cells.
+func (m *Memory) erase(t *table, at ref, h *head) {
+	if h.flags&flagExtents != 0 {
+		c := m.arena.cell(at)
+		_, n := split(h.vlen)
+		for i := range n {
+			x := ref(binary.LittleEndian.Uint64(c[h.values+8*i:]))
+			t.bytes -= int64(m.extents.size(x))
+			m.extents.free(x)
+		}
+	}
+	t.bytes -= int64(m.records.size(at))
+	m.records.free(at)
+}
+
+// appendValue appends a record's value to dst.
+func (m *Memory) appendValue(dst, c []byte, h *head) []byte {
+	if h.flags&flagExtents == 0 {
+		return append(dst, c[h.values:h.values+h.vlen]...)
+	}
+	inline, n := split(h.vlen)
+	if need := len(dst) + h.vlen; cap(dst) < need {
+		dst = append(make([]byte, 0, need), dst...)
+	}
+	from := h.values + 8*n
+	dst = append(dst, c[from:from+inline]...)
+	rest := h.vlen - inline
+	for i := range n {
+		size := nextExtent(rest)
+		x := ref(binary.LittleEndian.Uint64(c[h.values+8*i:]))
+		dst = append(dst, m.arena.cell(x)[:size]...)
+		rest -= size
+	}
+	return dst
+}
+
+// remove takes the record at p, i out.
+func (m *Memory) remove(t *table, slot uint16, hash uint64, p indexPage, i int, h *head) {
+	t.sum -= RecordHash(hash, h.version, h.expiry, h.sum)
+	if h.tombstone() {
+		t.tombs--
+	}
+	m.erase(t, p.at(i).ref(), h)
+	m.cut(t, slot, hash, p, i)
+}
+
+// clear frees all cells of a table that was taken out of its slot. It locks
+// the slot for a page at a time, since compaction may look at the cells.
+func (m *Memory) clear(s *slotState, t *table) {
+	m.eachPage(t, 0, func(p indexPage, _ uint64) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i := range p.count() {
+			at := p.at(i).ref()
+			h := parse(m.arena.cell(at))
+			m.erase(t, at, &h)
+		}
+		m.freeIndex(t, p.ref)
+		return true
+	})
+	if t.depth != 0 {
+		m.freeIndex(t, t.root)
+	}
+}
+
+// digestOf sums up the records whose hash is in [lo, hi].
+func (m *Memory) digestOf(t *table, lo, hi uint64) (d Digest) {
+	if lo == 0 && hi == ^uint64(0) {
+		return Digest{Sum: t.sum, Records: int(t.count)}
+	}
+	m.each(t, lo, hi, func(h *head, a *addr, _ []byte) {
+		d.Sum += RecordHash(a.hash, h.version, h.expiry, h.sum)
+		d.Records++
+	})
+	return d
+}
+
+// each calls fn for the records whose hash is in [lo, hi], in order. fn must
+// not change the table; a's strings alias the cell.
+func (m *Memory) each(t *table, lo, hi uint64, fn func(h *head, a *addr, c []byte)) {
+	if lo > hi {
+		return
+	}
+	m.eachPage(t, lo, func(p indexPage, last uint64) bool {
+		n := p.count()
+		for i := p.search(lo); i < n; i++ {
+			e := p.at(i)
+			if e.tag() > hi>>tagShift {
+				return false
+			}
+			c := m.arena.cell(e.ref())
+			h := parse(c)
+			if a := h.addr(c, e); lo <= a.hash && a.hash <= hi {
+				fn(&h, &a, c)
+			}
+		}
+		return last < hi
+	})
+}

@@ -1,0 +1,141 @@
+package store
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// wheel names records by the time at which to look whether they have expired.
+// Its buckets are the wider the further away they are, so that there are some
+// hundred at most; what comes up too early is filed again, a few times in all.
+// A bucket is a list of cells of one word per record: its slot and the first 50
+// bits of its hash. The record carries the mark of its bucket; a word whose
+// record has another mark is stale, so nothing is ever searched for in here.
+type wheel struct {
+	heap *heap
+	now  atomic.Int64 // the latest slot time seen
+
+	mu      sync.Mutex // guards all below and the cells
+	closed  bool
+	buckets map[int64]ref // by start, in milliseconds
+}
+
+const (
+	chunkSize  = 512
+	tick       = 1 << 10 // milliseconds; the width of the nearest buckets
+	hashBits   = 50
+	chunkCount = 1<<16 - 1
+)
+
+// start returns the start of the bucket that an expiry belongs to.
+func (w *wheel) start(expiry int64) int64 {
+	width := int64(tick)
+	if d := expiry - w.now.Load(); d > 0 {
+		width = max(width, 1<<bits.Len64(uint64(d))>>5)
+	}
+	return expiry &^ (width - 1)
+}
+
+// markOf returns the mark of the bucket that starts at start, never 0.
+func markOf(start int64) uint16 { return uint16(mix(uint64(start))) | 1 }
+
+func word(slot uint16, hash uint64) uint64 { return uint64(slot)<<hashBits | hash>>(64-hashBits) }
+
+func unword(v uint64) (slot uint16, hash uint64) {
+	return uint16(v >> hashBits), v << (64 - hashBits)
+}
+
+// file adds a record to the bucket that starts at start. A chunk's first word
+// is the ref of the next one and the count of its words.
+func (w *wheel) file(start int64, slot uint16, hash uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fileLocked(start, word(slot, hash))
+}
+
+func (w *wheel) fileLocked(start int64, v uint64) {
+	if w.closed {
+		return
+	}
+	if w.buckets == nil {
+		w.buckets = map[int64]ref{}
+	}
+	r := w.buckets[start]
+	var chunk []uint64
+	if r != 0 {
+		chunk = w.heap.arena.words(r)
+	}
+	if r == 0 || chunk[0]&chunkCount == chunkSize/8-1 {
+		next := w.heap.alloc(chunkSize, 0)
+		chunk = w.heap.arena.words(next)
+		chunk[0] = uint64(r) << 16
+		w.buckets[start] = next
+	}
+	n := chunk[0] & chunkCount
+	chunk[1+n] = v
+	chunk[0]++
+}
+
+// due takes up to n words that are due at w.now, each with its bucket's mark.
+func (w *wheel) due(dst []dueWord, n int) []dueWord {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.now.Load()
+	for start, r := range w.buckets {
+		if start > now {
+			continue
+		}
+		for r != 0 && n > 0 {
+			chunk := w.heap.arena.words(r)
+			for chunk[0]&chunkCount > 0 && n > 0 {
+				dst = append(dst, dueWord{chunk[chunk[0]&chunkCount], markOf(start)})
+				chunk[0]--
+				n--
+			}
+			if chunk[0]&chunkCount == 0 {
+				next := ref(chunk[0] >> 16)
+				w.heap.free(r)
+				r = next
+			}
+		}
+		if r == 0 {
+			delete(w.buckets, start)
+		} else {
+			w.buckets[start] = r
+		}
+		if n == 0 {
+			break
+		}
+	}
+	return dst
+}
+
+// first returns a slot of the bucket that comes first.
+func (w *wheel) first() (slot uint16, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var least int64
+	var r ref
+	for start, head := range w.buckets {
+		if r == 0 || start < least {
+			least, r = start, head
+		}
+	}
+	if r == 0 {
+		return 0, false
+	}
+	slot, _ = unword(w.heap.arena.words(r)[1])
+	return slot, true
+}
+
+func (w *wheel) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed, w.buckets = true, nil
+}
+
+type dueWord struct {
+	word uint64
+	mark uint16
+}
