@@ -9,7 +9,7 @@ import (
 
 // codec passes batches through grpc as they are. It is forced per connection
 // and per server, never registered.
-type codec struct{}
+type codec struct{ pool *pool }
 
 func (codec) Name() string { return "slotmesh" }
 
@@ -25,9 +25,6 @@ type frame struct {
 	buf mem.Buffer // nil: b belongs to the garbage collector
 }
 
-// maxPooled is the largest frame whose parts are joined in a pooled buffer.
-const maxPooled = 1 << 20
-
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	b, ok := v.(*batch)
 	if !ok {
@@ -36,7 +33,7 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.NewBuffer(b.data, b.pool)}, nil
 }
 
-func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	f, ok := v.(*frame)
 	if !ok {
 		return fmt.Errorf("transport: cannot receive into a %T", v)
@@ -47,10 +44,14 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	case len(data) == 1:
 		data[0].Ref()
 		*f = frame{b: data[0].ReadOnlyData(), buf: data[0]}
-	case data.Len() > maxPooled:
+	case data.Len() > poolMax:
 		*f = frame{b: data.Materialize()}
 	default:
-		buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+		// Not grpc's pool, which clears what it gives out.
+		p := c.pool.Get(data.Len())
+		*p = (*p)[:data.Len()]
+		data.CopyTo(*p)
+		buf := mem.NewBuffer(p, c.pool)
 		*f = frame{b: buf.ReadOnlyData(), buf: buf}
 	}
 	return nil

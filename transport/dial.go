@@ -222,7 +222,7 @@ func (t *Transport) client(c *conn) (*grpc.ClientConn, error) {
 		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(
-			grpc.ForceCodecV2(codec{}),
+			grpc.ForceCodecV2(codec{&t.pool}),
 			grpc.MaxCallRecvMsgSize(t.cfg.maxReceive()),
 		),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),

@@ -22,6 +22,8 @@ type outbox struct {
 	taken  uint64     // the last batch given to grpc
 	queued int        // bytes not yet through grpc, the batch in its hands included
 	acks   []AppendAck
+	count  int  // messages since a batch was taken last
+	crowd  int  // above 0: one of the last batches held more than one
 	idle   bool // the writer waits for wake
 	corked bool // the reader is at work: it wakes the writer when done
 	closed bool
@@ -32,6 +34,7 @@ type outbox struct {
 const (
 	softBatch   = 64 << 10 // a batch this full is followed by another
 	corkedBatch = 16 << 10 // so much is not held back by a cork
+	crowdMemory = 16       // batches of one message until there is no crowd
 	ackWindow   = 8        // so many pending acks are searched for the same slot
 	maxAcks     = 512      // pending before they are encoded
 )
@@ -88,6 +91,7 @@ func (o *outbox) lock(size int, u urgency) (place, error) {
 // unlock counts the message encoded since off and wakes the writer.
 func (o *outbox) unlock(off int) {
 	o.queued += len(o.enc.buf) - off
+	o.count++
 	wake := o.idle && (!o.corked || len(o.enc.buf) > corkedBatch)
 	o.unlockWake(wake)
 }
@@ -223,9 +227,14 @@ func (o *outbox) take(out *batch) bool {
 			break
 		}
 		o.idle = true
+		crowd := o.crowd > 0
 		o.mu.Unlock()
 		<-o.wake
-		runtime.Gosched() // let concurrent callers join
+		if crowd {
+			// Let concurrent callers join. It would cost a lone caller a third
+			// of its latency.
+			runtime.Gosched()
+		}
 		o.mu.Lock()
 	}
 	o.flushAcksLocked()
@@ -237,6 +246,10 @@ func (o *outbox) take(out *batch) bool {
 		o.seq++
 	}
 	o.taken++
+	if o.crowd--; o.count > 1 {
+		o.crowd = crowdMemory
+	}
+	o.count = 0
 	o.mu.Unlock()
 	return true
 }

@@ -28,7 +28,7 @@ const (
 
 func (t *Transport) newServer() *grpc.Server {
 	srv := grpc.NewServer(
-		grpc.ForceServerCodecV2(codec{}),
+		grpc.ForceServerCodecV2(codec{&t.pool}),
 		grpc.MaxRecvMsgSize(t.cfg.maxReceive()),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
