@@ -137,7 +137,7 @@ func (m *Memory) move(at ref, n uint16) {
 func (m *Memory) findCell(t *table, c []byte, h *head, at ref) (p indexPage, i int, ok bool) {
 	if h.stub() { // it has only a part of its hash
 		m.eachPage(t, 0, func(q indexPage, _ uint64) bool {
-			for j := range q.count() {
+			for j := range q.count {
 				if q.at(j).ref() == at {
 					p, i, ok = q, j, true
 				}
@@ -150,7 +150,7 @@ func (m *Memory) findCell(t *table, c []byte, h *head, at ref) (p indexPage, i i
 	if p = m.pageAt(t, a.hash); p.ref == 0 {
 		return p, 0, false
 	}
-	for i = p.search(a.hash); i < p.count() && p.at(i).tag() == a.hash>>tagShift; i++ {
+	for i = p.search(a.hash); i < p.count && p.at(i).tag() == a.hash>>tagShift; i++ {
 		if p.at(i).ref() == at {
 			return p, i, true
 		}

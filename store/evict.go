@@ -193,7 +193,7 @@ func (m *Memory) turnSlot(dst []Candidate, want int, s *slotState, at *hand, jud
 		return dst, budget, end
 	}
 	m.eachPage(&s.cur, at.hash, func(p indexPage, _ uint64) bool {
-		for i := p.search(at.hash); i < p.count(); i++ {
+		for i := p.search(at.hash); i < p.count; i++ {
 			e := p.at(i)
 			if len(dst) == want || budget == 0 {
 				at.hash, end = uint64(e)>>tagShift<<tagShift, false

@@ -18,7 +18,7 @@ func (m *Memory) Live() (cells, charged int64) {
 	for i := range m.slots {
 		if s := m.slots[i].Load(); s != nil {
 			s.mu.Lock()
-			charged += s.cur.bytes + s.next.bytes
+			charged += s.cur.bytes() + s.next.bytes()
 			s.mu.Unlock()
 		}
 	}

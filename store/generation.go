@@ -7,6 +7,7 @@ func (m *Memory) Begin(slot uint16) (Generation, error) {
 		return 0, err
 	}
 	old := s.next
+	s.cur.max = max(s.cur.max, old.max)
 	s.next, s.gen = table{}, Generation(m.gens.Add(1))
 	gen := s.gen
 	s.mu.Unlock()
@@ -85,6 +86,7 @@ func (m *Memory) Commit(slot uint16, gen Generation) error {
 	}
 	old := s.cur
 	s.cur, s.next, s.gen = s.next, table{}, 0
+	s.cur.max = max(s.cur.max, old.max)
 	s.mu.Unlock()
 	m.clear(s, &old)
 	return nil
@@ -97,6 +99,7 @@ func (m *Memory) Abort(slot uint16, gen Generation) error {
 		return err
 	}
 	old := s.next
+	s.cur.max = max(s.cur.max, old.max)
 	s.next, s.gen = table{}, 0
 	s.mu.Unlock()
 	m.clear(s, &old)
@@ -113,7 +116,7 @@ func (m *Memory) Drop(slot uint16) error {
 		return err
 	}
 	cur, next := s.cur, s.next
-	s.cur, s.next, s.gen, s.max = table{}, table{}, 0, 0
+	s.cur, s.next, s.gen = table{}, table{}, 0
 	s.mu.Unlock()
 	m.clear(s, &cur)
 	m.clear(s, &next)
@@ -133,7 +136,7 @@ func (m *Memory) Purge(slot uint16, floor uint64) error {
 	// Tombstones are known by their policy bits: values are not touched.
 	var gone []addr
 	m.eachPage(&s.cur, 0, func(p indexPage, _ uint64) bool {
-		for i := range p.count() {
+		for i := range p.count {
 			e := p.at(i)
 			if e&policyMask != policyTombstone {
 				continue
@@ -160,5 +163,5 @@ func (m *Memory) MaxVersion(slot uint16) uint64 {
 		return 0
 	}
 	defer s.mu.RUnlock()
-	return s.max
+	return max(s.cur.max, s.next.max)
 }

@@ -42,11 +42,11 @@ const (
 type indexPage struct {
 	ref   ref
 	words []uint64
+	count int   // as of when it was looked up
+	depth uint8 // bits of the hash that its entries share
 }
 
-func (p indexPage) count() int   { return int(p.words[0] & 0xFFFF) }
-func (p indexPage) limit() int   { return int(p.words[0] >> 16 & 0xFFFF) }
-func (p indexPage) depth() uint8 { return uint8(p.words[0] >> 32) }
+func (p indexPage) limit() int { return int(p.words[0] >> 16 & 0xFFFF) }
 func (p indexPage) at(i int) entry {
 	return entry(atomic.LoadUint64(&p.words[1+i]))
 }
@@ -58,9 +58,9 @@ func headWord(count, limit int, depth uint8) uint64 {
 // search returns the first entry whose tag is not below hash's. Tags are
 // evenly spread, so it looks where the tag should be and walks from there.
 func (p indexPage) search(hash uint64) int {
-	n := p.count()
+	n := p.count
 	tag := hash >> tagShift
-	i, _ := bits.Mul64(hash<<p.depth(), uint64(n))
+	i, _ := bits.Mul64(hash<<p.depth, uint64(n))
 	at := int(i)
 	if at < n && p.at(at).tag() < tag {
 		for at++; at < n && p.at(at).tag() < tag; at++ {
@@ -73,15 +73,19 @@ func (p indexPage) search(hash uint64) int {
 	return at
 }
 
-// table is one generation of a slot: an index and its sums. It has no pointers.
+// table is one generation of a slot: an index and its sums. It has no pointers,
+// and with the slot's lock it fills a cache line.
 type table struct {
 	root  ref // the page, or the directory where depth is not 0
 	sum   uint64
-	bytes int64 // of all cells
+	max   uint64 // version
 	count int32
 	tombs int32
+	units uint32 // of 8 bytes, of all cells
 	depth uint8
 }
+
+func (t *table) bytes() int64 { return int64(t.units) * 8 }
 
 // pageAt returns the page that hash belongs to; no page: its ref is 0.
 func (m *Memory) pageAt(t *table, hash uint64) indexPage {
@@ -89,10 +93,12 @@ func (m *Memory) pageAt(t *table, hash uint64) indexPage {
 	if r == 0 {
 		return indexPage{}
 	}
-	if t.depth != 0 {
-		r = ref(m.arena.words(r)[hash>>(64-t.depth)])
+	if t.depth == 0 { // the page's head need not be read: a cache line less
+		return indexPage{r, m.arena.words(r), int(t.count), 0}
 	}
-	return indexPage{r, m.arena.words(r)}
+	r = ref(m.arena.words(r)[hash>>(64-t.depth)])
+	words := m.arena.words(r)
+	return indexPage{r, words, int(words[0] & 0xFFFF), uint8(words[0] >> 32)}
 }
 
 // find returns the page and position of an address and its decoded cell.
@@ -101,7 +107,7 @@ func (m *Memory) find(t *table, a *addr) (p indexPage, i int, h head, ok bool) {
 	if p.ref == 0 {
 		return p, 0, h, false
 	}
-	tag, n := a.hash>>tagShift, p.count()
+	tag, n := a.hash>>tagShift, p.count
 	for i = p.search(a.hash); i < n; i++ {
 		e := p.at(i)
 		if e.tag() != tag {
@@ -120,14 +126,14 @@ func (m *Memory) find(t *table, a *addr) (p indexPage, i int, h head, ok bool) {
 func (m *Memory) newPage(t *table, slot uint16, n int, depth uint8) indexPage {
 	r := m.index.alloc(min(8*(n+1), maxCell), slot)
 	size := m.index.size(r)
-	t.bytes += int64(size)
-	p := indexPage{r, m.arena.words(r)}
+	t.units += uint32(size / 8)
+	p := indexPage{ref: r, words: m.arena.words(r), depth: depth}
 	p.words[0] = headWord(0, size/8-1, depth)
 	return p
 }
 
 func (m *Memory) freeIndex(t *table, r ref) {
-	t.bytes -= int64(m.index.size(r))
+	t.units -= uint32(m.index.size(r) / 8)
 	m.index.free(r)
 }
 
@@ -137,7 +143,7 @@ func (m *Memory) setPage(t *table, hash uint64, p indexPage) {
 		t.root = p.ref
 		return
 	}
-	dir, depth := m.arena.words(t.root), p.depth()
+	dir, depth := m.arena.words(t.root), p.depth
 	from := hash >> (64 - depth) << (t.depth - depth) // a shift by 64 gives 0
 	for i := range uint64(1) << (t.depth - depth) {
 		dir[from+i] = uint64(p.ref)
@@ -151,10 +157,10 @@ func (m *Memory) insert(t *table, slot uint16, a *addr, e entry) {
 	case p.ref == 0:
 		p = m.newPage(t, slot, 3, 0)
 		t.root = p.ref
-	case p.count() == p.limit():
+	case p.count == p.limit():
 		p = m.grow(t, slot, a.hash, p)
 	}
-	n, i := p.count(), p.search(a.hash)
+	n, i := p.count, p.search(a.hash)
 	for ; i < n && p.at(i).tag() == e.tag(); i++ {
 		c := m.arena.cell(p.at(i).ref())
 		h := parse(c)
@@ -170,7 +176,7 @@ func (m *Memory) insert(t *table, slot uint16, a *addr, e entry) {
 
 // grow makes room in a full page and returns the page of hash.
 func (m *Memory) grow(t *table, slot uint16, hash uint64, p indexPage) indexPage {
-	n, depth := p.count(), p.depth()
+	n, depth := p.count, p.depth
 	if n < m.split || depth == maxDepth {
 		return m.resize(t, slot, hash, p, n+n/8+2)
 	}
@@ -189,7 +195,7 @@ func (m *Memory) grow(t *table, slot uint16, hash uint64, p indexPage) indexPage
 	m.setPage(t, hash|bit, high)
 	m.freeIndex(t, p.ref)
 	p = m.pageAt(t, hash)
-	if p.count() == p.limit() { // all went one way
+	if p.count == p.limit() { // all went one way
 		return m.grow(t, slot, hash, p)
 	}
 	return p
@@ -197,7 +203,7 @@ func (m *Memory) grow(t *table, slot uint16, hash uint64, p indexPage) indexPage
 
 func (m *Memory) growDirectory(t *table, slot uint16) {
 	r := m.index.alloc(8<<(t.depth+1), slot)
-	t.bytes += int64(m.index.size(r))
+	t.units += uint32(m.index.size(r) / 8)
 	dir := m.arena.words(r)
 	if t.depth == 0 {
 		dir[0], dir[1] = uint64(t.root), uint64(t.root)
@@ -214,9 +220,10 @@ func (m *Memory) growDirectory(t *table, slot uint16) {
 
 // resize moves a page to a cell for n entries.
 func (m *Memory) resize(t *table, slot uint16, hash uint64, p indexPage, n int) indexPage {
-	q := m.newPage(t, slot, n, p.depth())
-	copy(q.words[1:], p.words[1:1+p.count()])
-	q.words[0] += uint64(p.count())
+	q := m.newPage(t, slot, n, p.depth)
+	copy(q.words[1:], p.words[1:1+p.count])
+	q.words[0] += uint64(p.count)
+	q.count = p.count
 	m.setPage(t, hash, q)
 	m.freeIndex(t, p.ref)
 	return q
@@ -224,7 +231,7 @@ func (m *Memory) resize(t *table, slot uint16, hash uint64, p indexPage, n int) 
 
 // cut takes the entry at i out of its page.
 func (m *Memory) cut(t *table, slot uint16, hash uint64, p indexPage, i int) {
-	n := p.count()
+	n := p.count
 	copy(p.words[1+i:n], p.words[2+i:1+n])
 	p.words[0]--
 	t.count--
@@ -242,7 +249,7 @@ func (m *Memory) cut(t *table, slot uint16, hash uint64, p indexPage, i int) {
 func (m *Memory) eachPage(t *table, hash uint64, fn func(p indexPage, last uint64) bool) {
 	for t.root != 0 {
 		p := m.pageAt(t, hash)
-		last := hash | ^uint64(0)>>p.depth()
+		last := hash | ^uint64(0)>>p.depth
 		if !fn(p, last) || last == ^uint64(0) {
 			return
 		}

@@ -52,7 +52,7 @@ type slotState struct {
 	cur  table
 	next table      // the open generation
 	gen  Generation // 0: none open
-	max  uint64
+	_    [16]byte   // so that slots begin with a cache line
 }
 
 // NewMemory returns an empty engine. It starts no goroutine.
@@ -189,7 +189,7 @@ func (m *Memory) apply(slot uint16, gen Generation, recs []Record) error {
 	}
 	for i := range recs {
 		m.put(t, slot, &recs[i], &ready[i])
-		s.max = max(s.max, recs[i].Version)
+		t.max = max(t.max, recs[i].Version)
 	}
 	return nil
 }
@@ -234,7 +234,7 @@ func (m *Memory) Update(slot uint16, kind uint8, key, field string, now int64, f
 		return ErrNoMemory
 	}
 	m.put(&s.cur, slot, &r, &w)
-	s.max = max(s.max, r.Version)
+	s.cur.max = max(s.cur.max, r.Version)
 	return nil
 }
 

@@ -49,7 +49,7 @@ func (m *Memory) fill(b *batch, slot uint16, after Cursor) (more bool, err error
 	from := addr{after.Hash, after.Kind, after.Key, after.Field}
 	var ends []int // of the values in b.values, which may move while it grows
 	m.eachPage(&s.cur, after.Hash, func(p indexPage, _ uint64) bool {
-		n := p.count()
+		n := p.count
 		for i := p.search(after.Hash); i < n; i++ {
 			e := p.at(i)
 			c := m.arena.cell(e.ref())

@@ -37,7 +37,7 @@ func (m *Memory) SlotStats(slot uint16) SlotStats {
 		return SlotStats{}
 	}
 	defer s.mu.RUnlock()
-	return SlotStats{Records: int(s.cur.count), Tombstones: int(s.cur.tombs), Bytes: s.cur.bytes + s.next.bytes}
+	return SlotStats{Records: int(s.cur.count), Tombstones: int(s.cur.tombs), Bytes: s.cur.bytes() + s.next.bytes()}
 }
 
 // Stats implements Engine. It visits every slot.

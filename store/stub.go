@@ -76,7 +76,7 @@ func (m *Memory) Unload(at Address, version uint64) bool {
 
 func (m *Memory) newStub(t *table, slot uint16, h *head, a *addr) ref {
 	at := m.records.alloc(stubSize, slot)
-	t.bytes += int64(m.records.size(at))
+	t.units += uint32(m.records.size(at) / 8)
 	putStub(m.arena.cell(at), h, a, m.check(a))
 	return at
 }
@@ -123,7 +123,7 @@ func (m *Memory) LoadStub(slot uint16, r Record, sum uint32) error {
 	defer s.mu.Unlock()
 	t := &s.cur
 	a := addrOf(r.Kind, r.Key, r.Field)
-	s.max = max(s.max, r.Version)
+	t.max = max(t.max, r.Version)
 	p, i, old, ok := m.find(t, &a)
 	if ok {
 		if old.version >= r.Version {
@@ -150,7 +150,7 @@ func (m *Memory) copyStub(t *table, slot uint16, h *head, a *addr, c []byte) {
 		m.remove(t, slot, a.hash, p, i, &old)
 	}
 	at := m.records.alloc(stubSize, slot)
-	t.bytes += int64(m.records.size(at))
+	t.units += uint32(m.records.size(at) / 8)
 	copy(m.arena.cell(at)[:stubSize], c)
 	t.sum += RecordHash(a.hash, h.version, h.expiry, h.sum)
 	m.insert(t, slot, a, entry(a.hash>>tagShift<<tagShift)|policyStub|entry(at))
@@ -162,7 +162,7 @@ func (m *Memory) findStubbed(t *table, hash uint64, check uint8) (p indexPage, i
 	if p = m.pageAt(t, hash); p.ref == 0 {
 		return p, 0, h, false
 	}
-	for i = p.search(hash); i < p.count() && p.at(i).tag() == hash>>tagShift; i++ {
+	for i = p.search(hash); i < p.count && p.at(i).tag() == hash>>tagShift; i++ {
 		c := m.arena.cell(p.at(i).ref())
 		h = parse(c)
 		a := h.addr(c, p.at(i))

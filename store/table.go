@@ -94,7 +94,7 @@ func (m *Memory) schedule(slot uint16, r *Record, w *prepared, at ref, old uint1
 // write stores a record in new cells.
 func (m *Memory) write(t *table, slot uint16, r *Record, w *prepared) ref {
 	at := m.records.alloc(w.size, slot)
-	t.bytes += int64(m.records.size(at))
+	t.units += uint32(m.records.size(at) / 8)
 	c := m.arena.cell(at)
 	p := encode(c, r, w.flags, w.sum)
 	if w.flags&flagExtents == 0 {
@@ -105,7 +105,7 @@ func (m *Memory) write(t *table, slot uint16, r *Record, w *prepared) ref {
 	for i := range n {
 		size := nextExtent(len(rest))
 		x := m.extents.alloc(size, slot)
-		t.bytes += int64(size)
+		t.units += uint32(size / 8)
 		copy(m.arena.cell(x), rest[:size])
 		rest = rest[size:]
 		binary.LittleEndian.PutUint64(c[p+8*i:], uint64(x))
@@ -120,11 +120,11 @@ func (m *Memory) erase(t *table, at ref, h *head) {
 		_, n := split(h.vlen)
 		for i := range n {
 			x := ref(binary.LittleEndian.Uint64(c[h.values+8*i:]))
-			t.bytes -= int64(m.extents.size(x))
+			t.units -= uint32(m.extents.size(x) / 8)
 			m.extents.free(x)
 		}
 	}
-	t.bytes -= int64(m.records.size(at))
+	t.units -= uint32(m.records.size(at) / 8)
 	m.records.free(at)
 }
 
@@ -165,7 +165,7 @@ func (m *Memory) clear(s *slotState, t *table) {
 	m.eachPage(t, 0, func(p indexPage, _ uint64) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for i := range p.count() {
+		for i := range p.count {
 			at := p.at(i).ref()
 			h := parse(m.arena.cell(at))
 			m.erase(t, at, &h)
@@ -197,7 +197,7 @@ func (m *Memory) each(t *table, lo, hi uint64, fn func(h *head, a *addr, c []byt
 		return
 	}
 	m.eachPage(t, lo, func(p indexPage, last uint64) bool {
-		n := p.count()
+		n := p.count
 		for i := p.search(lo); i < n; i++ {
 			e := p.at(i)
 			if e.tag() > hi>>tagShift {
