@@ -69,7 +69,9 @@ func (r *replica) call(ctx context.Context, method string, args, reply any) erro
 		return ctx.Err()
 	case <-pending.Done:
 	}
-	if _, answered := pending.Error.(rpc.ServerError); pending.Error != nil && !answered {
+	// What the replica itself answered is a ServerError; the rest are failures of
+	// the connection.
+	if pending.Error != nil && !errors.As(pending.Error, new(rpc.ServerError)) {
 		return fmt.Errorf("%s: %w", r.name, errReplicaGone)
 	}
 	return pending.Error
