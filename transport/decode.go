@@ -333,6 +333,9 @@ func (d *decoder) chunk() *Chunk {
 	return c
 }
 
+// keepRecords is how many records' room a stream keeps after it had more.
+const keepRecords = 1024
+
 // records reads a nested array of records into d.rec.
 func (d *decoder) records() []Record {
 	if !d.more() {
@@ -346,8 +349,8 @@ func (d *decoder) records() []Record {
 	if n == 0 || d.err != nil {
 		return nil
 	}
-	if cap(d.rec) < n {
-		d.rec = make([]Record, n)
+	if cap(d.rec) < n || cap(d.rec) > keepRecords && n <= keepRecords {
+		d.rec = make([]Record, max(n, 16))
 	}
 	rs := d.rec[:n]
 	outer := d.left

@@ -281,6 +281,18 @@ func receive[T any](t testing.TB, c <-chan T) T {
 	}
 }
 
+// await polls for what gives no event.
+func await(t testing.TB, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !cond(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatal("it did not come about")
+		}
+	}
+}
+
 // bothNetworks runs a test over sockets and over memory.
 func bothNetworks(t *testing.T, test func(*testing.T, network)) {
 	t.Run("loopback", func(t *testing.T) { test(t, loopback{}) })

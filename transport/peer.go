@@ -23,6 +23,7 @@ type Peer struct {
 	cur    *session // installed and not yet uninstalled
 	addr   string
 	listed bool
+	held   int // handshakes in progress
 	stop   context.CancelFunc // of the dial loop; nil if there is none
 }
 

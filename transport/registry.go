@@ -122,9 +122,7 @@ func (t *Transport) SetPeers(list []PeerAddr) {
 	for id, p := range t.peers {
 		if p.listed && !in[id] {
 			t.dropLocked(p)
-			if p.cur == nil {
-				delete(t.peers, id)
-			}
+			t.forgetLocked(p)
 		}
 	}
 }
@@ -166,7 +164,8 @@ func (t *Transport) Peer(id NodeID) *Peer {
 	return t.peers[id]
 }
 
-// acquaint finds the peer that opened a session, or makes it known.
+// acquaint finds the peer that opened a session, or makes it known, and holds
+// it until release.
 func (t *Transport) acquaint(id Identity) (*Peer, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,6 +173,7 @@ func (t *Transport) acquaint(id Identity) (*Peer, error) {
 		return nil, ErrClosed
 	}
 	if p := t.peers[id.ID]; p != nil {
+		p.held++
 		return p, nil
 	}
 	n := 0
@@ -185,15 +185,22 @@ func (t *Transport) acquaint(id Identity) (*Peer, error) {
 	if n >= maxUnlisted {
 		return nil, errBusy
 	}
-	return t.newPeerLocked(id), nil
+	p := t.newPeerLocked(id)
+	p.held++
+	return p, nil
 }
 
-// forget removes a peer that was made known by a session which came to
-// nothing.
-func (t *Transport) forget(p *Peer) {
+// release ends what acquaint began.
+func (t *Transport) release(p *Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !p.listed && p.cur == nil && t.peers[p.id] == p {
+	p.held--
+	t.forgetLocked(p)
+}
+
+// forgetLocked removes a peer that nothing refers to any more.
+func (t *Transport) forgetLocked(p *Peer) {
+	if !p.listed && p.cur == nil && p.held == 0 && t.peers[p.id] == p {
 		delete(t.peers, p.id)
 	}
 }
@@ -235,9 +242,7 @@ func (t *Transport) uninstall(s *session) {
 	p.session.CompareAndSwap(s, nil)
 	t.mu.Lock()
 	p.cur = nil
-	if !p.listed {
-		delete(t.peers, p.id)
-	}
+	t.forgetLocked(p)
 	t.mu.Unlock()
 	close(s.gone)
 }

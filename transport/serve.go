@@ -190,9 +190,9 @@ func (t *Transport) accepted(h *half, a *accepted) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer t.release(p)
 	s := t.newSession(p, h.from, a.hs.session, a.conn, h.stream, a.st)
 	if err := t.install(a.st.Context(), s); err != nil {
-		t.forget(p)
 		return nil, err
 	}
 	return s, nil
