@@ -125,7 +125,7 @@ func (a *arena) givePage(n uint32) {
 	a.free[s] |= 1 << (n % slabPages)
 	a.held.Add(-pageSize)
 	a.idle.Add(pageSize)
-	if a.free[s] == 1<<slabPages-1 && a.idle.Load() > 2*slabSize+a.held.Load()/16 {
+	if a.free[s] == 1<<slabPages-1 && a.idle.Load() > 2*slabSize+a.held.Load()/4 {
 		(*a.slabs.Load())[s] = nil
 		a.free[s] = 0
 		a.gone = append(a.gone, s)

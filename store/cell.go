@@ -14,7 +14,8 @@ import (
 //	key, field, refs of the value's extents 8 each, the value's first bytes
 //
 // A value of 16 KiB or more lies mostly in extents: cells filled to the last
-// byte, whose sizes follow from the value's length.
+// byte, whose sizes follow from the value's length. An extent begins with the
+// hash of its record's address, so that it can be moved.
 const (
 	flagTombstone = 1 << iota
 	flagLong
@@ -42,8 +43,12 @@ var headSizes = func() (table [256]uint8) {
 	return table
 }()
 
-// extentSizes are the sizes of extents: a page, a half, a quarter, an eighth.
-var extentSizes = [4]int{pageSize - 8, pageSize/2 - 8, pageSize/4 - 8, pageSize/8 - 8}
+// extentHead is the size of the hash in front of an extent's bytes.
+const extentHead = 8
+
+// extentSizes are the bytes that extents hold, whose cells are a page, a half,
+// a quarter and an eighth.
+var extentSizes = [4]int{pageSize - 16, pageSize/2 - 16, pageSize/4 - 16, pageSize/8 - 16}
 
 // nextExtent returns the size of the first extent of the last n bytes of a
 // value; 0: they lie in the record's cell.

@@ -1,48 +1,61 @@
 package store
 
-// tidy makes one step of compaction where the memory held is above the limit
-// although what is live is not: writers pay for the fragmentation they make, a
-// page at a time. The caller holds no lock.
-func (m *Memory) tidy() {
-	if m.limit == 0 || m.arena.held.Load()+m.fixed() <= m.limit {
-		return
-	}
-	if m.compacting.TryLock() {
-		m.compact()
+import "encoding/binary"
+
+// tidy makes some steps of compaction where the memory held is above the limit
+// although what is live is not: a writer that adds bytes pays for about as
+// much. The caller holds no lock.
+func (m *Memory) tidy(bytes int64) {
+	for steps := bytes/pageSize + 1; steps > 0 && m.crowded(); steps-- {
+		if !m.compacting.TryLock() {
+			return
+		}
+		gain := m.compact()
 		m.compacting.Unlock()
+		if !gain {
+			return
+		}
 	}
 }
 
-// compact empties the emptiest of some pages of the class of records that
-// wastes most.
-func (m *Memory) compact() {
+func (m *Memory) crowded() bool {
+	return m.limit != 0 && m.arena.held.Load()+m.fixed() > m.limit
+}
+
+// compact empties a page of the class that has most free cells, and reports
+// whether there was a class with a page's worth of them.
+func (m *Memory) compact() bool {
 	if m.closed.Load() {
-		return
+		return false
 	}
 	var worst *class
-	most := 2 * pageSize // below two pages there is nothing to gain
-	for i := range m.records.classes {
-		c := &m.records.classes[i]
-		c.mu.Lock()
-		waste := (c.pages*int(c.cells) - c.live) * int(c.size)
-		c.mu.Unlock()
-		if waste > most {
-			worst, most = c, waste
+	var in *heap
+	most := 0
+	for _, h := range []*heap{m.records, m.extents} {
+		for i := range h.classes {
+			c := &h.classes[i]
+			c.mu.Lock()
+			free := c.pages*int(c.cells) - c.live
+			if waste := free * int(c.size); free >= int(c.cells) && waste > most {
+				in, worst, most = h, c, waste
+			}
+			c.mu.Unlock()
 		}
 	}
 	if worst == nil {
-		return
+		return false
 	}
-	m.empty(worst)
+	m.empty(in, worst)
+	return true
 }
 
-// empty moves the records of the emptiest of some pages elsewhere.
-func (m *Memory) empty(c *class) {
-	num, cells := m.records.drain(c)
-	for _, c := range cells {
-		m.move(c.at, c.slot)
+// empty moves the cells of the emptiest of some pages elsewhere.
+func (m *Memory) empty(h *heap, c *class) {
+	num, cells := h.drain(c)
+	for _, cell := range cells {
+		m.move(h, cell.at, cell.slot)
 	}
-	m.records.endDrain(c, num)
+	h.endDrain(c, num)
 }
 
 type ownedCell struct {
@@ -106,31 +119,63 @@ func (h *heap) endDrain(c *class, num uint32) {
 	}
 }
 
-// move copies a record to another cell, if the cell is still a record's.
-func (m *Memory) move(at ref, n uint16) {
+// move copies a record or an extent to another cell, if its cell is still in
+// use.
+func (m *Memory) move(h *heap, at ref, n uint16) {
 	s := m.slots[n].Load()
 	if s == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m.closed.Load() || !m.records.owned(at, n) {
+	if m.closed.Load() || !h.owned(at, n) {
 		return
 	}
-	c := m.arena.cell(at)
-	h := parse(c)
+	find := m.recordRef
+	if h == m.extents {
+		find = m.extentRef
+	}
 	for _, t := range []*table{&s.cur, &s.next} {
-		p, i, ok := m.findCell(t, c, &h, at)
-		if !ok {
+		set := find(t, at)
+		if set == nil {
 			continue
 		}
-		size := m.records.size(at)
-		to := m.records.alloc(size, n)
-		copy(m.arena.cell(to)[:size], c[:size])
-		p.words[1+i] = uint64(p.at(i)&^refMask | entry(to))
-		m.records.free(at)
+		size := h.size(at)
+		to := h.alloc(size, n)
+		copy(m.arena.cell(to)[:size], m.arena.cell(at)[:size])
+		set(to)
+		h.free(at)
 		return
 	}
+}
+
+// recordRef returns what changes the ref of a record; nil: it is not in t.
+func (m *Memory) recordRef(t *table, at ref) func(to ref) {
+	c := m.arena.cell(at)
+	h := parse(c)
+	p, i, ok := m.findCell(t, c, &h, at)
+	if !ok {
+		return nil
+	}
+	return func(to ref) { p.words[1+i] = uint64(p.at(i)&^refMask | entry(to)) }
+}
+
+// extentRef returns what changes the ref of an extent; nil: it is not in t.
+func (m *Memory) extentRef(t *table, at ref) (set func(to ref)) {
+	hash := binary.LittleEndian.Uint64(m.arena.cell(at))
+	m.each(t, hash, hash, func(h *head, _ *addr, c []byte) {
+		if h.flags&flagExtents == 0 {
+			return
+		}
+		_, n := split(h.vlen)
+		for refs := c[h.values:]; n > 0; n-- {
+			if place := refs[:8]; ref(binary.LittleEndian.Uint64(place)) == at {
+				set = func(to ref) { binary.LittleEndian.PutUint64(place, uint64(to)) }
+			}
+			refs = refs[8:]
+		}
+	})
+	return set
 }
 
 // findCell finds the entry of a cell.

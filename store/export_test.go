@@ -5,8 +5,10 @@ func (m *Memory) Compact() {
 	m.compacting.Lock()
 	defer m.compacting.Unlock()
 	m.compact()
-	for i := range m.records.classes {
-		m.empty(&m.records.classes[i])
+	for _, h := range []*heap{m.records, m.extents} {
+		for i := range h.classes {
+			m.empty(h, &h.classes[i])
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func (m *Memory) open(slot uint16, gen Generation) (*slotState, error) {
 
 // Confirm implements Engine. It copies the range.
 func (m *Memory) Confirm(slot uint16, gen Generation, lo, hi uint64, want Digest) (bool, error) {
-	m.tidy()
+	m.tidy(0)
 	s, err := m.open(slot, gen)
 	if err != nil {
 		return false, err

@@ -204,7 +204,7 @@ func (m *Memory) sized(r *Record, w *prepared) error {
 
 // Update implements Engine.
 func (m *Memory) Update(slot uint16, kind uint8, key, field string, now int64, fn func(Item) (Record, bool)) error {
-	m.tidy()
+	m.tidy(0)
 	s, err := m.lock(slot)
 	if err != nil {
 		return err

@@ -15,10 +15,15 @@ func (m *Memory) fixed() int64 {
 	return int64(m.live.Load())*int64(unsafe.Sizeof(slotState{})) + m.evict.bytes.Load() + int64(unsafe.Sizeof(*m))
 }
 
-// Short implements Engine. It is one load and an addition or two.
+// Short implements Engine. It is a few loads and additions.
+//
+// Where fragmentation has taken the reserve and more, it is short too, until
+// deletes have given compaction something to gain.
 func (m *Memory) Short(bytes int64) bool {
-	used := m.charged() + bytes
-	return m.limit > 0 && used > m.limit-m.limit/reserve || used > maxMemory
+	if m.limit == 0 {
+		return m.charged()+bytes > maxMemory
+	}
+	return m.charged()+bytes > m.limit-m.limit/reserve || m.arena.held.Load()+m.fixed() > m.limit+m.limit/(2*reserve)
 }
 
 // room reports ErrNoMemory if need more bytes do not fit.
@@ -26,7 +31,7 @@ func (m *Memory) room(need int64) error {
 	if need > 0 && m.Short(need) {
 		return ErrNoMemory
 	}
-	m.tidy()
+	m.tidy(need)
 	return nil
 }
 

@@ -104,9 +104,11 @@ func (m *Memory) write(t *table, slot uint16, r *Record, w *prepared) ref {
 	rest := r.Value[inline:]
 	for i := range n {
 		size := nextExtent(len(rest))
-		x := m.extents.alloc(size, slot)
-		t.units += uint32(size / 8)
-		copy(m.arena.cell(x), rest[:size])
+		x := m.extents.alloc(extentHead+size, slot)
+		t.units += uint32((extentHead + size) / 8)
+		cell := m.arena.cell(x)
+		binary.LittleEndian.PutUint64(cell, w.hash)
+		copy(cell[extentHead:], rest[:size])
 		rest = rest[size:]
 		binary.LittleEndian.PutUint64(c[p+8*i:], uint64(x))
 	}
@@ -143,7 +145,7 @@ func (m *Memory) appendValue(dst, c []byte, h *head) []byte {
 	for i := range n {
 		size := nextExtent(rest)
 		x := ref(binary.LittleEndian.Uint64(c[h.values+8*i:]))
-		dst = append(dst, m.arena.cell(x)[:size]...)
+		dst = append(dst, m.arena.cell(x)[extentHead:extentHead+size]...)
 		rest -= size
 	}
 	return dst
