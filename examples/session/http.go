@@ -109,8 +109,10 @@ func sessionCookie(id string) *http.Cookie {
 
 func clusterView(c slotmesh.Cluster) any {
 	type row struct {
-		Name, Addr, State string
-		Primaries         int
+		Name  string `json:"name"`
+		Addr  string `json:"addr"`
+		State string `json:"state"`
+		Slots int    `json:"slots"` // that it serves
 	}
 	primaries := map[string]int{}
 	for slot := range c.Slots() {
