@@ -2,6 +2,7 @@ package slotmesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -74,33 +75,23 @@ func (c *Cache) Close() error { return c.n.Close() }
 // Errors: ErrNotFound, ErrNoPrimary, ErrTooLarge, ErrInvalid, ErrOverloaded,
 // ErrClosed, ErrSuperseded, ctx's error.
 func (c *Cache) Get(ctx context.Context, key string) ([]byte, error) {
-	return c.GetInto(ctx, key, nil)
+	item, err := c.GetItem(ctx, key)
+	return item.Value, err
 }
 
 // GetInto is Get that appends the value to dst, so that a caller with a large
 // enough dst has nothing allocated for a slot served here. It returns the
 // extended slice, and dst as it was with any error.
 func (c *Cache) GetInto(ctx context.Context, key string, dst []byte) ([]byte, error) {
-	call := keyCall(transport.OpGet, key)
-	r, err := c.n.Do(ctx, &call)
-	if err != nil {
-		return dst, err
-	}
-	if !r.Found {
-		return dst, ErrNotFound
-	}
-	return append(dst, r.Value...), nil
+	r, err := c.read(ctx, transport.OpGet, key)
+	return append(dst, r.Value...), err
 }
 
 // GetItem is Get with the value's version and expiry.
 func (c *Cache) GetItem(ctx context.Context, key string) (Item, error) {
-	call := keyCall(transport.OpGet, key)
-	r, err := c.n.Do(ctx, &call)
+	r, err := c.read(ctx, transport.OpGet, key)
 	if err != nil {
 		return Item{}, err
-	}
-	if !r.Found {
-		return Item{}, ErrNotFound
 	}
 	return newItem(key, r), nil
 }
@@ -134,28 +125,37 @@ func (c *Cache) Delete(ctx context.Context, key string) (existed bool, err error
 // Exists reports whether there is such a key, without fetching its value. Its
 // errors are those of Get, but for ErrNotFound.
 func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
-	r, err := c.peek(ctx, key)
-	return r.Found, err
+	_, err := c.read(ctx, transport.OpPeek, key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // TTL returns how long key has left to live, to the millisecond, or NoTTL if
 // it never expires. Its errors are those of Get.
 func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
-	r, err := c.peek(ctx, key)
+	r, err := c.read(ctx, transport.OpPeek, key)
 	switch {
 	case err != nil:
 		return 0, err
-	case !r.Found:
-		return 0, ErrNotFound
 	case r.Expiry == 0:
 		return NoTTL, nil
 	}
 	return max(time.Until(time.UnixMilli(r.Expiry)), 0), nil
 }
 
-func (c *Cache) peek(ctx context.Context, key string) (node.Result, error) {
-	call := keyCall(transport.OpPeek, key)
-	return c.n.Do(ctx, &call)
+// read makes a call that changes nothing; a miss is ErrNotFound.
+func (c *Cache) read(ctx context.Context, op transport.Op, key string) (node.Result, error) {
+	call := keyCall(op, key)
+	r, err := c.n.Do(ctx, &call)
+	switch {
+	case err != nil:
+		return node.Result{}, err
+	case !r.Found:
+		return node.Result{}, ErrNotFound
+	}
+	return r, nil
 }
 
 // Expire lets key expire d from now, by the clock of the slot's primary,

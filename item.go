@@ -9,7 +9,7 @@ import (
 // Item is a value and what is known of it.
 type Item struct {
 	Key   string
-	Value []byte
+	Value []byte // the caller's own, never nil
 	// Version grows with every write of the key and is never used twice. It
 	// is what IfVersion compares. 0 means that there is no such key.
 	Version uint64
@@ -20,6 +20,9 @@ type Item struct {
 
 func newItem(key string, r node.Result) Item {
 	it := Item{Key: key, Value: r.Value, Version: r.Version}
+	if it.Value == nil {
+		it.Value = []byte{} // there, and empty
+	}
 	if r.Expiry != 0 {
 		it.Expires = time.UnixMilli(r.Expiry)
 	}
