@@ -124,13 +124,13 @@ func (m *Mux) leave(c net.Conn) bool {
 
 func (m *Mux) identify(c net.Conn) {
 	var magic [4]byte
-	_ = c.SetReadDeadline(time.Now().Add(unknownTime))
+	timer := time.AfterFunc(unknownTime, func() { _ = c.Close() })
 	_, err := io.ReadFull(c, magic[:])
-	if !m.leave(c) || err != nil {
+	if !m.leave(c) || !timer.Stop() || err != nil {
+		timer.Stop()
 		_ = c.Close()
 		return
 	}
-	_ = c.SetReadDeadline(time.Time{})
 	switch string(magic[:]) {
 	case grpcMagic:
 		m.grpc.offer(&prefixed{Conn: c, prefix: magic[:]})
