@@ -83,13 +83,13 @@ func (c *Cache) Get(ctx context.Context, key string) ([]byte, error) {
 // enough dst has nothing allocated for a slot served here. It returns the
 // extended slice, and dst as it was with any error.
 func (c *Cache) GetInto(ctx context.Context, key string, dst []byte) ([]byte, error) {
-	r, err := c.read(ctx, transport.OpGet, key)
-	return append(dst, r.Value...), err
+	r, err := c.read(ctx, transport.OpGet, key, dst[len(dst):])
+	return append(dst, r.Value...), err // copies nothing where the value went to dst's spare room
 }
 
 // GetItem is Get with the value's version and expiry.
 func (c *Cache) GetItem(ctx context.Context, key string) (Item, error) {
-	r, err := c.read(ctx, transport.OpGet, key)
+	r, err := c.read(ctx, transport.OpGet, key, nil)
 	if err != nil {
 		return Item{}, err
 	}
@@ -125,7 +125,7 @@ func (c *Cache) Delete(ctx context.Context, key string) (existed bool, err error
 // Exists reports whether there is such a key, without fetching its value. Its
 // errors are those of Get, but for ErrNotFound.
 func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
-	_, err := c.read(ctx, transport.OpPeek, key)
+	_, err := c.read(ctx, transport.OpPeek, key, nil)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -135,7 +135,7 @@ func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 // TTL returns how long key has left to live, to the millisecond, or NoTTL if
 // it never expires. Its errors are those of Get.
 func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
-	r, err := c.read(ctx, transport.OpPeek, key)
+	r, err := c.read(ctx, transport.OpPeek, key, nil)
 	switch {
 	case err != nil:
 		return 0, err
@@ -145,9 +145,11 @@ func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	return max(time.Until(time.UnixMilli(r.Expiry)), 0), nil
 }
 
-// read makes a call that changes nothing; a miss is ErrNotFound.
-func (c *Cache) read(ctx context.Context, op transport.Op, key string) (node.Result, error) {
+// read makes a call that changes nothing; a miss is ErrNotFound. The node may
+// put the value into the room behind buf.
+func (c *Cache) read(ctx context.Context, op transport.Op, key string, buf []byte) (node.Result, error) {
 	call := keyCall(op, key)
+	call.Value = buf
 	r, err := c.n.Do(ctx, &call)
 	switch {
 	case err != nil:
