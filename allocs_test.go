@@ -1,0 +1,66 @@
+package slotmesh_test
+
+import (
+	"testing"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// TestCallAllocs pins what calls allocate on the slot's primary.
+func TestCallAllocs(t *testing.T) {
+	c := open(t)
+	ctx, value := t.Context(), make([]byte, 100)
+	set(t, c, "key", string(value))
+	buf := make([]byte, 0, 256)
+	for _, tt := range []struct {
+		name string
+		most float64
+		call func() error
+	}{
+		{"Get", 1, func() error { _, err := c.Get(ctx, "key"); return err }},
+		{"GetInto", 0, func() error { _, err := c.GetInto(ctx, "key", buf); return err }},
+		{"Exists", 0, func() error { _, err := c.Exists(ctx, "key"); return err }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := testing.AllocsPerRun(1000, func() {
+				if err := tt.call(); err != nil {
+					t.Error(err)
+				}
+			})
+			if n > tt.most {
+				t.Errorf("%s allocates %v times, want at most %v", tt.name, n, tt.most)
+			}
+		})
+	}
+}
+
+func BenchmarkGetLocal(b *testing.B) {
+	c := benchCache(b)
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Get(ctx, "key"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSetLocal(b *testing.B) {
+	c := benchCache(b)
+	ctx, value := b.Context(), make([]byte, 100)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := c.Set(ctx, "key", value); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchCache(b *testing.B) *slotmesh.Cache {
+	c := slotmeshtest.Start(b, 1)[0]
+	if err := c.Set(b.Context(), "key", make([]byte, 100)); err != nil {
+		b.Fatal(err)
+	}
+	return c
+}

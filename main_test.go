@@ -1,0 +1,35 @@
+package slotmesh_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// TestMain lets the test binary run itself again as another process: see
+// process_test.go.
+func TestMain(m *testing.M) {
+	if seed := os.Getenv(childSeed); seed != "" {
+		runChild(seed)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// await fails the test where cond does not hold within a minute.
+func await(t *testing.T, what string, cond func() error) {
+	t.Helper()
+	slotmeshtest.Await(t, what, cond)
+}
+
+// within fails the test where f takes longer than limit.
+func within(t *testing.T, limit time.Duration, what string, f func()) {
+	t.Helper()
+	began := time.Now()
+	f()
+	if took := time.Since(began); took > limit {
+		t.Errorf("%s took %v, want at most %v", what, took, limit)
+	}
+}

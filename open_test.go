@@ -1,0 +1,299 @@
+package slotmesh_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// open starts a single node, closed at the end of the test.
+func open(t *testing.T, opts ...slotmesh.Option) *slotmesh.Cache {
+	t.Helper()
+	c, err := slotmesh.Open(t.Context(), append([]slotmesh.Option{slotmesh.WithAddr("127.0.0.1:0")}, opts...)...)
+	if err != nil {
+		t.Fatalf("Open = %v, want nil", err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestFirstSetSoonAfterOpen(t *testing.T) {
+	const limit = 250 * time.Millisecond
+	best := time.Hour
+	for range 3 { // the machine may be busy with something else
+		began := time.Now()
+		c := open(t)
+		if err := c.Set(t.Context(), "key", []byte("v")); err != nil {
+			t.Fatalf("Set = %v, want nil", err)
+		}
+		best = min(best, time.Since(began))
+		if err := c.Close(); err != nil {
+			t.Fatalf("Close = %v, want nil", err)
+		}
+	}
+	t.Logf("Open to first Set: %v", best)
+	if best > limit {
+		t.Errorf("Open to first Set took %v, want at most %v", best, limit)
+	}
+}
+
+func TestIdleNodeTakesLittleMemory(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	c := open(t)
+	if err := c.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	used := int64(heap()) - int64(before)
+	t.Logf("idle node: %d KiB of heap", used>>10)
+	if used > 16<<20 {
+		t.Errorf("an idle node holds %d bytes of heap, want at most 16 MiB", used)
+	}
+	runtime.KeepAlive(c)
+}
+
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	t.Run("cluster", func(t *testing.T) {
+		for i, c := range slotmeshtest.Start(t, 3) {
+			set(t, c, fmt.Sprint("key", i), "v")
+		}
+	})
+	if err := goleak.Find(ignore); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailedOpenLeavesNoGoroutine(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := slotmesh.Open(ctx, slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithSeeds("127.0.0.1:1")); err == nil {
+		t.Fatal("Open = nil, want an error")
+	}
+	if err := goleak.Find(ignore); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClosedCacheSaysSo(t *testing.T) {
+	c := open(t)
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Fatalf("Close = %v, want nil", err)
+		}
+	}
+	for name, err := range everyCall(t.Context(), c, "key") {
+		wantErr(t, name, err, slotmesh.ErrClosed)
+	}
+	wantErr(t, "Ready", c.Ready(t.Context()), slotmesh.ErrClosed)
+	// Looking at a closed cache does no harm.
+	c.Cluster().Nodes()
+	c.Cluster().Health()
+	c.Stats()
+	for range c.Cluster().Slots() {
+	}
+}
+
+func TestCloseEndsCallsUnderWay(t *testing.T) {
+	c := open(t)
+	var wg sync.WaitGroup
+	started := make(chan struct{}, 8)
+	for range cap(started) {
+		wg.Go(func() {
+			started <- struct{}{}
+			for {
+				if err := c.Set(t.Context(), "key", []byte("v")); err != nil {
+					if !errors.Is(err, slotmesh.ErrClosed) && !errors.Is(err, slotmesh.ErrUnknownOutcome) {
+						t.Errorf("Set = %v, want ErrClosed or ErrUnknownOutcome", err)
+					}
+					return
+				}
+			}
+		})
+	}
+	for range cap(started) {
+		<-started
+	}
+	within(t, 5*time.Second, "Close", func() { c.Close() })
+	wg.Wait()
+}
+
+func TestOpenNamesSeedsThatDoNotAnswer(t *testing.T) {
+	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	refusing.Close()
+	seeds := []string{refusing.Addr().String(), silent.Addr().String(), "no-such-host.invalid:7946"}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var openErr error
+	within(t, 4*time.Second, "Open", func() {
+		_, openErr = slotmesh.Open(ctx, slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithSeeds(seeds...))
+	})
+	wantErr(t, "Open", openErr, context.DeadlineExceeded)
+	for _, s := range seeds {
+		if openErr == nil || !strings.Contains(openErr.Error(), s) {
+			t.Errorf("Open = %v, want it to name seed %s", openErr, s)
+		}
+	}
+}
+
+func TestOpenFailsWhereThePortIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	addr := taken.Addr().String()
+	_, err = slotmesh.Open(t.Context(), slotmesh.WithAddr(addr))
+	if err == nil || !strings.Contains(err.Error(), addr) {
+		t.Errorf("Open = %v, want an error that names %s", err, addr)
+	}
+}
+
+func TestOpenFailsWhereTheUDPPortIsTaken(t *testing.T) {
+	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	addr := taken.LocalAddr().String()
+	_, err = slotmesh.Open(t.Context(), slotmesh.WithAddr(addr))
+	if err == nil || !strings.Contains(err.Error(), addr) {
+		t.Errorf("Open = %v, want an error that names %s", err, addr)
+	}
+}
+
+func TestAnotherClusterIsRefused(t *testing.T) {
+	c := open(t, slotmesh.WithCluster("orders"), slotmesh.WithName("o1"))
+	addr := c.Cluster().Self().Addr
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := slotmesh.Open(ctx, slotmesh.WithAddr("127.0.0.1:0"),
+		slotmesh.WithCluster("stock"), slotmesh.WithName("s1"), slotmesh.WithSeeds(addr))
+	if err == nil || !strings.Contains(err.Error(), addr) {
+		t.Errorf("Open = %v, want an error that names the seed %s", err, addr)
+	}
+	if nodes := c.Cluster().Nodes(); len(nodes) != 1 {
+		t.Errorf("the cluster has %d nodes, want 1: %+v", len(nodes), nodes)
+	}
+}
+
+func TestGarbageOnThePortDoesNoHarm(t *testing.T) {
+	caches := slotmeshtest.Start(t, 2)
+	addr := caches[0].Cluster().Self().Addr
+	for _, garbage := range []string{"\x00", "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff", strings.Repeat("\xff", 70_000)} {
+		for _, network := range []string{"tcp", "udp"} {
+			conn, err := net.Dial(network, addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The node may hang up, and the kernel refuse what is no datagram.
+			_, _ = conn.Write([]byte(garbage))
+			conn.Close()
+		}
+	}
+	for i := range 100 {
+		key := unique(t, fmt.Sprint(i))
+		set(t, caches[1], key, "v")
+		wantValue(t, caches[0], key, "v")
+	}
+	if n := len(caches[1].Cluster().Nodes()); n != 2 {
+		t.Errorf("the cluster has %d nodes, want 2", n)
+	}
+}
+
+func TestLaterStartOfANameSupersedesTheEarlier(t *testing.T) {
+	const cluster = "superseding"
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster))
+	seed, old := caches[0].Cluster().Self(), caches[1]
+	next, err := slotmesh.Open(t.Context(), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithName("n2"),
+		slotmesh.WithCluster(cluster), slotmesh.WithSeeds(seed.Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	await(t, "the earlier start has given way", func() error {
+		_, err := old.Get(t.Context(), "key")
+		if errors.Is(err, slotmesh.ErrSuperseded) {
+			return nil
+		}
+		return fmt.Errorf("Get = %v, want ErrSuperseded", err)
+	})
+	set(t, next, "key", "v")
+	wantValue(t, caches[0], "key", "v")
+}
+
+func TestShutdownHandsOverEverything(t *testing.T) {
+	caches := slotmeshtest.Start(t, 3)
+	const n = 500
+	for i := range n {
+		set(t, caches[i%3], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for left, c := range caches[:2] {
+		if err := c.Shutdown(ctx); err != nil {
+			t.Fatalf("Shutdown of node %d = %v, want nil", left+1, err)
+		}
+		for i := range n {
+			wantValue(t, caches[2], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
+		}
+	}
+	within(t, 5*time.Second, "Shutdown of the last node", func() {
+		wantErr(t, "Shutdown of the last node", caches[2].Shutdown(ctx), nil)
+	})
+	_, err := caches[2].Get(ctx, "key")
+	wantErr(t, "Get after Shutdown", err, slotmesh.ErrClosed)
+}
+
+func TestMemoryLimitHolds(t *testing.T) {
+	const limit = 16 << 20
+	value := make([]byte, 64<<10)
+	t.Run("evicting", func(t *testing.T) {
+		c := open(t, slotmesh.WithMaxMemory(limit))
+		for i := range 1000 { // four times the limit
+			set(t, c, fmt.Sprint("key", i), string(value))
+		}
+		if s := c.Stats(); s.MemoryBytes > limit || s.Evictions == 0 {
+			t.Errorf("%d bytes held after %d evictions, want at most %d", s.MemoryBytes, s.Evictions, limit)
+		}
+		wantValue(t, c, "key999", string(value))
+	})
+	t.Run("refusing", func(t *testing.T) {
+		c := open(t, slotmesh.WithMaxMemory(limit), slotmesh.WithEviction(slotmesh.EvictNone))
+		var err error
+		stored := 0
+		for ; stored < 1000 && err == nil; stored++ {
+			err = c.Set(t.Context(), fmt.Sprint("key", stored), value)
+		}
+		wantErr(t, "Set beyond the limit", err, slotmesh.ErrNoMemory)
+		for i := range stored - 1 {
+			wantValue(t, c, fmt.Sprint("key", i), string(value))
+		}
+	})
+}
