@@ -106,7 +106,8 @@ func (l *loader) verify(ctx context.Context, i, pass int) error {
 		case err == nil && pass == 2 && sum == f.sums[1]:
 			return fmt.Errorf("%s: %s returned the old value: an acknowledged write is missing", f.key, r.name)
 		case err == nil:
-			return fmt.Errorf("%s: %s returned another value than was written", f.key, r.name)
+			return fmt.Errorf("%s: %s returned another value than was written, unless %s has changed meanwhile",
+				f.key, r.name, f.path)
 		case !errors.Is(err, errReplicaGone):
 			return fmt.Errorf("read %s through %s: %w", f.key, r.name, err)
 		}

@@ -150,8 +150,12 @@ func printTable(out *report, before, after *slotTable) {
 	out.line("%-6s %10s %10s %10s %10s", "", "before", "", "after", "")
 	out.line("%-6s %10s %10s %10s %10s", "node", "primary", "backup", "primary", "backup")
 	for _, name := range []string{"n1", "n2", "n3", "n4"} {
-		out.line("%-6s %10s %10s %10s %10s", name,
+		note := ""
+		if before.primaries[name] > 0 && after.primaries[name] == 0 {
+			note = "   killed"
+		}
+		out.line("%-6s %10s %10s %10s %10s%s", name,
 			count(before.primaries[name]), count(before.backups[name]),
-			count(after.primaries[name]), count(after.backups[name]))
+			count(after.primaries[name]), count(after.backups[name]), note)
 	}
 }
