@@ -20,7 +20,7 @@ const (
 
 	streamWindow = 4 << 20
 	connWindow   = 8 << 20
-	ioBuffer     = 64 << 10
+	ioBuffer     = 32 << 10
 	maxHeader    = 8 << 10
 	maxHalves    = 1024 // data streams that wait for their control stream
 	maxUnlisted  = 256  // peers accepted though SetPeers does not name them
@@ -34,8 +34,9 @@ func (t *Transport) newServer() *grpc.Server {
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.WriteBufferSize(ioBuffer),
 		grpc.ReadBufferSize(ioBuffer),
+		grpc.SharedWriteBuffer(true),
 		grpc.MaxHeaderListSize(maxHeader),
-		grpc.MaxConcurrentStreams(16),
+		grpc.MaxConcurrentStreams(4),
 		grpc.ConnectionTimeout(connectTime),
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
