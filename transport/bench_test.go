@@ -65,6 +65,59 @@ func benchmarkCall(b *testing.B, op Op, callers int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 }
 
+// BenchmarkAppend measures appends and the cumulative acks that answer them.
+func BenchmarkAppend(b *testing.B) {
+	ha, hb := newHandler(), newHandler()
+	hb.append_ = func(p *Peer, a *Append) {
+		_ = p.SendAck(&AppendAck{Slot: a.Slot, Epoch: a.Epoch, Version: a.Version, Durable: a.Version})
+	}
+	acked := make(chan uint64, 1<<16)
+	ha.ack = func(_ *Peer, a *AppendAck) { acked <- a.Version }
+	x, y := startNode(b, loopback{}, 1, ha, nil), startNode(b, loopback{}, 2, hb, nil)
+	p, _ := connect(b, x, y)
+	const base, window = 1 << 40, 256
+	app := Append{Slot: 77, Epoch: 5, Call: CallID{nodeID(1), 1 << 33}, Records: []Record{{Key: "user:1234567", Value: make([]byte, 100)}}}
+	b.ReportAllocs()
+	cpu := cpuTime()
+	b.ResetTimer()
+	done := uint64(0)
+	for i := range uint64(b.N) {
+		app.Prev, app.Version, app.Mark = base+i, base+i+1, base+done
+		app.Records[0].Version = app.Version
+		if err := p.SendAppend(&app); err != nil {
+			b.Fatal(err)
+		}
+		for i+1-done >= window {
+			done = <-acked - base
+		}
+	}
+	for done < uint64(b.N) {
+		done = <-acked - base
+	}
+	b.StopTimer()
+	b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
+}
+
+// BenchmarkLarge measures calls that carry a large value both ways.
+func BenchmarkLarge(b *testing.B) {
+	for _, n := range []int{64 << 10, 1 << 20, 16 << 20} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			hb := newHandler()
+			hb.request = echo
+			x, y := startNode(b, loopback{}, 1, newHandler(), nil), startNode(b, loopback{}, 2, hb, nil)
+			p, _ := connect(b, x, y)
+			r := Request{Call: Call{Op: OpSet, Key: "k", Value: make([]byte, n)}}
+			b.SetBytes(2 * int64(n))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ask(b, p, &r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

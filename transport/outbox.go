@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"math"
 	"runtime"
 	"sync"
 )
@@ -39,8 +38,8 @@ const (
 	maxAcks     = 512      // pending before they are encoded
 )
 
-// urgent is a limit for answers and acks: they may use as much again as
-// requests and appends, since they may not be lost.
+// urgency tells answers and acks, which may not be lost, from requests and
+// appends: they may use as much of the queue again.
 type urgency bool
 
 const (
@@ -257,7 +256,9 @@ func (o *outbox) take(out *batch) bool {
 // sent gives the room of n bytes back.
 func (o *outbox) sent(n int) {
 	o.mu.Lock()
-	o.queued -= n
+	if !o.closed {
+		o.queued -= n
+	}
 	if o.room != nil && o.queued < o.limit/2 {
 		close(o.room)
 		o.room = nil
@@ -271,7 +272,7 @@ func (o *outbox) close() (taken uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed {
-		o.closed = true
+		o.closed, o.queued = true, 0
 		o.full, o.cur, o.enc.buf, o.acks = nil, nil, nil, nil
 		if o.room != nil {
 			close(o.room)
@@ -285,13 +286,10 @@ func (o *outbox) close() (taken uint64) {
 	return o.taken
 }
 
-// bytes returns how much is queued; a closed outbox has no room.
+// bytes returns how much is queued.
 func (o *outbox) bytes() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
-		return math.MaxInt
-	}
 	return o.queued
 }
 

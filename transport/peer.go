@@ -23,7 +23,7 @@ type Peer struct {
 	cur    *session // installed and not yet uninstalled
 	addr   string
 	listed bool
-	held   int // handshakes in progress
+	held   int                // handshakes in progress
 	stop   context.CancelFunc // of the dial loop; nil if there is none
 }
 
@@ -267,7 +267,7 @@ func (p *Peer) SendChunk(ctx context.Context, c *Chunk) error {
 // Queued returns the bytes on their way out on the data stream that the
 // peer's flow control has not let through, 0 if the peer is down.
 func (p *Peer) Queued() int {
-	if s := p.session.Load(); s != nil && !s.ended.Load() {
+	if s := p.session.Load(); s != nil {
 		return s.data.out.bytes()
 	}
 	return 0

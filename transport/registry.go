@@ -82,24 +82,33 @@ func (t *Transport) Close() {
 	}
 	t.closed = true
 	close(t.stop)
+	var over []*session
 	for _, p := range t.peers {
-		t.dropLocked(p)
+		over = append(over, t.dropLocked(p))
 	}
 	t.mu.Unlock()
+	endAll(over)
 	t.srv.Stop()
 	t.wg.Wait()
 }
 
-// dropLocked disconnects p and stops dialing it.
-func (t *Transport) dropLocked(p *Peer) {
-	if p.cur != nil {
-		p.cur.end(CauseClosedByUs, ErrClosed)
-	}
+// dropLocked stops dialing p and returns its session, if any, for endAll.
+func (t *Transport) dropLocked(p *Peer) *session {
 	if p.stop != nil {
 		p.stop()
 		p.stop = nil
 	}
 	p.listed = false
+	return p.cur
+}
+
+// endAll closes connections, which is not done under t.mu.
+func endAll(list []*session) {
+	for _, s := range list {
+		if s != nil {
+			s.end(CauseClosedByUs, ErrClosed)
+		}
+	}
 }
 
 // SetPeers says which peers to keep connected, and where they are. Those of
@@ -107,27 +116,34 @@ func (t *Transport) dropLocked(p *Peer) {
 // lower ID than ours is waited for, the others are dialed, for ever. t's own
 // ID is ignored.
 func (t *Transport) SetPeers(list []PeerAddr) {
+	endAll(t.setPeers(list))
+}
+
+func (t *Transport) setPeers(list []PeerAddr) (over []*session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		return
+		return nil
 	}
 	in := make(map[NodeID]bool, len(list))
 	for _, a := range list {
 		if a.ID != t.cfg.Self.ID {
 			in[a.ID] = true
-			t.listLocked(a)
+			over = append(over, t.listLocked(a))
 		}
 	}
 	for id, p := range t.peers {
 		if p.listed && !in[id] {
-			t.dropLocked(p)
+			over = append(over, t.dropLocked(p))
 			t.forgetLocked(p)
 		}
 	}
+	return over
 }
 
-func (t *Transport) listLocked(a PeerAddr) {
+// listLocked adds a peer or its new address; the session it returns is with
+// the old one.
+func (t *Transport) listLocked(a PeerAddr) (over *session) {
 	p := t.peers[a.ID]
 	if p == nil {
 		p = t.newPeerLocked(Identity{Cluster: t.cfg.Self.Cluster, ID: a.ID, Addr: a.Addr})
@@ -135,17 +151,16 @@ func (t *Transport) listLocked(a PeerAddr) {
 	same := p.listed && p.addr == a.Addr
 	p.listed, p.addr = true, a.Addr
 	if same || !dials(t.cfg.Self.ID, a.ID) {
-		return
+		return nil
 	}
 	if p.stop != nil { // it has moved
-		if p.cur != nil {
-			p.cur.end(CauseClosedByUs, ErrClosed)
-		}
 		p.stop()
+		over = p.cur
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop = cancel
 	t.wg.Go(func() { t.dialLoop(ctx, p, a.Addr) }) // ends with ctx
+	return over
 }
 
 func (t *Transport) newPeerLocked(id Identity) *Peer {

@@ -7,6 +7,13 @@
 // A message on the wire is a batch of what was queued; messages of one stream
 // arrive in order or the stream ends. It never knows who owns a slot or what
 // is stored.
+//
+// Senders encode into the batch being filled and return. A writer goroutine
+// per stream sends batch after batch, so that what was queued during one send
+// leaves together in the next. The goroutine that reads a stream runs the
+// Handler in place; answers given while it works through a batch leave as one
+// batch as well. Queues are bounded: requests and appends are refused above
+// the bound, a peer that does not even read its answers is disconnected.
 package transport
 
 import (
@@ -30,7 +37,7 @@ type Identity struct {
 // Config configures a Transport. Listener, Dial, Self and Handler are needed.
 type Config struct {
 	Self     Identity
-	Listener net.Listener // the gRPC side of a Mux
+	Listener net.Listener // the gRPC side of a Mux; closed by Close
 	Dial     func(ctx context.Context, addr string) (net.Conn, error)
 	Handler  Handler
 	Logger   *slog.Logger // nil: nothing is logged
@@ -54,7 +61,14 @@ const (
 
 // Handler receives what peers send. Calls for one stream come one at a time,
 // in order, on that stream's reader goroutine, and must not block (but for
-// Chunk). Received slices and strings are valid until the method returns.
+// Chunk). Received structs, slices and strings are valid until the method
+// returns.
+//
+// PeerUp and PeerDown of a peer alternate: Up before the first message of a
+// connection, Down after its last and after the done of every call on it. Only
+// a Chunk that began before may still be running. The cause is that of the
+// connection of the data and control streams; a peer that dials anew while we
+// believe it connected gives CauseClosedByUs first.
 type Handler interface {
 	Request(p *Peer, r *Request)
 	Append(p *Peer, a *Append)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"reflect"
 	"testing"
 	"time"
@@ -153,6 +154,27 @@ func TestClosedPortIsRefused(t *testing.T) {
 	cancel()
 	if err := a.Probe(ctx, addr); errors.Is(err, ErrRefused) {
 		t.Error("Probe with a dead context says ErrRefused")
+	}
+}
+
+func TestCauseIsWhatTheKernelSaid(t *testing.T) {
+	a, b := startNode(t, loopback{}, 2, newHandler(), nil), startNode(t, loopback{}, 3, newHandler(), nil)
+	for _, tt := range []struct {
+		name   string
+		linger int // 0: close sends RST
+		want   Cause
+	}{{"eof", -1, CauseEOF}, {"reset", 0, CauseReset}} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := rawConnect(t, a, b, 1)
+			c := r.link.conn.Conn.(*net.TCPConn)
+			if err := c.SetLinger(tt.linger); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+			if got := b.down(t); got != tt.want {
+				t.Errorf("cause %d, want %d", got, tt.want)
+			}
+		})
 	}
 }
 
