@@ -138,6 +138,9 @@ func (a *arena) page(n uint32) *page {
 	return &(*a.slabs.Load())[n/slabPages].pages[n%slabPages]
 }
 
+// waste returns the bytes of free cells.
+func (a *arena) waste() int64 { return a.held.Load() - a.used.Load() }
+
 // reset lets go of all slabs. Nobody may use a cell then.
 func (a *arena) reset() {
 	a.mu.Lock()

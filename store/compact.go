@@ -10,16 +10,17 @@ func (m *Memory) tidy(bytes int64) {
 		if !m.compacting.TryLock() {
 			return
 		}
-		gain := m.compact()
-		m.compacting.Unlock()
-		if !gain {
-			return
+		if m.compact() {
+			m.barren.Store(0)
+		} else { // look again when there is more to gain
+			m.barren.Store(m.arena.waste() + pageSize/2)
 		}
+		m.compacting.Unlock()
 	}
 }
 
 func (m *Memory) crowded() bool {
-	return m.limit != 0 && m.arena.held.Load()+m.fixed() > m.limit
+	return m.limit != 0 && m.arena.held.Load()+m.fixed() > m.limit && m.arena.waste() > m.barren.Load()
 }
 
 // compact empties a page of the class that has most free cells, and reports

@@ -231,11 +231,11 @@ func (m *Memory) resize(t *table, slot uint16, hash uint64, p indexPage, n int) 
 
 // cut takes the entry at i out of its page.
 func (m *Memory) cut(t *table, slot uint16, hash uint64, p indexPage, i int) {
-	n := p.count
-	copy(p.words[1+i:n], p.words[2+i:1+n])
+	copy(p.words[1+i:p.count], p.words[2+i:1+p.count])
 	p.words[0]--
+	p.count--
 	t.count--
-	switch n--; {
+	switch n := p.count; {
 	case n == 0 && t.depth == 0:
 		m.freeIndex(t, p.ref)
 		t.root = 0

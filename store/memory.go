@@ -39,8 +39,9 @@ type Memory struct {
 	records, index, extents *heap
 	evict                   evictor
 	wheel                   wheel
-	compacting              sync.Mutex // held by the one compaction
-	scratch                 sync.Pool  // of *[]byte: values that Update shows
+	compacting              sync.Mutex   // held by the one compaction
+	barren                  atomic.Int64 // free bytes below which it is of no use
+	scratch                 sync.Pool    // of *[]byte: values that Update shows
 	metadata
 }
 

@@ -145,6 +145,8 @@ func (s *sequence) step() {
 	case 10:
 		floor := uint64(s.pick(int(s.next) + 1))
 		s.same("Purge", s.mem.Purge(slot, floor), s.ref.Purge(slot, floor))
+	case 19:
+		s.thin(slot)
 	case 11:
 		if s.pick(8) == 0 {
 			s.same("Drop", s.mem.Drop(slot), s.ref.Drop(slot))
@@ -235,6 +237,24 @@ func (s *sequence) delete(c store.Candidate) {
 	s.next++
 	recs := []store.Record{{Kind: c.Kind, Key: c.Key, Field: c.Field, Tombstone: true, Version: max(s.next, c.Version+1)}}
 	s.same("Apply", s.mem.Apply(c.Slot, recs), s.ref.Apply(c.Slot, recs))
+}
+
+// thin deletes and purges most records of a slot.
+func (s *sequence) thin(slot uint16) {
+	if s.pick(4) != 0 {
+		return
+	}
+	var recs []store.Record
+	s.ref.Range(slot, store.Cursor{}, func(r store.Record) bool {
+		if s.pick(16) != 0 {
+			s.next++
+			recs = append(recs, store.Record{Kind: r.Kind, Key: r.Key, Field: r.Field, Tombstone: true, Version: max(s.next, r.Version+1)})
+		}
+		return true
+	})
+	s.same("Apply", s.mem.Apply(slot, recs), s.ref.Apply(slot, recs))
+	s.same("Purge", s.mem.Purge(slot, s.next), s.ref.Purge(slot, s.next))
+	s.compare(slot)
 }
 
 // unload unloads a victim, compares what a stub is to tell, and loads it again.
