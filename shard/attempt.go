@@ -1,0 +1,400 @@
+package shard
+
+import (
+	"slices"
+)
+
+// attempt is one claim being brought in force by this node.
+type attempt struct {
+	epoch   uint64
+	started int64
+	sent    int64  // when its messages last went out
+	heard   int64  // when a member last answered
+	against NodeID // the primary being succeeded without its leave; zero if none
+
+	// Fencing, until claim is set.
+	newest   *Claim // of all answers and of this node
+	asked    []NodeID
+	promises []NodeID
+	refused  bool // a member promised a higher epoch: this attempt is over
+	orphan   bool // no holder of newest lives: anybody may start anew
+
+	claim   *Claim
+	need    [][]NodeID // a quorum of each must accept
+	accepts []NodeID
+	fork    bool  // no quorum: all whom the claim lists must accept instead
+	forkAt  int64 // when a fork stops waiting for more members to answer; 0: not decided
+}
+
+// quorum reports whether a majority of group is in votes.
+func quorum(group, votes []NodeID) bool {
+	n := 0
+	for _, id := range group {
+		if slices.Contains(votes, id) {
+			n++
+		}
+	}
+	return n >= Quorum(len(group))
+}
+
+// base is the group that a claim not known in force needs beside its own.
+func (c *Claim) base() []NodeID {
+	if len(c.Base) > 0 {
+		return c.Base
+	}
+	return c.Group()
+}
+
+// Found claims a slot that never was, with backups that hold nothing yet.
+func (c *Core) Found(slot uint16, backups, witnesses []NodeID, now int64) bool {
+	s := c.slot(slot)
+	if s.known != nil || s.accepted != nil || s.attempt != nil || now < s.notBefore {
+		return false
+	}
+	epoch := s.highest() + 1
+	cl := &Claim{Slot: slot, Epoch: epoch, Primary: c.self, Backups: backups, Witnesses: witnesses, Lineage: []uint64{c.lineage()}}
+	a := &attempt{epoch: epoch, started: now, heard: now}
+	s.attempt = a
+	c.promiseSelf(slot, s, epoch)
+	c.propose(slot, s, cl, [][]NodeID{cl.Group()}, now)
+	return true
+}
+
+func (c *Core) lineage() uint64 { return c.cfg.Rand()>>1 | 1 }
+
+// Change proposes other backups and witnesses for a slot that this node
+// serves; it touches at most one holder. An outstanding change is replaced.
+func (c *Core) Change(slot uint16, backups, witnesses []NodeID, now int64) bool {
+	s := c.slots[slot]
+	if s == nil || s.known == nil || s.known.Primary != c.self || s.promised.Epoch > s.known.Epoch {
+		return false
+	}
+	added, dropped := diff(backups, s.known.Backups), diff(s.known.Backups, backups)
+	if len(added)+len(dropped) > 1 || !s.opened && len(added) > 0 {
+		return false
+	}
+	s.lastRev = max(s.lastRev, s.known.Rev) + 1
+	cl := &Claim{
+		Slot: slot, Epoch: s.known.Epoch, Rev: s.lastRev, Primary: c.self,
+		Backups: backups, Witnesses: witnesses, Base: s.known.Group(), Lineage: s.known.Lineage,
+	}
+	a := &attempt{epoch: cl.Epoch, started: now, heard: now}
+	if s.attempt != nil {
+		a.started = s.attempt.started
+		c.endAttempt(slot, s)
+	}
+	s.attempt = a
+	c.stats.Drops += uint64(len(dropped))
+	c.propose(slot, s, cl, [][]NodeID{s.known.Group(), cl.Group()}, now)
+	return true
+}
+
+func diff64(a, b []uint64) (d []uint64) {
+	for _, n := range a {
+		if !slices.Contains(b, n) && !slices.Contains(d, n) {
+			d = append(d, n)
+		}
+	}
+	return d
+}
+
+// diff returns those of a that are not in b.
+func diff(a, b []NodeID) (d []NodeID) {
+	for _, id := range a {
+		if !slices.Contains(b, id) {
+			d = append(d, id)
+		}
+	}
+	return d
+}
+
+// Promote starts to bring in force a claim that names this node primary, in
+// place of the newest one, which must list it.
+func (c *Core) Promote(slot uint16, now int64) bool {
+	s := c.slot(slot)
+	if n := s.newest(); n == nil || !c.holds(n) {
+		return false
+	}
+	c.fence(slot, s, s.highest()+1, false, now)
+	return true
+}
+
+// holds reports whether cl lists this node under its present ID.
+func (c *Core) holds(cl *Claim) bool { return cl.Holds(c.self) }
+
+// fence starts the first step.
+func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now int64) {
+	if epoch > MaxEpoch {
+		return // 2^24 claims of one slot: refused rather than wrapped
+	}
+	if s.attempt != nil {
+		c.endAttempt(slot, s)
+	}
+	a := &attempt{epoch: epoch, started: now, heard: now, sent: now, newest: s.newest(), orphan: orphan}
+	if s.known != nil && s.known.Primary != c.self && s.invitedBy != s.known.Primary {
+		if old := s.known.Primary; !c.unaware[old][slot] {
+			a.against = old
+			c.against[old]++
+		}
+	}
+	s.attempt = a
+	s.handover = NodeID{}
+	c.promiseSelf(slot, s, epoch)
+	for _, id := range []NodeID{c.self} {
+		a.promises = append(a.promises, id)
+	}
+	for seat := range c.seats {
+		if seat != c.self {
+			a.promises = append(a.promises, seat)
+		}
+	}
+	c.ask(slot, s, now)
+	c.fenced(slot, s, now)
+}
+
+func (c *Core) promiseSelf(slot uint16, s *slotState, epoch uint64) {
+	s.promised = Ballot{epoch, c.self}
+	s.opened = false
+	c.save(slot)
+	c.touch(slot)
+	c.watch(slot)
+}
+
+// ask sends the fence to members of the newest claim's group not asked yet.
+func (c *Core) ask(slot uint16, s *slotState, now int64) {
+	a := s.attempt
+	for _, id := range append(a.newest.Group(), a.newest.base()...) {
+		if !slices.Contains(a.asked, id) {
+			a.asked = append(a.asked, id)
+			if !c.seats[id] {
+				c.send(id, Message{Kind: MsgFence, Slot: slot, Epoch: a.epoch, Seat: id, Known: s.known})
+			}
+		}
+	}
+}
+
+func (c *Core) endAttempt(slot uint16, s *slotState) {
+	if a := s.attempt; !a.against.IsZero() {
+		c.release(a.against)
+	}
+	s.attempt = nil
+	c.touch(slot)
+}
+
+// fail ends an attempt and waits a random time that doubles before the next.
+func (c *Core) fail(slot uint16, s *slotState, now int64) {
+	c.endAttempt(slot, s)
+	s.tries = min(s.tries+1, 6)
+	span := uint64(c.cfg.Resend) << s.tries
+	s.notBefore = now + int64(c.cfg.Rand()%span)
+	c.watch(slot)
+}
+
+// fenced looks whether enough members have promised, and goes on to step 2.
+func (c *Core) fenced(slot uint16, s *slotState, now int64) {
+	a := s.attempt
+	if a == nil || a.claim != nil {
+		return
+	}
+	n := a.newest
+	inForce := Compare(n, s.known) <= 0
+	if !quorum(n.Group(), a.promises) || !inForce && !quorum(n.base(), a.promises) {
+		if a.forkAt == 0 || now < a.forkAt && c.missing(a) {
+			return
+		}
+		a.fork = true
+	}
+	if !c.holds(n) && !a.orphan {
+		// Not in sync in the newest claim accepted: keep that, and stop.
+		if Compare(n, s.accepted) > 0 {
+			s.accepted = n
+			c.save(slot)
+		}
+		c.fail(slot, s, now)
+		return
+	}
+	need := [][]NodeID{n.Group()}
+	cl := &Claim{Slot: slot, Epoch: a.epoch, Primary: c.self, Lineage: n.Lineage, Base: n.base()}
+	if inForce {
+		cl.Base = n.Group()
+	} else {
+		need = append(need, n.base())
+	}
+	if a.orphan {
+		a.fork = true
+		c.stats.Orphans++
+	} else {
+		for _, id := range append(slices.Clone(n.Backups), n.Primary) {
+			if id == c.self || c.IsDown(id) || a.fork && !slices.Contains(a.promises, id) {
+				continue
+			}
+			cl.Backups = append(cl.Backups, id)
+		}
+	}
+	for _, id := range n.Group() {
+		if !cl.Holds(id) && !(a.fork && !slices.Contains(a.promises, id)) && !(c.seats[id] && id != c.self) {
+			cl.Witnesses = append(cl.Witnesses, id)
+		}
+	}
+	cl.Lineage = append(slices.Clone(cl.Lineage), diff64(s.merge, cl.Lineage)...)
+	slices.Sort(cl.Lineage)
+	if a.fork {
+		cl.Lineage = append(cl.Lineage, c.lineage())
+		slices.Sort(cl.Lineage)
+		cl.Base, need = nil, nil
+		c.stats.Forks++
+	}
+	c.propose(slot, s, cl, need, now)
+}
+
+// propose starts the second step.
+func (c *Core) propose(slot uint16, s *slotState, cl *Claim, need [][]NodeID, now int64) {
+	a := s.attempt
+	if slices.Equal(cl.Base, cl.Group()) {
+		cl.Base = nil
+	}
+	a.claim, a.need, a.sent, a.accepts = cl, need, now, nil
+	for _, id := range cl.Backups {
+		if !slices.Contains(s.union, id) {
+			s.union = append(s.union, id)
+		}
+	}
+	s.accepted = cl
+	for seat := range c.seats {
+		a.accepts = append(a.accepts, seat)
+	}
+	c.save(slot)
+	c.touch(slot)
+	c.watch(slot)
+	for _, id := range a.voters() {
+		if !c.seats[id] {
+			c.send(id, Message{Kind: MsgAccept, Slot: slot, Epoch: cl.Epoch, Rev: cl.Rev, Seat: id, Claim: cl, Known: s.known})
+		}
+	}
+	c.accepted(slot, s, now)
+}
+
+// voters are all whom a proposed claim is sent to, each once.
+func (a *attempt) voters() []NodeID {
+	v := a.claim.Group()
+	for _, g := range a.need {
+		v = append(v, diff(g, v)...)
+	}
+	return v
+}
+
+// accepted looks whether the proposed claim is in force.
+func (c *Core) accepted(slot uint16, s *slotState, now int64) {
+	a := s.attempt
+	if a == nil || a.claim == nil {
+		return
+	}
+	if a.fork {
+		for _, id := range a.claim.Backups {
+			if !slices.Contains(a.accepts, id) {
+				return
+			}
+		}
+	} else {
+		for _, g := range append(a.need, a.claim.Group()) {
+			if !quorum(g, a.accepts) {
+				return
+			}
+		}
+	}
+	for _, id := range a.claim.Backups {
+		// Whoever is added says itself that it holds the copy.
+		if s.known != nil && s.known.Primary == c.self && !s.known.Holds(id) && !slices.Contains(a.accepts, id) {
+			return
+		}
+	}
+	first := s.known == nil || s.known.Primary != c.self || s.known.Epoch != a.epoch
+	var late []NodeID // they acknowledge a change of an open primary later
+	for _, id := range a.claim.Backups {
+		if slices.Contains(a.accepts, id) {
+			late = append(late, id)
+		}
+	}
+	if s.known != nil && s.known.Primary != c.self && s.known.Primary != s.invitedBy {
+		s.lentUntil = max(s.lentUntil, c.lease[s.known.Primary])
+	}
+	s.known = a.claim
+	s.union = nil
+	s.tries = 0
+	s.orphanAt = 0
+	s.handover = NodeID{}
+	s.acceptors = late
+	if first {
+		s.opened, s.settled, s.inForceAt = false, nil, now
+		s.lastRev = 0
+		c.stats.Promotions++
+	}
+	if old := a.against; !old.IsZero() {
+		c.tellUnaware(old, slot, s)
+		a.against = NodeID{} // stays counted until old knows
+	}
+	c.endAttempt(slot, s)
+	c.inForce = append(c.inForce, s.known)
+	c.save(slot)
+	c.watch(slot)
+	c.tryOpen(slot, s, now)
+}
+
+// Settled says that a backup holds the union of the records above the
+// acknowledged mark, as this node does, under the present claim.
+func (c *Core) Settled(slot uint16, epoch uint64, backup NodeID, now int64) {
+	s := c.slots[slot]
+	if s == nil || s.known == nil || s.known.Primary != c.self || s.known.Epoch != epoch || s.opened {
+		return
+	}
+	if !slices.Contains(s.settled, backup) {
+		s.settled = append(s.settled, backup)
+	}
+	c.tryOpen(slot, s, now)
+}
+
+// tryOpen takes the third step if it can be taken.
+func (c *Core) tryOpen(slot uint16, s *slotState, now int64) {
+	if s.opened || s.known == nil || s.known.Primary != c.self || s.promised.Epoch > s.known.Epoch {
+		return
+	}
+	for _, id := range s.known.Backups {
+		if !slices.Contains(s.acceptors, id) || !slices.Contains(s.settled, id) {
+			return
+		}
+	}
+	if len(s.union) > 0 {
+		return // a proposal is out: its backups have not settled
+	}
+	if now < s.lentUntil {
+		c.watch(slot)
+		return
+	}
+	s.opened = true
+	s.invitedBy = NodeID{}
+	c.touch(slot)
+}
+
+// tellUnaware sends a primary the claim that succeeds it.
+func (c *Core) tellUnaware(old NodeID, slot uint16, s *slotState) {
+	if c.unaware[old] == nil {
+		c.unaware[old] = map[uint16]bool{}
+	}
+	c.unaware[old][slot] = true
+	c.send(old, Message{Kind: MsgInForce, Slot: slot, Epoch: s.known.Epoch, Seat: old, Known: s.known})
+}
+
+// aware takes note that a primary knows that it was succeeded in slot.
+func (c *Core) aware(old NodeID, slot uint16) {
+	if c.unaware[old][slot] {
+		delete(c.unaware[old], slot)
+		c.release(old)
+	}
+}
+
+// release ends one count of against.
+func (c *Core) release(old NodeID) {
+	if c.against[old]--; c.against[old] <= 0 {
+		delete(c.against, old)
+	}
+}

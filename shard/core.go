@@ -1,0 +1,361 @@
+package shard
+
+import (
+	"slices"
+	"time"
+)
+
+// Core is one node's part in the succession of every slot: what it promised
+// and accepted as a member of groups, and the claims it is bringing in force
+// itself. All minting of claims goes through it.
+//
+// It is a pure state machine. Every method takes the time as an argument
+// (nanoseconds of a monotonic clock) and leaves what is to be done in Take.
+// It is not safe for concurrent use.
+//
+// A claim comes into force in three steps. Fence: the members of the group of
+// the claim to be replaced promise the new epoch to the proposer and say what
+// they have accepted. Accept: a quorum of that group and of the new one
+// accept the claim. Open: the new primary serves once every backup that the
+// claim lists has accepted it and holds the union of their unacknowledged
+// records, and its own promise to the old primary has run out. A change by an
+// open primary that leaves the primary as it is needs the second step alone.
+type Core struct {
+	cfg   CoreConfig
+	self  NodeID
+	seats map[NodeID]bool // self, and earlier IDs whose votes are on this disk
+	slots [Slots]*slotState
+
+	down  map[NodeID]int64 // since when a node counts as dead
+	gone  map[NodeID]bool  // those of them of whose death there is proof
+	lease map[NodeID]int64 // until when this node promised a primary not to open in its place
+	// against counts the slots in which this node tries to succeed, or has
+	// succeeded, a primary that was not asked and does not know yet: until
+	// it does, its heartbeats get no answer. unaware holds those slots in
+	// which a claim is in force.
+	against map[NodeID]int
+	unaware map[NodeID]map[uint16]bool
+	toldAt  int64 // when the unaware were last told
+
+	busy    []uint16 // slots that Tick looks at
+	isBusy  [Slots]bool
+	touched []uint16
+	isTouch [Slots]bool
+	persist []uint16
+	isPers  [Slots]bool
+	inForce []*Claim
+	out     []Envelope
+	stats   CoreStats
+}
+
+// CoreConfig holds a Core's surroundings. All fields but Seats are needed.
+type CoreConfig struct {
+	Self NodeID
+	Rand func() uint64
+	// Majority makes a slot without a quorum wait for it, for ever.
+	Majority      bool
+	Resend        time.Duration // unanswered messages are repeated after this
+	Failure       time.Duration // the failure timeout
+	Settle        time.Duration // a listed backup that has not settled by then is dropped
+	PartitionWait time.Duration // without a quorum for so long: go on as a fork
+	OrphanWait    time.Duration // without a living holder for so long: start anew
+	// CanList reports whether this node's copy may be listed in a claim made
+	// by another node: it is in sync with that primary, or the claim founds
+	// the slot and nothing is held.
+	CanList func(c *Claim) bool
+}
+
+// CoreStats counts since the start.
+type CoreStats struct {
+	Promotions, Forks, Orphans, Drops, Refusals uint64
+}
+
+// Envelope is a message and the node whose seat it is for.
+type Envelope struct {
+	To      NodeID
+	Message Message
+}
+
+// Output is what a caller does after calls to a Core, in this order: save the
+// durable state of the slots in Persist and sync it; bring the data path of
+// the slots in Touched in line with View; send Messages; spread InForce.
+type Output struct {
+	Persist  []uint16
+	Touched  []uint16
+	Messages []Envelope
+	InForce  []*Claim
+}
+
+// slotState is what a Core knows of one slot.
+type slotState struct {
+	known    *Claim // newest in force
+	accepted *Claim // newest accepted; may be known
+	promised Ballot // never lower than the ballot of known or accepted
+	seen     uint64 // highest epoch met anywhere: refusals, records on disk
+	lastRev  uint32 // highest rev proposed under the own epoch; revs are never reused
+
+	attempt *attempt
+
+	// Of a slot whose known claim names this node primary:
+	opened    bool
+	acceptors []NodeID // backups of known that have accepted it
+	settled   []NodeID // backups of known that hold the union
+	inForceAt int64
+	// lentUntil is when the last of this node's promises to earlier primaries
+	// of the slot runs out; it opens no claim before.
+	lentUntil int64
+	// union holds every node that any claim proposed since known lists: until
+	// a claim of this primary is in force again, all of them must acknowledge.
+	union []NodeID
+
+	merge     []uint64 // lineage numbers the next claim takes over
+	invitedBy NodeID   // the primary that fenced itself for this node
+	handover  NodeID   // this primary has fenced itself for that node
+	fencedAt  int64    // when this primary promised a higher epoch
+	tries     int      // attempts that failed in a row
+	notBefore int64    // back-off: no attempt of one's own before
+	orphanAt  int64    // since when no holder lives
+}
+
+// View is a slot as the data path has to treat it.
+type View struct {
+	Known    *Claim
+	Promised Ballot
+	// Primary: the known claim names this node. It serves if also Open.
+	Primary, Open bool
+	// Fenced: a higher epoch is promised; nothing is acknowledged or read.
+	Fenced bool
+	// Settling: the claim is in force, and its backups must report and get
+	// the union of the records above the acknowledged mark; see Settled.
+	Settling bool
+	// Required acknowledge each write and lend their leases.
+	Required []NodeID
+	Handover NodeID // answer ASK with this node; zero if none
+	Changing bool   // a change of the claim is outstanding
+}
+
+// NewCore returns a Core that knows nothing.
+func NewCore(cfg CoreConfig) *Core {
+	return &Core{
+		cfg: cfg, self: cfg.Self,
+		seats:   map[NodeID]bool{cfg.Self: true},
+		down:    map[NodeID]int64{},
+		gone:    map[NodeID]bool{},
+		lease:   map[NodeID]int64{},
+		against: map[NodeID]int{},
+		unaware: map[NodeID]map[uint16]bool{},
+	}
+}
+
+func (c *Core) slot(slot uint16) *slotState {
+	s := c.slots[slot]
+	if s == nil {
+		s = &slotState{}
+		c.slots[slot] = s
+	}
+	return s
+}
+
+// Take returns what is to be done since the last Take.
+func (c *Core) Take() Output {
+	o := Output{Persist: c.persist, Touched: c.touched, Messages: c.out, InForce: c.inForce}
+	for _, s := range c.persist {
+		c.isPers[s] = false
+	}
+	for _, s := range c.touched {
+		c.isTouch[s] = false
+	}
+	c.persist, c.touched, c.out, c.inForce = nil, nil, nil, nil
+	return o
+}
+
+// Stats returns the counters.
+func (c *Core) Stats() CoreStats { return c.stats }
+
+// View tells how to treat a slot.
+func (c *Core) View(slot uint16) View {
+	s := c.slots[slot]
+	if s == nil {
+		return View{}
+	}
+	v := View{Known: s.known, Promised: s.promised, Handover: s.handover, Changing: s.attempt != nil}
+	if s.known != nil && s.known.Primary == c.self {
+		v.Primary = true
+		v.Fenced = s.promised.Epoch > s.known.Epoch
+		v.Open = s.opened && !v.Fenced
+		v.Settling = !s.opened && !v.Fenced
+		v.Required = s.required()
+	}
+	return v
+}
+
+// Newest returns the newest claim the node knows of, in force or accepted.
+func (c *Core) Newest(slot uint16) *Claim {
+	if s := c.slots[slot]; s != nil {
+		return s.newest()
+	}
+	return nil
+}
+
+func (s *slotState) newest() *Claim {
+	if Compare(s.accepted, s.known) > 0 {
+		return s.accepted
+	}
+	return s.known
+}
+
+func (s *slotState) required() []NodeID {
+	req := slices.Clone(s.known.Backups)
+	for _, id := range s.union {
+		if !slices.Contains(req, id) {
+			req = append(req, id)
+		}
+	}
+	return req
+}
+
+func (s *slotState) highest() uint64 {
+	e := max(s.promised.Epoch, s.seen)
+	if s.known != nil {
+		e = max(e, s.known.Epoch)
+	}
+	if s.accepted != nil {
+		e = max(e, s.accepted.Epoch)
+	}
+	return e
+}
+
+func (c *Core) touch(slot uint16) {
+	if !c.isTouch[slot] {
+		c.isTouch[slot] = true
+		c.touched = append(c.touched, slot)
+	}
+}
+
+func (c *Core) save(slot uint16) {
+	if !c.isPers[slot] {
+		c.isPers[slot] = true
+		c.persist = append(c.persist, slot)
+	}
+}
+
+// watch puts a slot among those that Tick looks at.
+func (c *Core) watch(slot uint16) {
+	if !c.isBusy[slot] {
+		c.isBusy[slot] = true
+		c.busy = append(c.busy, slot)
+	}
+}
+
+func (c *Core) send(to NodeID, m Message) {
+	c.out = append(c.out, Envelope{To: to, Message: m})
+}
+
+// SeeEpoch raises the epoch that the slot's next claim must exceed.
+func (c *Core) SeeEpoch(slot uint16, epoch uint64) {
+	s := c.slot(slot)
+	s.seen = max(s.seen, epoch)
+}
+
+// Lease records that this node promised primary not to open a claim in its
+// place, and as a witness to grant no fence against it, until the given time.
+func (c *Core) Lease(primary NodeID, until int64) {
+	c.lease[primary] = max(c.lease[primary], until)
+}
+
+// MayLend reports whether primary's heartbeats may be answered with a lease.
+func (c *Core) MayLend(primary NodeID) bool { return c.against[primary] == 0 }
+
+// Down says that a node counts as dead; gone, that there is proof of it.
+func (c *Core) Down(id NodeID, gone bool, now int64) {
+	if id == c.self {
+		return
+	}
+	if _, known := c.down[id]; !known {
+		c.down[id] = now
+	}
+	if gone {
+		c.gone[id] = true
+	}
+	for slot := range c.slots {
+		s := c.slots[slot]
+		if s == nil {
+			continue
+		}
+		if n := s.newest(); n != nil && n.InGroup(id) || s.attempt != nil {
+			c.watch(uint16(slot))
+		}
+	}
+}
+
+// Up takes Down back: the node was heard from.
+func (c *Core) Up(id NodeID) {
+	if !c.gone[id] {
+		delete(c.down, id)
+	}
+}
+
+// IsDown reports whether a node counts as dead.
+func (c *Core) IsDown(id NodeID) bool {
+	_, down := c.down[id]
+	return down
+}
+
+// Learn takes in claims in force, from any source, and returns those that
+// were news.
+func (c *Core) Learn(claims []*Claim, now int64) []*Claim {
+	var news []*Claim
+	for _, cl := range claims {
+		if c.learn(cl, now) {
+			news = append(news, cl)
+		}
+	}
+	return news
+}
+
+func (c *Core) learn(cl *Claim, now int64) bool {
+	s := c.slot(cl.Slot)
+	if Compare(cl, s.known) <= 0 {
+		return false
+	}
+	if cl.Primary == c.self {
+		return false // only this node's own word counts for that
+	}
+	if s.known != nil && s.known.Primary != c.self && s.known.Primary != cl.Primary {
+		s.lentUntil = max(s.lentUntil, c.lease[s.known.Primary])
+	}
+	s.known = cl
+	s.seen = max(s.seen, cl.Epoch)
+	s.orphanAt = 0
+	// An own proposal of the same or a lower epoch is void now.
+	if a := s.attempt; a != nil && cl.Epoch >= a.epoch {
+		c.endAttempt(cl.Slot, s)
+		s.tries = 0
+	}
+	s.opened, s.union, s.acceptors, s.settled = false, nil, nil, nil
+	s.handover, s.invitedBy = NodeID{}, NodeID{}
+	s.fencedAt = 0
+	// The promise follows claims in force, so that what they beat is refused.
+	if b := (Ballot{cl.Epoch, cl.Primary}); b.beats(s.promised) {
+		s.promised = b
+	}
+	c.save(cl.Slot)
+	c.touch(cl.Slot)
+	c.watch(cl.Slot)
+	return true
+}
+
+func (b Ballot) beats(o Ballot) bool {
+	return b.Epoch > o.Epoch || b.Epoch == o.Epoch && b.To.Compare(o.To) > 0
+}
+
+// Claims returns the newest claim in force known of each slot that has one.
+func (c *Core) Claims() []*Claim {
+	var cs []*Claim
+	for _, s := range c.slots {
+		if s != nil && s.known != nil {
+			cs = append(cs, s.known)
+		}
+	}
+	return cs
+}

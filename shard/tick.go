@@ -1,0 +1,261 @@
+package shard
+
+import "slices"
+
+// Tick repeats what was not answered, opens what waited for a lease, and
+// starts the attempts that are due. It looks only at slots where something
+// is under way or a member is dead.
+func (c *Core) Tick(now int64) {
+	if now-c.toldAt >= int64(c.cfg.Resend) {
+		c.toldAt = now
+		for old, slots := range c.unaware {
+			for slot := range slots {
+				if s := c.slots[slot]; c.gone[old] || s.known.Primary != c.self {
+					c.aware(old, slot)
+				} else if !c.IsDown(old) {
+					c.tellUnaware(old, slot, s)
+				}
+			}
+		}
+	}
+	busy := c.busy
+	c.busy = nil
+	for _, slot := range busy {
+		c.isBusy[slot] = false
+	}
+	for _, slot := range busy {
+		if c.tick(slot, c.slots[slot], now) {
+			c.watch(slot)
+		}
+	}
+}
+
+// Busy reports whether Tick has anything to look at.
+func (c *Core) Busy() bool { return len(c.busy) > 0 || len(c.unaware) > 0 }
+
+// tick reports whether the slot must be looked at again.
+func (c *Core) tick(slot uint16, s *slotState, now int64) bool {
+	if s == nil {
+		return false
+	}
+	switch {
+	case s.attempt != nil:
+		c.press(slot, s, now)
+		return true
+	case s.known != nil && s.known.Primary == c.self:
+		return c.tickPrimary(slot, s, now)
+	}
+	n := s.newest()
+	switch {
+	case n == nil:
+		return false
+	case c.holds(n) && n.Primary != c.self && c.IsDown(n.Primary):
+		if now >= s.notBefore && now >= c.down[n.Primary]+c.rank(n)*int64(c.cfg.Failure) {
+			c.Promote(slot, now)
+		}
+		return true
+	case n.Primary == c.self: // own proposal that never came in force
+		if now >= s.notBefore {
+			c.Promote(slot, now)
+		}
+		return true
+	}
+	return c.IsDown(n.Primary)
+}
+
+// rank is how many candidates for succession stand before this node.
+func (c *Core) rank(n *Claim) (rank int64) {
+	for _, id := range n.Backups {
+		if id == c.self {
+			break
+		}
+		if !c.IsDown(id) {
+			rank++
+		}
+	}
+	return rank
+}
+
+func (c *Core) tickPrimary(slot uint16, s *slotState, now int64) bool {
+	switch {
+	case s.promised.Epoch > s.known.Epoch && s.promised.To != c.self:
+		// Fenced in favour of a node that has not come in force since.
+		wait := s.fencedAt + int64(c.cfg.Failure)
+		if c.IsDown(s.promised.To) {
+			wait = s.fencedAt
+		}
+		if now >= max(wait, s.notBefore) {
+			c.Promote(slot, now)
+		}
+		return true
+	case s.promised.Epoch > s.known.Epoch: // an own fence that failed
+		if now >= s.notBefore {
+			c.Promote(slot, now)
+		}
+		return true
+	case !s.opened:
+		c.settle(slot, s, now)
+		c.tryOpen(slot, s, now)
+		return !s.opened || s.attempt != nil
+	case s.seen > s.known.Epoch || Compare(s.accepted, s.known) > 0 && s.accepted.Primary != c.self:
+		if now >= s.notBefore {
+			c.Promote(slot, now)
+		}
+		return true
+	}
+	return false
+}
+
+// settle presses the backups of a claim in force that is not open, and drops
+// one that is dead or late: the one change allowed before opening.
+func (c *Core) settle(slot uint16, s *slotState, now int64) {
+	late := now-s.inForceAt > int64(c.cfg.Settle)
+	for _, id := range s.known.Backups {
+		if slices.Contains(s.settled, id) && slices.Contains(s.acceptors, id) {
+			continue
+		}
+		if late || c.IsDown(id) {
+			backups := slices.DeleteFunc(slices.Clone(s.known.Backups), func(b NodeID) bool { return b == id })
+			s.inForceAt = now
+			c.Change(slot, backups, append(slices.Clone(s.known.Witnesses), id), now)
+			return
+		}
+		if !slices.Contains(s.acceptors, id) && now-s.inForceAt > int64(c.cfg.Resend) {
+			c.send(id, Message{Kind: MsgAccept, Slot: slot, Epoch: s.known.Epoch, Rev: s.known.Rev, Seat: id, Claim: s.known})
+		}
+	}
+}
+
+// press repeats an attempt's unanswered messages, and goes on without a
+// quorum where the policy and the wait allow it.
+func (c *Core) press(slot uint16, s *slotState, now int64) {
+	a := s.attempt
+	if c.mayFork(a, now) {
+		if a.claim != nil {
+			// A claim is never proposed again under another lineage.
+			c.fence(slot, s, s.highest()+1, a.orphan, now)
+			if a = s.attempt; a == nil || a.claim != nil {
+				return
+			}
+		}
+		if a.forkAt == 0 {
+			a.forkAt = now + 2*int64(c.cfg.Resend)
+		}
+		c.fenced(slot, s, now)
+		if s.attempt != a {
+			return
+		}
+	} else if a.claim == nil && a.forkAt != 0 {
+		c.fenced(slot, s, now)
+	}
+	if now-a.sent < int64(c.cfg.Resend) {
+		return
+	}
+	a.sent = now
+	if a.claim == nil {
+		for _, id := range a.asked {
+			if !slices.Contains(a.promises, id) && !c.gone[id] {
+				c.send(id, Message{Kind: MsgFence, Slot: slot, Epoch: a.epoch, Seat: id, Known: s.known})
+			}
+		}
+		return
+	}
+	for _, id := range a.voters() {
+		if !slices.Contains(a.accepts, id) && !c.gone[id] {
+			c.send(id, Message{Kind: MsgAccept, Slot: slot, Epoch: a.claim.Epoch, Rev: a.claim.Rev, Seat: id, Claim: a.claim, Known: s.known})
+		}
+	}
+}
+
+// mayFork reports whether an attempt lacks a quorum and need not wait for it:
+// no word from a missing member for PartitionWait, or all of them are proved
+// gone.
+func (c *Core) mayFork(a *attempt, now int64) bool {
+	if c.cfg.Majority || a.fork && a.claim != nil && !c.lost(a.claim.Backups, a.accepts) {
+		return false
+	}
+	votes, groups := a.accepts, a.need
+	if a.claim == nil {
+		votes, groups = a.promises, [][]NodeID{a.newest.Group(), a.newest.base()}
+	} else {
+		groups = append(groups[:len(groups):len(groups)], a.claim.Group())
+	}
+	lacking := a.fork // its listed backups must all accept, and one is lost
+	gone := true
+	for _, g := range groups {
+		if quorum(g, votes) {
+			continue
+		}
+		lacking = true
+		for _, id := range diff(g, votes) {
+			gone = gone && c.gone[id]
+		}
+	}
+	return lacking && (gone || now-a.heard >= int64(c.cfg.PartitionWait))
+}
+
+// lost reports whether one of ids that has not voted is dead.
+func (c *Core) lost(ids, votes []NodeID) bool {
+	return slices.ContainsFunc(diff(ids, votes), c.IsDown)
+}
+
+// missing reports whether a member that may be alive has not answered.
+func (c *Core) missing(a *attempt) bool {
+	return slices.ContainsFunc(diff(a.asked, a.promises), func(id NodeID) bool { return !c.gone[id] && !c.IsDown(id) })
+}
+
+// Orphaned reports whether all holders of the newest claim are dead, and
+// since when by this node's count.
+func (c *Core) Orphaned(slot uint16, now int64) bool {
+	s := c.slots[slot]
+	if s == nil || s.attempt != nil {
+		return false
+	}
+	n := s.newest()
+	if n == nil || n.Holds(c.self) || !c.IsDown(n.Primary) || slices.ContainsFunc(n.Backups, func(id NodeID) bool { return !c.IsDown(id) }) {
+		s.orphanAt = 0
+		return false
+	}
+	if s.orphanAt == 0 {
+		s.orphanAt = now
+	}
+	return now-s.orphanAt >= int64(c.cfg.OrphanWait) && now >= s.notBefore
+}
+
+// Orphan starts a slot anew from what this node has, for want of a living
+// holder, under a new lineage number.
+func (c *Core) Orphan(slot uint16, now int64) {
+	s := c.slots[slot]
+	if s == nil || s.newest() == nil || s.attempt != nil {
+		return
+	}
+	c.fence(slot, s, s.highest()+1, true, now)
+	if s.attempt != nil && s.attempt.claim == nil {
+		s.attempt.forkAt = now + 2*int64(c.cfg.Resend)
+	}
+}
+
+// Merge mints an epoch above the other side's, taking over its lineage, so
+// that what it offers can be written anew. The claim other lost to this one.
+func (c *Core) Merge(slot uint16, other *Claim, now int64) bool {
+	s := c.slots[slot]
+	if s == nil || s.known == nil || s.known.Primary != c.self || !s.opened || s.attempt != nil {
+		return false
+	}
+	if contains(s.known.Lineage, other.Lineage) && s.known.Epoch > other.Epoch {
+		return true
+	}
+	s.merge = other.Lineage
+	s.seen = max(s.seen, other.Epoch)
+	c.fence(slot, s, s.highest()+1, false, now)
+	return false
+}
+
+func contains(all, some []uint64) bool {
+	for _, l := range some {
+		if !slices.Contains(all, l) {
+			return false
+		}
+	}
+	return true
+}
