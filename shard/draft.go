@@ -1,8 +1,6 @@
 package shard
 
-import (
-	"slices"
-)
+import "slices"
 
 // A draft is a plan in the making.
 type draft struct {
@@ -78,17 +76,15 @@ func (d *draft) give(slot uint16, i int) {
 // copy gives every slot its nth copy, which some may have got by a pin.
 func (d *draft) copy(n int, order []uint16) {
 	r := &round{draft: d, room: d.shares(n), chosen: slices.Repeat([]int{nobody}, Slots)}
-	for i := range r.room {
-		r.room[i] -= d.held[i]
+	for i, share := range r.room {
+		if len(d.seats) > exactSeats {
+			share = min(Slots, share+(share+slackPart-1)/slackPart+n*slackSlots)
+		}
+		r.room[i] = share - d.held[i]
 	}
 	for _, slot := range order {
 		if len(d.of(slot)) < n {
 			r.slots = append(r.slots, slot)
-		}
-	}
-	if len(d.seats) > exactSeats {
-		for i := range r.room {
-			r.room[i] += (r.room[i]+slackPart-1)/slackPart + slackSlots
 		}
 	}
 	r.settle()

@@ -34,41 +34,25 @@ func choosing() []uint16 {
 
 // settle chooses, and finds a place for slots that found no room.
 func (r *round) settle() {
-	left := r.choose()
-	for range maxWiden {
-		if len(left) <= maxSwaps {
-			left = r.swap(left)
-		}
-		if len(left) <= len(r.seats) {
-			break
-		}
+	left := r.swap(r.choose())
+	for tries := 0; tries < maxWiden && len(left) > len(r.seats); tries++ {
 		// Shares cannot be kept to, where zones ask for more.
 		r.widen(left)
-		left = r.choose()
+		left = r.swap(r.choose())
 	}
 	r.force(left)
 }
 
 // Bounds of the work in a round.
 const (
-	maxSwaps = 512
-	maxWiden = 8
+	maxWiden  = 8
+	maxFailed = 16
 )
 
 // choose lets all slots choose anew and returns those that found no room.
 func (r *round) choose() (left []uint16) {
 	free := slices.Clone(r.room)
-	late := make([]uint16, 0, len(r.slots))
 	for _, slot := range r.slots {
-		i := r.cheapest(slot, r.room)
-		if i == nobody || free[i] == 0 {
-			late = append(late, slot)
-			continue
-		}
-		r.chosen[slot] = i
-		free[i]--
-	}
-	for _, slot := range late {
 		i := r.cheapest(slot, free)
 		r.chosen[slot] = i
 		if i == nobody {
@@ -109,13 +93,21 @@ func (r *round) free() []int {
 
 // swap finds room for those of left that it can, and returns the others. All
 // room that remains is at seats that they may not have, such as their own
-// primary's: another slot gives way to them and goes there, the last to choose
-// first, since those move most in any case.
+// primary's: another slot gives way to them and goes there. The last to choose
+// are asked first, since those move most in any case. It gives up when several
+// slots found nothing.
 func (r *round) swap(left []uint16) []uint16 {
 	free := r.free()
+	at, failed := len(r.slots), 0
 	return slices.DeleteFunc(left, func(slot uint16) bool {
+		if failed == maxFailed {
+			return false
+		}
 		c := r.choice(slot)
-		for _, other := range slices.Backward(r.slots) {
+		for range r.slots {
+			// Go on where the one before found something, and round.
+			at = (at + len(r.slots) - 1) % len(r.slots)
+			other := r.slots[at]
 			from := r.chosen[other]
 			if from == nobody || !c.allows(from) {
 				continue
@@ -126,6 +118,7 @@ func (r *round) swap(left []uint16) []uint16 {
 				return true
 			}
 		}
+		failed++
 		return false
 	})
 }
