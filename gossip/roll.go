@@ -33,6 +33,7 @@ type roll struct {
 	// its old address is not tried any more.
 	vanished map[string]string
 	bye      bool // this node has said goodbye
+	met      bool // there was another member once
 }
 
 type entry struct {
@@ -57,6 +58,7 @@ func (r *roll) join(m Member, at netip.AddrPort) {
 	if m.ID == r.self {
 		return
 	}
+	r.met = true
 	r.members[m.ID] = &entry{Member: m, at: at}
 	r.joinedLocked(m)
 }
@@ -239,6 +241,12 @@ func (r *roll) saidGoodbye() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.bye
+}
+
+func (r *roll) hasMet() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.met
 }
 
 func (r *roll) len() int {

@@ -69,6 +69,9 @@ func (t *network) WriteTo(b []byte, addr string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
+	if t.ctx.Err() != nil {
+		return time.Time{}, net.ErrClosed // not an OpError, after which a probe would go on by other means
+	}
 	_, err = t.packet.WriteTo(b, net.UDPAddrFromAddrPort(to))
 	return time.Now(), err
 }
