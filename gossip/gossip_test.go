@@ -3,6 +3,7 @@ package gossip_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -260,6 +261,12 @@ func TestStartReportsAllFaultsAndClosesTheSockets(t *testing.T) {
 	}
 }
 
+// A "suspect" message that keeps memberlist's decoder busy for five seconds.
+const poisonHex = "88b1d8518dd821278298d1add0cb7f2a7854a8dc13f29d3c9cc9c92923cdfff55633f3714fc4cd702901434869ac8aa494f8d9f9ded1390355f60d7d4c3917" +
+	"116dc5aac22ff33eb5b1a53e19fca2a1d6e6be60160fa9080f493bb96b08335b6ace8f599e1b5b10daa19b4812af65d28c0c01b81660b575071cdf248b008d95" +
+	"9af1bc9d51dda0a1420a72082052e39765a8f52813395b8429717a02fc2270329b7caccad20f391a72f5387e65ddaf773213abf43861b64cf7458c4ef81b1d01" +
+	"f5ab9141edff36090fcba9b50d818734e6e9d3724c1e55dbb5691140a5d7ddecc078c4db49de"
+
 func TestGarbageOnBothPortsDoesNoHarm(t *testing.T) {
 	a, b, _ := trio(t, loopback, [3]string{})
 	u, err := net.Dial("udp", a.self.Addr)
@@ -268,6 +275,8 @@ func TestGarbageOnBothPortsDoesNoHarm(t *testing.T) {
 	}
 	defer u.Close()
 	label := append([]byte{244, 4}, "test"...)
+	poison, _ := hex.DecodeString(poisonHex)
+	_, _ = u.Write(slices.Concat(label, []byte{3}, poison))
 	for i := range 500 {
 		junk := make([]byte, 1+i%300)
 		_, _ = rand.Read(junk)

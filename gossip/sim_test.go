@@ -61,7 +61,7 @@ func TestSilentNodeFailsWithinTheTimeout(t *testing.T) {
 
 func TestNoOneFailsOnALossyLink(t *testing.T) {
 	bubble(t, func(t *testing.T, n *simnet.Net, open sockets) {
-		n.SetDefault(simnet.Link{Delay: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, Loss: 0.1, Duplicate: 0.05, Reorder: 0.2})
+		n.SetDefault(simnet.Link{Delay: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, Loss: 0.05, Duplicate: 0.05, Reorder: 0.2})
 		a, b, c := trio(t, open, addrs)
 		<-time.After(10 * time.Minute)
 		for _, p := range []*peer{a, b, c} {

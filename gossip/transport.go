@@ -26,6 +26,7 @@ type network struct {
 	packet net.PacketConn
 	dial   func(context.Context, string) (net.Conn, error)
 	self   netip.AddrPort // where others reach this node
+	screen *screen        // nil: what arrives is authenticated
 
 	ctx     context.Context // ends with shutdown
 	cancel  context.CancelFunc
@@ -51,6 +52,9 @@ func newNetwork(cfg *Config, self netip.AddrPort) *network {
 		streams: make(chan net.Conn),
 		open:    make(map[*stream]struct{}),
 		idle:    make(chan struct{}),
+	}
+	if len(cfg.Secrets) == 0 {
+		t.screen = &screen{label: cfg.Cluster}
 	}
 	t.wg.Go(t.accept)  // ends when ln closes
 	t.wg.Go(t.receive) // ends when packet closes
@@ -141,7 +145,7 @@ func (t *network) receive() {
 			continue
 		}
 		pause = 0
-		if n == 0 {
+		if n == 0 || t.screen != nil && !t.screen.packet(buf[:n]) {
 			continue
 		}
 		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: at}
@@ -196,6 +200,9 @@ func (t *network) idleLocked() {
 // track takes over c, and closes it when it may not stay.
 func (t *network) track(c net.Conn, inbound bool) (*stream, error) {
 	s := &stream{Conn: c, t: t, inbound: inbound}
+	if t.screen != nil {
+		s.Conn = &screenedConn{Conn: c, s: *t.screen, labeled: inbound}
+	}
 	err := t.enter(s)
 	if err != nil {
 		_ = c.Close() // not under mu: closing TLS writes
