@@ -1,0 +1,131 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Codes of the node's own among those of transport.
+const codeRepeat transport.Code = 100 // given a version under a claim that ended: ask again by call ID
+
+// Request answers a peer's call. (transport.Handler)
+func (n *Node) Request(p *transport.Peer, req *transport.Request) {
+	if int(req.Slot) >= shard.Slots || req.Op == opRemove || n.checkSize(&req.Call) != nil {
+		p.Respond(req.ID, &transport.Response{Code: transport.CodeInvalid})
+		return
+	}
+	id, slot := req.ID, req.Slot
+	var res Result
+	if isRead(req.Op) {
+		req.Call.Value = nil
+		n.answerRead(p, id, req, &res, req.Timeout)
+		return
+	}
+	r := &Result{}
+	err := n.run(&req.Call, req, r, func(err error) { n.respond(p, id, slot, r, err) })
+	if err != nil {
+		n.respond(p, id, slot, r, err)
+	}
+}
+
+// answerRead answers a read, or parks it until the write it depends on is
+// acknowledged. The call is copied only then.
+func (n *Node) answerRead(p *transport.Peer, id uint64, req *transport.Request, res *Result, timeout int64) {
+	err, wait := n.read(&req.Call, res)
+	if err != nil || wait == 0 {
+		n.respond(p, id, req.Slot, res, err)
+		return
+	}
+	again := transport.Request{Call: Call{
+		Op: req.Op, Flags: req.Flags, Slot: req.Slot, Kind: req.Kind,
+		Key: string([]byte(req.Key)), Field: string([]byte(req.Field)), Delta: req.Delta,
+	}}
+	slot := req.Slot
+	start := time.Now()
+	later := func(error) {
+		left := timeout - time.Since(start).Microseconds()
+		if timeout > 0 && left <= 0 {
+			n.respond(p, id, slot, &Result{}, errNotYet)
+			return
+		}
+		n.answerRead(p, id, &again, &Result{}, left)
+	}
+	if err := n.readLater(&again.Call, wait, later); err != nil {
+		n.respond(p, id, slot, res, err)
+	}
+}
+
+func (n *Node) respond(p *transport.Peer, id uint64, slot uint16, r *Result, err error) {
+	rsp := transport.Response{Result: *r, Mark: n.slots[slot].acked.Load()}
+	rsp.Code = codeOf(err)
+	switch rsp.Code {
+	case transport.CodeOK:
+		n.stats.served.Add(1)
+	case transport.CodeMoved:
+		if cl := n.table.Load().Claim(slot); cl != nil {
+			rsp.Claim = cl.Append(nil)
+		}
+	case transport.CodeAsk:
+		s := &n.slots[slot]
+		s.mu.Lock()
+		rsp.Node = transport.NodeID(s.view.Handover)
+		s.mu.Unlock()
+	case transport.CodeDisk:
+		rsp.Text = err.Error()
+		if len(rsp.Text) > 512 {
+			rsp.Text = rsp.Text[:512]
+		}
+	}
+	p.Respond(id, &rsp)
+}
+
+// pairs couples errors with their codes on the wire.
+var pairs = []struct {
+	err  error
+	code transport.Code
+}{
+	{errMoved, transport.CodeMoved}, {errAsk, transport.CodeAsk}, {errNotYet, transport.CodeNotYet},
+	{errRepeat, codeRepeat}, {ErrNotFound, transport.CodeNotFound},
+	{ErrVersionMismatch, transport.CodeVersionMismatch}, {ErrConditionFailed, transport.CodeConditionFailed},
+	{ErrNoPrimary, transport.CodeNoPrimary}, {ErrNotEnoughBackups, transport.CodeNotEnough},
+	{ErrTooLarge, transport.CodeTooLarge}, {ErrNoMemory, transport.CodeNoMemory},
+	{ErrUnknownOutcome, transport.CodeUnknownOutcome}, {ErrOverloaded, transport.CodeOverloaded},
+	{ErrNotInteger, transport.CodeNotInteger}, {ErrInvalid, transport.CodeInvalid}, {ErrDisk, transport.CodeDisk},
+}
+
+func codeOf(err error) transport.Code {
+	if err == nil {
+		return transport.CodeOK
+	}
+	if err == ErrClosed { // this node goes: another will serve
+		return transport.CodeNotYet
+	}
+	for _, p := range pairs {
+		if errors.Is(err, p.err) {
+			return p.code
+		}
+	}
+	return transport.CodeUnknownOutcome
+}
+
+func (n *Node) codeError(rsp *transport.Response) error {
+	switch rsp.Code {
+	case transport.CodeOK:
+		return nil
+	case transport.CodeExpired, transport.CodeClosed:
+		return errNotYet
+	}
+	for _, p := range pairs {
+		if p.code == rsp.Code {
+			if rsp.Text != "" {
+				return fmt.Errorf("%w: peer: %s", p.err, rsp.Text)
+			}
+			return p.err
+		}
+	}
+	return fmt.Errorf("%w: answer code %d", ErrUnknownOutcome, rsp.Code)
+}

@@ -1,0 +1,113 @@
+package node
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Kinds of control bodies: the first byte. Values are part of the wire format.
+const (
+	ctlMessages  byte = 1 // a batch of shard.Messages
+	ctlBeat      byte = 2 // heartbeat
+	ctlBeatReply byte = 3
+	ctlSettle    byte = 4 // report your records above the mark: slot, epoch pairs
+	ctlCopy      byte = 5 // a learner's word on a copy
+	ctlDigests   byte = 6 // digests of the table's blocks
+	ctlOffer     byte = 7 // the loser of a fork has records to offer
+	ctlOfferOK   byte = 8 // the winner takes offers, or has taken all
+	ctlTableEnd  byte = 9 // the whole table was sent before this
+)
+
+var errBody = errors.New("malformed control body")
+
+// fields reads what a control body is made of.
+type fields struct {
+	b   []byte
+	bad bool
+}
+
+func (f *fields) num() uint64 {
+	v, w := binary.Uvarint(f.b)
+	if w <= 0 {
+		f.bad, f.b = true, nil
+		return 0
+	}
+	f.b = f.b[w:]
+	return v
+}
+
+func (f *fields) more() bool { return !f.bad && len(f.b) > 0 }
+
+func body(kind byte, nums ...uint64) []byte {
+	b := append(make([]byte, 0, 1+len(nums)*5), kind)
+	for _, v := range nums {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+func settleBody(slots []uint16, epochs map[uint16]uint64) []byte {
+	b := []byte{ctlSettle}
+	for _, no := range slots {
+		b = binary.AppendUvarint(b, uint64(no))
+		b = binary.AppendUvarint(b, epochs[no])
+	}
+	return b
+}
+
+func (n *Node) sendControl(to shard.NodeID, b []byte) {
+	if t := n.peer(to).live(); t != nil {
+		_ = t.SendControl(b)
+	}
+}
+
+// Control takes in what came on a control stream. (transport.Handler)
+func (n *Node) Control(tp *transport.Peer, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	id := shard.NodeID(tp.ID())
+	f := fields{b: b[1:]}
+	switch b[0] {
+	case ctlMessages:
+		ms, err := shard.DecodeMessages(f.b)
+		if err != nil {
+			n.log.Warn("peer sent a malformed message", "peer", id, "err", err)
+			return
+		}
+		n.post(event{kind: evMessages, id: id, messages: ms})
+	case ctlBeat:
+		n.onBeat(tp, id, &f)
+	case ctlBeatReply:
+		n.onBeatReply(id, &f)
+	case ctlSettle:
+		for f.more() {
+			if no, epoch := f.num(), f.num(); !f.bad && no < shard.Slots {
+				n.report(id, uint16(no), epoch)
+			}
+		}
+	case ctlCopy:
+		no, session, what := f.num(), f.num(), f.num()
+		if !f.bad && no < shard.Slots {
+			n.onCopyWord(id, uint16(no), session, what)
+		}
+	case ctlDigests:
+		n.onDigests(tp, &f)
+	case ctlOffer:
+		no := f.num()
+		if cl, _, err := shard.DecodeClaim(f.b); err == nil && !f.bad && no == uint64(cl.Slot) {
+			n.post(event{kind: evOffer, slot: cl.Slot, id: id, claims: []*shard.Claim{cl}})
+		}
+	case ctlOfferOK:
+		no, session, what := f.num(), f.num(), f.num()
+		if !f.bad && no < shard.Slots {
+			n.onOfferWord(id, uint16(no), session, what)
+		}
+	case ctlTableEnd:
+		n.peer(id).tableSeen.Store(true)
+		n.poke()
+	}
+}

@@ -1,0 +1,282 @@
+package node
+
+import (
+	"context"
+	"math"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Kinds of chunks. Values are part of the wire format.
+const (
+	chunkDigest uint8 = 1 // the slot's digest: keep what you have if it equals
+	chunkData   uint8 = 2
+	chunkOffer  uint8 = 3 // a fork's loser offers records
+)
+
+// A learner's words.
+const (
+	copyNeed uint64 = 1 // the digest differs: send all
+	copyDone uint64 = 2 // the generation is complete and committed
+)
+
+const chunkBytes = 256 << 10
+
+// learning is a primary's side of a copy being made.
+type learning struct {
+	link    *link
+	session uint64
+	stage   uint8
+	waited  bool   // acknowledgements wait for it
+	from    uint64 // listed once it has acknowledged this
+	touched int64  // when it last got on
+}
+
+const (
+	stageBegun   uint8 = iota // it has been told
+	stageCopying              // its copy is being sent
+	stageCopied               // it has the snapshot
+	stageReady                // and everything since: a claim lists it soon
+)
+
+// startCopyLocked makes a peer the slot's learner.
+func (n *Node) startCopyLocked(s *slot, p *peer) {
+	session := n.env.Uint64()>>2 | 1
+	l := &link{peer: p, session: session, started: true}
+	s.links[p.id] = l
+	s.learner = &learning{link: l, session: session, touched: n.now()}
+	n.copies.Add(1)
+	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Session: session, Version: s.ringTopLocked(), Mark: s.acked.Load()}
+	n.sendAppend(l, &a)
+}
+
+func (n *Node) stopCopyLocked(s *slot) {
+	if s.learner != nil {
+		delete(s.links, s.learner.link.peer.id)
+		s.learner = nil
+	}
+}
+
+// learnerAckedLocked: the learner follows the stream.
+func (n *Node) learnerAckedLocked(s *slot, g *learning) {
+	g.touched = n.now()
+	switch {
+	case g.stage == stageBegun:
+		g.stage = stageCopying
+		n.queueCopy(copyJob{slot: s.no, session: g.session, digest: true})
+	case g.stage == stageCopied && g.link.acked >= g.from:
+		g.stage = stageReady
+		n.poke()
+	}
+}
+
+// beginCopyLocked opens an empty generation on the learner.
+func (n *Node) beginCopyLocked(s *slot, from shard.NodeID, a *transport.Append) {
+	if s.stream.session == a.Session {
+		return
+	}
+	n.leaveStreamLocked(s)
+	gen, err := n.engine.Begin(s.no)
+	if err != nil {
+		n.log.Error("learner cannot begin", "slot", s.no, "err", err)
+		return
+	}
+	n.ringBytes.Add(-int64(s.ring.reset(a.Version)))
+	s.stream = stream{primary: from, epoch: a.Epoch, session: a.Session, pos: a.Version, gen: gen, filling: true}
+	s.last = a.Version
+	s.acked.Store(a.Mark)
+	s.noteLocked()
+}
+
+type copyJob struct {
+	slot    uint16
+	session uint64
+	digest  bool
+	offer   *shard.Claim // the winner's claim, where records are offered
+}
+
+func (n *Node) queueCopy(j copyJob) {
+	n.jobsMu.Lock()
+	n.jobs = append(n.jobs, j)
+	n.jobsMu.Unlock()
+	select {
+	case n.jobsWake <- struct{}{}:
+	default:
+	}
+}
+
+// copyLoop sends copies, one slot at a time; it ends when n.stop closes.
+func (n *Node) copyLoop() {
+	for {
+		n.jobsMu.Lock()
+		var j copyJob
+		ok := len(n.jobs) > 0
+		if ok {
+			j = n.jobs[0]
+			n.jobs = n.jobs[1:]
+		}
+		more := len(n.jobs) > 0
+		n.jobsMu.Unlock()
+		if more {
+			select {
+			case n.jobsWake <- struct{}{}:
+			default:
+			}
+		}
+		switch {
+		case ok && j.offer != nil:
+			n.sendOffer(j)
+		case ok:
+			n.sendCopy(j)
+		default:
+			select {
+			case <-n.jobsWake:
+			case <-n.stop:
+				return
+			}
+		}
+		if n.closing.Load() {
+			return
+		}
+	}
+}
+
+// sendCopy sends a learner the slot's digest, or its records.
+func (n *Node) sendCopy(j copyJob) {
+	s := &n.slots[j.slot]
+	s.mu.Lock()
+	g := s.learner
+	if g == nil || g.session != j.session || s.serving.Load() == nil {
+		s.mu.Unlock()
+		return
+	}
+	p, epoch := g.link.peer, s.view.Known.Epoch
+	s.mu.Unlock()
+	t := p.live()
+	if t == nil {
+		return
+	}
+	c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkDigest, Epoch: epoch, Hi: math.MaxUint64}
+	if j.digest {
+		d, err := n.engine.Digest(j.slot, 0, math.MaxUint64)
+		if err != nil {
+			return
+		}
+		c.Sum, c.Count = d.Sum, uint64(d.Records)
+		_ = t.SendChunk(n.ctx, &c)
+		return
+	}
+	c.Kind = chunkData
+	n.sendRecords(n.ctx, t, &c, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		g := s.learner
+		if g == nil || g.session != j.session {
+			return false
+		}
+		g.touched = n.now()
+		return true
+	})
+}
+
+// sendRecords sends all records of a slot in chunks, the last one marked.
+func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.Chunk, goOn func() bool) {
+	var at store.Cursor
+	for done := false; !done; {
+		c.Records = c.Records[:0]
+		size := 0
+		next, end, err := n.engine.Range(c.Slot, at, func(r store.Record) bool {
+			r = own(r)
+			c.Records = append(c.Records, transport.Record(r))
+			size += len(r.Key) + len(r.Field) + len(r.Value) + 64
+			return size < chunkBytes && len(c.Records) < 4096
+		})
+		if err != nil || !goOn() {
+			return
+		}
+		at, done = next, end
+		c.Last = done
+		n.stats.copied.Add(uint64(size))
+		if t.SendChunk(ctx, c) != nil {
+			return
+		}
+		c.Seq++
+	}
+}
+
+// Chunk takes in a part of a copy or of an offer. (transport.Handler)
+func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
+	if int(c.Slot) >= shard.Slots {
+		return
+	}
+	if c.Kind == chunkOffer {
+		n.onOffer(p, c)
+		return
+	}
+	s := &n.slots[c.Slot]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &s.stream
+	if st.session != c.Session || !st.filling || st.primary != shard.NodeID(p.ID()) {
+		return // of another session
+	}
+	switch c.Kind {
+	case chunkDigest:
+		if c.Count > 0 {
+			same, err := n.engine.Confirm(c.Slot, st.gen, c.Lo, c.Hi, store.Digest{Sum: c.Sum, Records: int(c.Count)})
+			if err != nil || !same {
+				_ = p.SendControl(body(ctlCopy, uint64(c.Slot), c.Session, copyNeed))
+				return
+			}
+		}
+	case chunkData:
+		if c.Seq != st.count {
+			return // a chunk is missing: the primary begins again in time
+		}
+		st.count++
+		recs := make([]store.Record, len(c.Records))
+		for i := range c.Records {
+			recs[i] = store.Record(c.Records[i])
+		}
+		if err := n.engine.ApplyTo(c.Slot, st.gen, recs); err != nil {
+			n.log.Error("learner cannot store", "slot", c.Slot, "err", err)
+			return
+		}
+		if !c.Last {
+			return
+		}
+	default:
+		return
+	}
+	if err := n.engine.Commit(c.Slot, st.gen); err != nil {
+		n.log.Error("learner cannot commit", "slot", c.Slot, "err", err)
+		return
+	}
+	st.filling, s.leftAt = false, 0
+	s.noteLocked()
+	_ = p.SendControl(body(ctlCopy, uint64(c.Slot), c.Session, copyDone))
+}
+
+// onCopyWord takes in what a learner says of its copy.
+func (n *Node) onCopyWord(from shard.NodeID, no uint16, session, what uint64) {
+	s := &n.slots[no]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.learner
+	if g == nil || g.session != session || g.link.peer.id != from || g.stage != stageCopying {
+		return
+	}
+	g.touched = n.now()
+	if what == copyNeed {
+		n.queueCopy(copyJob{slot: no, session: session})
+		return
+	}
+	// From here on writes wait for it, so that it stays caught up.
+	g.stage, g.waited, g.from = stageCopied, true, s.last
+	if g.link.acked >= g.from {
+		g.stage = stageReady
+		n.poke()
+	}
+}

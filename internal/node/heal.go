@@ -1,0 +1,201 @@
+package node
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// The winner's words to a loser.
+const (
+	offerSend uint64 = 1 // the epoch is above yours: send your records
+	offerDone uint64 = 2 // all of them are held by the winner and its backups
+)
+
+// deposedLocked decides what becomes of the records of a slot whose newest
+// claim no longer lists this node: of the same lineage they are leftovers; of
+// another one they may hold acknowledged writes the winner lacks.
+func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
+	if !shard.SameLineage(s.standing, winner) && n.engine.SlotStats(s.no).Records > 0 {
+		s.duty = s.standing
+		n.duties = append(n.duties, s.no)
+		n.stats.forks.Add(1)
+	} else {
+		s.leftAt = n.now()
+	}
+	s.standing = nil
+	n.leaveStreamLocked(s)
+}
+
+// pressDuties asks the winners of forks to take what this node has to offer,
+// and drops leftovers. Control loop only.
+func (n *Node) pressDuties(now int64) {
+	if now-n.dutyAt < int64(n.resend) {
+		return
+	}
+	n.dutyAt = now
+	duties := n.duties
+	n.duties = nil
+	for _, no := range duties {
+		s := &n.slots[no]
+		s.mu.Lock()
+		duty, known := s.duty, s.view.Known
+		s.mu.Unlock()
+		if duty == nil {
+			continue
+		}
+		n.duties = append(n.duties, no)
+		if known != nil && known.Primary != n.id {
+			b := binary.AppendUvarint([]byte{ctlOffer}, uint64(no))
+			n.sendControl(known.Primary, duty.Append(b))
+		}
+	}
+	if now-n.leftoversAt < int64(n.cfg.RepairDelay) {
+		return
+	}
+	n.leftoversAt = now
+	for i := range n.slots {
+		s := &n.slots[i]
+		s.mu.Lock()
+		if s.leftAt > 0 && now-s.leftAt > 2*int64(n.cfg.RepairDelay) && s.standing == nil && s.duty == nil && s.stream.session == 0 {
+			_ = n.engine.Drop(s.no)
+			n.ringBytes.Add(-int64(s.ring.reset(0)))
+			s.ring.base = math.MaxUint64
+			s.leftAt = 0
+			s.noteLocked()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// decideOffer lets a loser send its records once this node's epoch is above
+// every one of theirs.
+func (n *Node) decideOffer(e *event, now int64) {
+	if n.core.Merge(e.slot, e.claims[0], now) {
+		n.sendControl(e.id, body(ctlOfferOK, uint64(e.slot), n.core.View(e.slot).Known.Epoch, offerSend))
+	}
+}
+
+// onOfferWord takes in the winner's word.
+func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
+	s := &n.slots[no]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.duty == nil || s.view.Known == nil || s.view.Known.Primary != from {
+		return
+	}
+	if what == offerDone {
+		s.duty, s.leftAt = nil, n.now()
+		s.noteLocked()
+		n.stats.heals.Add(1)
+		return
+	}
+	if s.offering == session {
+		return // under way
+	}
+	s.offering = session
+	n.queueCopy(copyJob{slot: no, session: session, offer: s.view.Known})
+}
+
+// sendOffer sends the winner every record of the slot.
+func (n *Node) sendOffer(j copyJob) {
+	s := &n.slots[j.slot]
+	if t := n.peer(j.offer.Primary).live(); t != nil {
+		c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkOffer, Epoch: j.offer.Epoch}
+		n.sendRecords(n.ctx, t, &c, func() bool { return !n.closing.Load() })
+	}
+	s.mu.Lock()
+	s.offering = 0 // asked again until the winner has confirmed
+	s.mu.Unlock()
+}
+
+// onOffer writes a loser's records anew where they are newer than this
+// node's, by the version each was first written under.
+func (n *Node) onOffer(p *transport.Peer, c *transport.Chunk) {
+	s := &n.slots[c.Slot]
+	for i := range c.Records {
+		if !n.rewrite(s, store.Record(c.Records[i]), c.Session) {
+			return // not the winner any more: it is offered again
+		}
+	}
+	key := offerKey{shard.NodeID(p.ID()), c.Slot, c.Session}
+	n.offersMu.Lock()
+	if c.Seq == 0 {
+		n.offers[key] = 0
+	}
+	got, ok := n.offers[key]
+	if !ok || got != c.Seq {
+		delete(n.offers, key)
+		n.offersMu.Unlock()
+		return
+	}
+	n.offers[key]++
+	if c.Last {
+		delete(n.offers, key)
+	}
+	n.offersMu.Unlock()
+	if !c.Last {
+		return
+	}
+	id, slotNo, session := shard.NodeID(p.ID()), c.Slot, c.Session
+	confirm := func(err error) {
+		if err == nil {
+			n.sendControl(id, body(ctlOfferOK, uint64(slotNo), session, offerDone))
+		}
+	}
+	s.mu.Lock()
+	if s.serving.Load() != nil && s.last > s.acked.Load() {
+		s.insertWaiterLocked(s.last, confirm)
+		s.mu.Unlock()
+		return
+	}
+	open := s.serving.Load() != nil
+	s.mu.Unlock()
+	if open {
+		confirm(nil)
+	}
+}
+
+type offerKey struct {
+	from    shard.NodeID
+	slot    uint16
+	session uint64
+}
+
+// rewrite stores a foreign record as a write of this primary's own, keeping
+// its origin. ok is false where this node is not the slot's open primary.
+func (n *Node) rewrite(s *slot, r store.Record, epoch uint64) (ok bool) {
+	var ready []waiter
+	defer func() { finish(ready, nil) }()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.serving.Load() == nil || s.view.Known.Epoch < epoch {
+		return false
+	}
+	origin := r.Origin
+	if origin == 0 {
+		origin = r.Version
+	}
+	cur, err := n.engine.Get(nil, s.no, r.Kind, r.Key, r.Field, 0)
+	if err != nil {
+		return false
+	}
+	mine := cur.Origin
+	if mine == 0 {
+		mine = cur.Version
+	}
+	if mine >= origin {
+		return true
+	}
+	r.Version, r.Origin = s.last+1, origin
+	if err := n.engine.Apply(s.no, []store.Record{r}); err != nil {
+		return false
+	}
+	s.last = r.Version
+	n.appendLocked(s, entry{version: r.Version, records: []store.Record{own(r)}})
+	ready = n.advanceLocked(s)
+	return true
+}

@@ -1,0 +1,162 @@
+package node
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// wakeEvict asks for room.
+func (n *Node) wakeEvict() {
+	select {
+	case n.evictWake <- struct{}{}:
+	default:
+	}
+}
+
+// overfull reports whether memory is so far beyond the limit that writes
+// must wait for evictions.
+func (n *Node) overfull() bool {
+	st := n.engine.Stats()
+	return st.Limit > 0 && st.Bytes > st.Limit+st.Limit/20
+}
+
+func (n *Node) serves(slot uint16) bool { return n.slots[slot].serving.Load() != nil }
+
+// evictLoop deletes victims while memory is short, as versioned deletes in
+// the stream. It ends when n.stop closes.
+func (n *Node) evictLoop() {
+	var victims []store.Candidate
+	for {
+		select {
+		case <-n.stop:
+			return
+		case <-n.evictWake:
+		}
+		for round := 0; n.engine.Short(0) && !n.cfg.EvictNone && round < 1024 && !n.closing.Load(); round++ {
+			victims = n.engine.Victims(victims[:0], 64, n.serves)
+			if len(victims) == 0 {
+				break
+			}
+			for i := range victims {
+				if n.remove(&victims[i]) {
+					n.stats.evictions.Add(1)
+				}
+			}
+		}
+	}
+}
+
+// remove deletes the record of exactly the candidate's version.
+func (n *Node) remove(c *store.Candidate) bool {
+	if c.Unloaded {
+		return false
+	}
+	call := Call{Op: opRemove, Slot: c.Slot, Kind: c.Kind, Key: c.Key, Field: c.Field, Version: c.Version, Flags: transport.FlagAckPrimary}
+	var r Result
+	return n.write(&call, &transport.Request{}, &r, func(error) {}) == nil
+}
+
+const houseTick = 250 * time.Millisecond
+
+// houseLoop deletes what has expired, purges tombstones and compares tables
+// with peers. It ends when n.stop closes.
+func (n *Node) houseLoop() {
+	tick := time.NewTicker(houseTick)
+	defer tick.Stop()
+	var expired []store.Candidate
+	for round := 0; ; round++ {
+		select {
+		case <-n.stop:
+			return
+		case <-tick.C:
+		}
+		now := n.slotTime(n.env.Now())
+		for more := true; more && !n.closing.Load(); {
+			expired = n.engine.Expired(expired[:0], 512, func(uint16) int64 { return now }, n.serves)
+			for i := range expired {
+				if n.remove(&expired[i]) {
+					n.stats.expiries.Add(1)
+				}
+			}
+			more = len(expired) == 512
+		}
+		if round%4 == 0 {
+			n.compareTables(round / 4)
+		}
+		if round%8 == 0 {
+			n.purge()
+		}
+	}
+}
+
+// purge raises the floor over tombstones that every copy has acknowledged,
+// and tells the copies. Not while a copy is being made: its snapshot may hold
+// what a tombstone deleted. Not in a slot that was forked: a loser may offer
+// an older record.
+func (n *Node) purge() {
+	for i := range n.slots {
+		s := &n.slots[i]
+		if s.serving.Load() == nil {
+			continue
+		}
+		s.mu.Lock()
+		v := &s.view
+		floor := s.acked.Load()
+		if v.Open && s.learner == nil && floor == s.last && len(v.Known.Lineage) == 1 && n.engine.SlotStats(s.no).Tombstones > 0 {
+			_ = n.engine.Purge(s.no, floor)
+			a := transport.Append{Slot: s.no, Epoch: v.Known.Epoch, Prev: s.ringTopLocked(), Version: s.ringTopLocked(), Mark: floor, Cause: causeFloor}
+			for _, l := range s.links {
+				if l.started {
+					a.Session = l.session
+					n.sendAppend(l, &a)
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// compareTables sends a peer the digests of this node's table; the peer
+// answers with its claims of the blocks that differ.
+func (n *Node) compareTables(round int) {
+	peers := n.allPeers()
+	if len(peers) == 0 {
+		return
+	}
+	t := peers[round%len(peers)].live()
+	if t == nil {
+		return
+	}
+	b := []byte{ctlDigests}
+	for _, d := range n.table.Load().Digests() {
+		b = binary.BigEndian.AppendUint64(b, d)
+	}
+	_ = t.SendControl(b)
+}
+
+func (n *Node) onDigests(tp *transport.Peer, f *fields) {
+	mine := n.table.Load()
+	digests := mine.Digests()
+	if len(f.b) != 8*len(digests) {
+		return
+	}
+	var claims []*shard.Claim
+	for i, d := range digests {
+		if binary.BigEndian.Uint64(f.b[8*i:]) != d {
+			for _, cl := range mine.Block(i) {
+				if cl != nil {
+					claims = append(claims, cl)
+				}
+			}
+		}
+	}
+	for len(claims) > 0 {
+		k := min(len(claims), claimBatch)
+		_ = tp.SendClaims(shard.AppendClaims(nil, claims[:k]))
+		claims = claims[k:]
+	}
+}

@@ -1,0 +1,151 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/slotmesh/slotmesh/gossip"
+	"github.com/slotmesh/slotmesh/shard"
+)
+
+// Self is this node as its peers see it.
+func (n *Node) Self() Member {
+	m := member(n.id, n.selfMember(), "alive")
+	m.Self = true
+	return m
+}
+
+func member(id shard.NodeID, m gossip.Member, state string) Member {
+	if m.Leaving {
+		state = "leaving"
+	}
+	return Member{Name: m.Name, Addr: m.Addr, Zone: m.Zone, Seat: m.Seat, ID: id, Weight: m.Weight, State: state}
+}
+
+// Members lists the nodes of the cluster by name, this one and those that
+// are suspected dead included.
+func (n *Node) Members() []Member {
+	list := []Member{n.Self()}
+	n.membersMu.Lock()
+	for id, m := range n.members {
+		if id != n.id {
+			list = append(list, member(id, m, "alive"))
+		}
+	}
+	for id, m := range n.vanished {
+		if id != n.id {
+			list = append(list, member(id, m, "suspect"))
+		}
+	}
+	n.membersMu.Unlock()
+	slices.SortFunc(list, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID)) })
+	return list
+}
+
+// Table is the newest claim in force known of each slot.
+func (n *Node) Table() *shard.Table { return n.table.Load() }
+
+// Stats counts since Open.
+func (n *Node) Stats() Stats {
+	n.coreMu.Lock()
+	var core shard.CoreStats
+	if n.core != nil {
+		core = n.core.Stats()
+	}
+	n.coreMu.Unlock()
+	st := Stats{
+		Local: n.stats.local.Load(), Forwarded: n.stats.forwarded.Load(), Redirected: n.stats.redirected.Load(), Served: n.stats.served.Load(),
+		Hits: n.stats.hits.Load(), Misses: n.stats.misses.Load(),
+		Promotions: core.Promotions, Forks: core.Forks, Orphans: core.Orphans, BackupsDropped: core.Drops, Heals: n.stats.heals.Load(),
+		Evictions: n.stats.evictions.Load(), Expiries: n.stats.expiries.Load(), BytesCopied: n.stats.copied.Load(),
+		Store: n.engine.Stats(),
+	}
+	for cl := range n.Table().All() {
+		switch {
+		case cl.Primary == n.id:
+			st.Primaries++
+		case cl.Holds(n.id):
+			st.Backups++
+		}
+	}
+	for i := range n.slots {
+		s := &n.slots[i]
+		s.mu.Lock()
+		if s.stream.filling {
+			st.Learners++
+		}
+		s.mu.Unlock()
+	}
+	return st
+}
+
+// Health sums up the slots.
+func (n *Node) Health() Health {
+	var h Health
+	alive := map[shard.NodeID]bool{n.id: !n.closing.Load()}
+	holders := 0
+	n.membersMu.Lock()
+	for id, m := range n.members {
+		alive[id] = true
+		if id != n.id && m.Weight > 0 && !m.Leaving {
+			holders++
+		}
+	}
+	n.membersMu.Unlock()
+	if n.cfg.Weight > 0 && !n.leaving.Load() {
+		holders++
+	}
+	want := min(n.cfg.Backups, holders-1)
+	plan := n.planShared.Load()
+	t := n.Table()
+	for i := range n.slots {
+		no := uint16(i)
+		cl := t.Claim(no)
+		switch {
+		case cl == nil:
+			h.Unclaimed++
+			continue
+		case !alive[cl.Primary], cl.Primary == n.id && n.slots[i].serving.Load() == nil:
+			h.NoPrimary++
+		}
+		live := 0
+		for _, id := range cl.Backups {
+			if alive[id] {
+				live++
+			}
+		}
+		if live < want {
+			h.ShortBackups++
+		}
+		if plan != nil && cl.Primary != plan.Primary(no) {
+			h.Moving++
+		} else if plan != nil && !sameSet(cl.Backups, plan.Backups(no)) {
+			h.Moving++
+		}
+		s := &n.slots[i]
+		s.mu.Lock()
+		if s.duty != nil {
+			h.Forked++
+		}
+		s.mu.Unlock()
+	}
+	say := func(count int, what string) {
+		if count > 0 {
+			h.Reasons = append(h.Reasons, fmt.Sprintf("%d slots %s", count, what))
+		}
+	}
+	say(h.Unclaimed, "were never claimed")
+	say(h.NoPrimary, "have no live primary")
+	say(h.ShortBackups, "are short of backups")
+	say(h.Moving, "are on their way to another node")
+	say(h.Forked, "hold records of a fork to be handed over")
+	return h
+}
+
+// Balanced reports whether every slot is where the plan wants it, with its
+// backups, as far as this node knows.
+func (n *Node) Balanced() bool {
+	h := n.Health()
+	return h.Unclaimed+h.NoPrimary+h.ShortBackups+h.Moving+h.Forked == 0
+}

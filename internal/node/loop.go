@@ -1,0 +1,229 @@
+package node
+
+import (
+	"time"
+
+	"github.com/slotmesh/slotmesh/shard"
+)
+
+// eventKind says what the control loop is told.
+type eventKind uint8
+
+const (
+	evMessages eventKind = iota // of a peer's core
+	evClaims                    // in force, from anywhere
+	evDown                      // a node counts as dead
+	evGone                      // and there is proof
+	evUp
+	evSettled // a backup holds the union
+	evLose    // a copy can't be caught up: drop it
+	evOffer   // the loser of a fork asks to offer
+	evRenew   // sequence numbers are used up
+)
+
+type event struct {
+	kind     eventKind
+	slot     uint16
+	id       shard.NodeID
+	epoch    uint64
+	messages []shard.Message
+	claims   []*shard.Claim
+}
+
+const maxEvents = 1 << 20 // control messages beyond are dropped: they are sent again
+
+// post queues an event for the control loop.
+func (n *Node) post(e event) {
+	n.eventsMu.Lock()
+	if len(n.events) < maxEvents {
+		n.events = append(n.events, e)
+	}
+	n.eventsMu.Unlock()
+	n.poke()
+}
+
+// poke wakes the control loop.
+func (n *Node) poke() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	tickBusy = 5 * time.Millisecond
+	tickIdle = 50 * time.Millisecond
+)
+
+// loop is the control loop: the only goroutine that decides on claims. It
+// ends when n.stop closes.
+func (n *Node) loop() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-n.stop:
+			return
+		case <-n.wake:
+		case <-timer.C:
+		}
+		busy := n.step()
+		d := tickIdle
+		if busy {
+			d = tickBusy
+		}
+		timer.Reset(d)
+	}
+}
+
+// step takes in what happened, decides, and carries out what was decided.
+func (n *Node) step() (busy bool) {
+	n.eventsMu.Lock()
+	events := n.events
+	n.events = nil
+	n.eventsMu.Unlock()
+
+	now := n.now()
+	n.coreMu.Lock()
+	for i := range events {
+		n.take(&events[i], now)
+	}
+	n.core.Tick(now)
+	n.coreMu.Unlock()
+	n.carryOut()
+
+	if now-n.reconciledAt >= int64(tickBusy) || len(events) > 0 && now-n.reconciledAt >= int64(time.Millisecond) {
+		n.reconciledAt = now
+		busy = n.reconcile(now)
+		n.carryOut()
+	}
+	n.pressSettlements(now)
+	n.pressDuties(now)
+	if now-n.beatAt >= int64(n.cfg.Lease)/3 {
+		n.beatAt = now
+		n.sendBeats()
+	}
+	return busy || n.core.Busy() || len(n.settling) > 0
+}
+
+func (n *Node) take(e *event, now int64) {
+	c := n.core
+	switch e.kind {
+	case evMessages:
+		for i := range e.messages {
+			c.Receive(e.id, e.messages[i], now)
+		}
+	case evClaims:
+		if news := c.Learn(e.claims, now); len(news) > 0 {
+			n.merge(news)
+		}
+	case evDown, evGone:
+		if !c.IsDown(e.id) || e.kind == evGone {
+			n.failedAt = now
+			n.log.Info("node counts as dead", "peer", e.id, "proof", e.kind == evGone)
+		}
+		c.Down(e.id, e.kind == evGone, now)
+	case evUp:
+		c.Up(e.id)
+	case evSettled:
+		c.Settled(e.slot, e.epoch, e.id, now)
+	case evLose:
+		n.dropBackup(e.slot, e.id, now)
+	case evRenew:
+		if v := c.View(e.slot); v.Open && !v.Changing {
+			c.Promote(e.slot, now)
+		}
+	case evOffer:
+		n.decideOffer(e, now)
+	}
+}
+
+// carryOut does what the core decided, in the order it must be done: save,
+// change the data path, send, spread.
+func (n *Node) carryOut() {
+	for {
+		n.coreMu.Lock()
+		out := n.core.Take()
+		views := make([]shard.View, len(out.Touched))
+		for i, no := range out.Touched {
+			views[i] = n.core.View(no)
+		}
+		saved := n.durable(out.Persist)
+		n.coreMu.Unlock()
+		if len(out.Touched) == 0 && len(out.Messages) == 0 && len(out.InForce) == 0 && len(saved) == 0 {
+			return
+		}
+		if len(saved) > 0 {
+			if err := n.engine.SetMeta(saved); err != nil {
+				n.log.Error("cannot save claims", "err", err)
+				// What was not saved is neither answered nor spread.
+				out.Messages, out.InForce = nil, nil
+			}
+		}
+		if len(out.InForce) > 0 {
+			n.merge(out.InForce)
+		}
+		for i, no := range out.Touched {
+			n.applyView(no, views[i])
+		}
+		byPeer := map[shard.NodeID][]shard.Message{}
+		for _, e := range out.Messages {
+			byPeer[e.To] = append(byPeer[e.To], e.Message)
+		}
+		for id, ms := range byPeer {
+			for len(ms) > 0 {
+				k := min(len(ms), 2048)
+				n.sendControl(id, shard.AppendMessages([]byte{ctlMessages}, ms[:k]))
+				ms = ms[k:]
+			}
+		}
+		if len(out.InForce) > 0 {
+			n.spread(out.InForce)
+		}
+	}
+}
+
+// merge takes claims in force into the table that look-ups use.
+func (n *Node) merge(claims []*shard.Claim) {
+	n.tableMu.Lock()
+	t, news := n.table.Load().Merge(claims...)
+	n.table.Store(t)
+	n.tableMu.Unlock()
+	for _, cl := range news {
+		s := &n.slots[cl.Slot]
+		s.mu.Lock()
+		s.wakeLocked()
+		s.mu.Unlock()
+	}
+}
+
+// learn gives claims in force to look-ups at once, and to the control loop.
+func (n *Node) learn(claims []*shard.Claim) {
+	n.post(event{kind: evClaims, claims: claims})
+	foreign := claims[:0:0]
+	for _, cl := range claims {
+		if cl.Primary != n.id { // only this node's own word counts for that
+			foreign = append(foreign, cl)
+		}
+	}
+	n.merge(foreign)
+}
+
+const claimBatch = 2048
+
+// spread sends claims to all peers.
+func (n *Node) spread(claims []*shard.Claim) {
+	for len(claims) > 0 {
+		k := min(len(claims), claimBatch)
+		b := shard.AppendClaims(nil, claims[:k])
+		claims = claims[k:]
+		for _, p := range n.allPeers() {
+			if t := p.live(); t != nil {
+				_ = t.SendClaims(b)
+			}
+		}
+	}
+}
+
+// renew asks the control loop for a new epoch of a slot of this node's.
+func (n *Node) renew(slot uint16) { n.post(event{kind: evRenew, slot: slot}) }

@@ -1,0 +1,279 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/slotmesh/slotmesh/gossip"
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// onMember takes in what gossip says of a node. Gossip's dispatcher calls it.
+func (n *Node) onMember(e gossip.Event) {
+	id := shard.NodeID(e.Member.ID)
+	n.membersMu.Lock()
+	switch e.Kind {
+	case gossip.Joined, gossip.Updated:
+		n.members[id] = e.Member
+		delete(n.vanished, id)
+	case gossip.Failed:
+		delete(n.members, id)
+		n.vanished[id] = e.Member
+	case gossip.Left:
+		delete(n.members, id)
+		delete(n.vanished, id)
+	}
+	var older []shard.NodeID // earlier starts at the very address
+	for _, set := range []map[shard.NodeID]gossip.Member{n.members, n.vanished} {
+		for o, m := range set {
+			if o != id && m.Name == e.Member.Name && m.Addr == e.Member.Addr && o.Compare(id) < 0 {
+				older = append(older, o)
+			}
+		}
+	}
+	if e.Kind == gossip.Joined {
+		for _, o := range older {
+			delete(n.members, o)
+			delete(n.vanished, o)
+		}
+	}
+	n.membersMu.Unlock()
+	n.setPeers()
+	switch e.Kind {
+	case gossip.Joined:
+		for _, o := range older {
+			n.post(event{kind: evGone, id: o})
+		}
+		n.post(event{kind: evUp, id: id})
+		if e.Member.Name == n.cfg.Name && id.Compare(n.id) > 0 {
+			n.supersede(id)
+		}
+	case gossip.Failed:
+		n.post(event{kind: evDown, id: id})
+	case gossip.Left:
+		n.post(event{kind: evGone, id: id})
+	}
+	n.poke()
+}
+
+// setPeers tells the transport whom to keep a connection to: the living, and
+// those only suspected, which may be back.
+func (n *Node) setPeers() {
+	n.membersMu.Lock()
+	var list []transport.PeerAddr
+	for _, set := range []map[shard.NodeID]gossip.Member{n.members, n.vanished} {
+		for id, m := range set {
+			if id != n.id {
+				list = append(list, transport.PeerAddr{ID: transport.NodeID(id), Addr: m.Addr})
+			}
+		}
+	}
+	n.membersMu.Unlock()
+	n.transport.SetPeers(list)
+}
+
+// PeerUp begins to talk to a node: it is sent the whole table. (transport.Handler)
+func (n *Node) PeerUp(tp *transport.Peer) {
+	p := n.peer(shard.NodeID(tp.ID()))
+	p.t.Store(tp)
+	p.tableSeen.Store(false)
+	p.upSince.Store(n.now())
+	p.up.Store(true)
+	claims := slices.Collect(n.table.Load().All())
+	for len(claims) > 0 {
+		k := min(len(claims), claimBatch)
+		_ = tp.SendClaims(shard.AppendClaims(nil, claims[:k]))
+		claims = claims[k:]
+	}
+	// An empty batch ends the table, on the stream that carried it.
+	_ = tp.SendClaims(shard.AppendClaims(nil, nil))
+	n.post(event{kind: evUp, id: p.id})
+	n.resume(p)
+}
+
+// resume sends the copies on a peer what they missed while it was cut off.
+func (n *Node) resume(p *peer) {
+	for i := range n.slots {
+		s := &n.slots[i]
+		s.mu.Lock()
+		if l := s.links[p.id]; l != nil && s.view.Open {
+			if l.acked < firstVersion(s.view.Known.Epoch) || !n.resendLocked(s, l, l.acked) {
+				if s.learner != nil && s.learner.link == l {
+					n.stopCopyLocked(s)
+				} else {
+					n.lose(s.no, p.id)
+				}
+			}
+		}
+		if t := s.settle; t != nil {
+			if l := s.links[p.id]; l != nil {
+				l.started = false
+				n.unionLocked(s)
+			}
+			t.asked = 0
+		}
+		s.mu.Unlock()
+	}
+}
+
+// PeerDown looks whether a node whose kernel ended the connection is gone.
+// (transport.Handler)
+func (n *Node) PeerDown(tp *transport.Peer, cause transport.Cause) {
+	p := n.peer(shard.NodeID(tp.ID()))
+	p.up.Store(false)
+	n.log.Debug("connection ended", "peer", p.id, "cause", cause)
+	if n.closing.Load() || cause != transport.CauseEOF && cause != transport.CauseReset {
+		return
+	}
+	n.background(func() { n.prove(p.id) })
+}
+
+// prove asks the address of a node for proof that it is gone: its port
+// refuses, or a newer start of its name answers. It gives up when the node is
+// back or nothing can be proved.
+func (n *Node) prove(id shard.NodeID) {
+	n.membersMu.Lock()
+	m, ok := n.members[id]
+	if !ok {
+		m, ok = n.vanished[id]
+	}
+	n.membersMu.Unlock()
+	if !ok {
+		return
+	}
+	for range 20 {
+		if n.peer(id).up.Load() || n.closing.Load() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(n.ctx, 500*time.Millisecond)
+		err := n.transport.Probe(ctx, m.Addr)
+		if err == nil {
+			if who, _, herr := n.transport.HelloTo(ctx, m.Addr, nil); herr == nil && who.Name == m.Name && shard.NodeID(who.ID).Compare(id) > 0 {
+				err = transport.ErrRefused
+			}
+		}
+		cancel()
+		if errors.Is(err, transport.ErrRefused) {
+			n.post(event{kind: evGone, id: id})
+			n.membersMu.Lock()
+			delete(n.members, id)
+			delete(n.vanished, id)
+			n.membersMu.Unlock()
+			n.gossip.Forget(gossip.NodeID(id))
+			n.setPeers()
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-n.stop:
+			return
+		}
+	}
+}
+
+// Claims takes in claims in force that a peer pushes. (transport.Handler)
+func (n *Node) Claims(tp *transport.Peer, b []byte) {
+	claims, err := shard.DecodeClaims(b, shard.Slots)
+	if err != nil {
+		n.log.Warn("peer sent malformed claims", "peer", shard.NodeID(tp.ID()), "err", err)
+		return
+	}
+	if len(claims) == 0 {
+		n.peer(shard.NodeID(tp.ID())).tableSeen.Store(true)
+		n.poke()
+		return
+	}
+	n.learn(claims)
+}
+
+// replan computes the plan anew when the member list has changed.
+func (n *Node) replan(now int64) {
+	n.coreMu.Lock()
+	list := n.planMembers()
+	down := map[shard.NodeID]bool{}
+	for _, p := range n.allPeers() {
+		if n.core.IsDown(p.id) {
+			down[p.id] = true
+		}
+	}
+	n.coreMu.Unlock()
+	n.downNow = down
+	list = slices.DeleteFunc(list, func(m shard.Member) bool { return down[m.ID] })
+	if n.plan != nil && slices.Equal(list, n.planned) {
+		return
+	}
+	n.planned, n.membersAt = list, now
+	n.plan = shard.Plan(list, nil, n.cfg.Backups)
+	n.planShared.Store(n.plan)
+}
+
+func (n *Node) planMembers() []shard.Member {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	list := make([]shard.Member, 0, len(n.members)+1)
+	for id, m := range n.members {
+		if id != n.id {
+			list = append(list, planMember(id, m))
+		}
+	}
+	list = append(list, planMember(n.id, n.selfMember()))
+	slices.SortFunc(list, func(a, b shard.Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID)) })
+	return list
+}
+
+func planMember(id shard.NodeID, m gossip.Member) shard.Member {
+	return shard.Member{Name: m.Name, Seat: m.Seat, Zone: m.Zone, ID: id, Weight: m.Weight, Leaving: m.Leaving}
+}
+
+func (n *Node) selfMember() gossip.Member {
+	return gossip.Member{
+		ID: gossip.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, Zone: n.cfg.Zone, Seat: n.cfg.Seat, Weight: n.cfg.Weight,
+		MinProto: protoMin, MaxProto: protoMax, Leaving: n.leaving.Load(),
+	}
+}
+
+func (n *Node) isLeaving(id shard.NodeID) bool {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	return n.members[id].Leaving
+}
+
+// mayFound reports whether slots that were never claimed may be founded: all
+// members seen have told their tables, and nobody else is expected.
+func (n *Node) mayFound(settled bool) bool {
+	n.membersMu.Lock()
+	others, weighted := 0, 0
+	if n.cfg.Weight > 0 {
+		weighted = 1
+	}
+	ready := true
+	for id, m := range n.members {
+		if id == n.id {
+			continue
+		}
+		others++
+		if m.Weight > 0 {
+			weighted++
+		}
+		p := n.peer(id)
+		ready = ready && p.up.Load() && p.tableSeen.Load()
+	}
+	n.membersMu.Unlock()
+	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaving.Load() {
+		return false
+	}
+	if others == 0 {
+		return n.alone.Load() || n.cfg.BootstrapExpect > 0 || settled
+	}
+	return ready && settled
+}
+
+// noData reports whether no member may hold slots.
+func (n *Node) noData() bool {
+	p := n.planShared.Load()
+	return p != nil && p.Primary(0).IsZero()
+}

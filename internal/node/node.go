@@ -1,0 +1,416 @@
+// Package node is one member of a slotmesh cluster: it wires the claims
+// (shard), the membership (gossip), the streams (transport) and the records
+// (store) together.
+//
+// The way of a call: route.go finds the slot's primary, serve.go runs the
+// call there, replicate.go sends a write to the copies and acknowledges it
+// when all have it. The way of a claim: members.go and control.go tell the
+// control loop (loop.go) what happened, shard.Core decides, succeed.go brings
+// the data path in line, reconcile.go moves slots towards the plan, copy.go
+// makes copies, lease.go keeps leases, heal.go brings forks together.
+//
+// Locks, outermost first: slot.mu, Node.coreMu, the small ones. No lock is
+// held across network, disk or a callback, but that the engine is called
+// under slot.mu.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slotmesh/slotmesh/gossip"
+	"github.com/slotmesh/slotmesh/internal/env"
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// The range of protocol versions this release speaks.
+const (
+	protoMin = 1
+	protoMax = 1
+)
+
+// Node is one member of the cluster.
+type Node struct {
+	cfg    Config
+	id     shard.NodeID
+	addr   string // advertised
+	env    env.Env
+	engine store.Engine
+	log    *slog.Logger
+	start  time.Time
+	ctx    context.Context // ends with the node
+	cancel context.CancelFunc
+	stop   chan struct{}
+	wg     sync.WaitGroup
+
+	mux       *transport.Mux
+	transport *transport.Transport
+	gossip    *gossip.Gossip
+
+	slots      [shard.Slots]slot
+	clock      atomic.Int64 // highest slot time heard of
+	ringBytes  atomic.Int64
+	callNo     atomic.Uint64
+	queueLimit int
+
+	table   atomic.Pointer[shard.Table]
+	tableMu sync.Mutex // serializes writes to table
+
+	peersMu sync.RWMutex // guards peers
+	peers   map[shard.NodeID]*peer
+
+	membersMu sync.Mutex // guards members and vanished
+	members   map[shard.NodeID]gossip.Member
+	vanished  map[shard.NodeID]gossip.Member
+
+	// coreMu guards core. Only the control loop takes its output; others
+	// lend leases and hand slots over.
+	coreMu sync.Mutex
+	core   *shard.Core
+
+	eventsMu sync.Mutex // guards events
+	events   []event
+	wake     chan struct{}
+
+	jobsMu   sync.Mutex // guards jobs
+	jobs     []copyJob
+	jobsWake chan struct{}
+
+	offersMu sync.Mutex // guards offers
+	offers   map[offerKey]uint64
+
+	// Of the control loop alone:
+	plan         *shard.Assignment
+	planned      []shard.Member
+	downNow      map[shard.NodeID]bool
+	membersAt    int64 // when the member list last changed
+	failedAt     int64 // when a node last died
+	reconciledAt int64
+	beatAt       int64
+	dutyAt       int64
+	leftoversAt  int64
+	settling     []uint16
+	duties       []uint16
+	resend       time.Duration
+	openedAt     int64
+
+	planShared atomic.Pointer[shard.Assignment]
+	unclaimed  atomic.Int64
+	wrong      atomic.Int64
+	copies     atomic.Int64
+	evictWake  chan struct{}
+	joined     atomic.Bool // the seeds were asked, or there are none
+	alone      atomic.Bool // no seed but this node itself
+	leaving    atomic.Bool
+	closing    atomic.Bool
+	closeOnce  sync.Once
+	closeErr   error
+	failure    atomic.Pointer[error]
+
+	stats counters
+}
+
+type counters struct {
+	local, forwarded, redirected, served atomic.Uint64
+	hits, misses                         atomic.Uint64
+	forks, heals                         atomic.Uint64
+	evictions, expiries, copied          atomic.Uint64
+}
+
+// Open starts a node; ctx bounds the start only. cfg.Engine is the node's
+// from now on, also when Open fails.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	n := &Node{
+		cfg: cfg, env: cfg.Env, engine: cfg.Engine, log: cfg.Logger,
+		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
+		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{},
+		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
+		resend: max(cfg.Lease/4, 20*time.Millisecond), queueLimit: 8 << 20,
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.start = n.env.Now()
+	n.table.Store(shard.Empty)
+	for i := range n.slots {
+		n.slots[i].no = uint16(i)
+	}
+	if err := n.open(ctx); err != nil {
+		_ = n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// now is the node's monotonic clock.
+func (n *Node) now() int64 { return int64(n.env.Now().Sub(n.start)) }
+
+func (n *Node) open(ctx context.Context) error {
+	ln, err := n.env.Listen(ctx, n.cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", n.cfg.Addr, err)
+	}
+	n.addr = n.cfg.AdvertiseAddr
+	if n.addr == "" {
+		n.addr = ln.Addr().String()
+	}
+	pc, err := n.env.ListenPacket(ctx, ln.Addr().String())
+	if err != nil {
+		ln.Close()
+		return fmt.Errorf("listen on %s (UDP): %w", ln.Addr(), err)
+	}
+	n.mux = transport.NewMux(ln)
+	n.id = shard.NewNodeID(max(uint64(max(n.env.Now().UnixNano(), 1)), n.savedCounter()+1), n.env.Uint64()|1)
+	if err := n.startTransport(); err != nil {
+		pc.Close()
+		return err
+	}
+	answered, err := n.askSeeds(ctx)
+	if err != nil {
+		pc.Close()
+		return err
+	}
+	n.core = shard.NewCore(shard.CoreConfig{
+		Self: n.id, Rand: n.env.Uint64, Majority: n.cfg.Policy == Majority,
+		Resend: n.resend, Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
+		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList,
+	})
+	n.saveIdentity()
+	n.openedAt = n.now()
+	n.membersAt = n.now()
+	n.wg.Go(n.loop)     // ends when n.stop closes
+	n.wg.Go(n.copyLoop) // likewise
+	n.wg.Go(n.copyLoop)
+	n.wg.Go(n.evictLoop)
+	n.wg.Go(n.houseLoop)
+	n.gossip, err = gossip.Start(ctx, gossip.Config{
+		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: pc,
+		Dial: transport.DialGossip(n.env.Dial), FailureTimeout: n.cfg.FailureTimeout,
+		Seeds: n.cfg.Seeds, Secrets: n.cfg.Secret, Events: n.onMember, Logger: n.cfg.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("start gossip: %w", err)
+	}
+	if len(answered) > 0 {
+		if err := n.gossip.Join(ctx, answered); err != nil {
+			n.log.Warn("join failed, trying on", "err", err)
+		}
+	}
+	n.joined.Store(true)
+	n.poke()
+	return nil
+}
+
+// background runs f unless the node is closing; Close waits for it.
+func (n *Node) background(f func()) {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	if !n.closing.Load() {
+		n.wg.Go(f) // f looks at n.stop
+	}
+}
+
+func (n *Node) startTransport() (err error) {
+	n.transport, err = transport.New(transport.Config{
+		Self: transport.Identity{
+			Cluster: n.cfg.Cluster, ID: transport.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, MinProto: protoMin, MaxProto: protoMax,
+		},
+		Listener: n.mux.GRPC(), Dial: n.env.Dial, Handler: n, Logger: n.cfg.Logger,
+	})
+	return err
+}
+
+// askSeeds says Hello to every seed until one answers, and returns the
+// addresses of those that did. It is nil, nil where there are none but this
+// node itself.
+func (n *Node) askSeeds(ctx context.Context) ([]string, error) {
+	if n.cfg.Seeds == nil {
+		n.alone.Store(true)
+		return nil, nil
+	}
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		seeds, err := n.cfg.Seeds(ctx)
+		var errs []error
+		if err != nil {
+			errs = append(errs, fmt.Errorf("list seeds: %w", err))
+		}
+		var answered []string
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		self := 0
+		for _, addr := range seeds {
+			wg.Go(func() { // bounded by its time-out
+				c, cancel := context.WithTimeout(ctx, 2*time.Second)
+				defer cancel()
+				who, _, err := n.transport.HelloTo(c, addr, nil)
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case errors.Is(err, transport.ErrCluster), errors.Is(err, transport.ErrProtocol):
+					errs = append(errs, fmt.Errorf("seed %s: %w: %w", addr, ErrIncompatible, err))
+				case err != nil:
+					errs = append(errs, fmt.Errorf("seed %s: %w", addr, err))
+				case who.ID == transport.NodeID(n.id):
+					self++
+				default:
+					answered = append(answered, addr)
+				}
+			})
+		}
+		wg.Wait()
+		if len(answered) > 0 {
+			return answered, nil
+		}
+		if self > 0 && self == len(seeds) {
+			n.alone.Store(true)
+			return nil, nil
+		}
+		if len(seeds) == 0 && err == nil {
+			errs = append(errs, errors.New("no seed is listed"))
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ctx.Err(), errors.Join(errs...))
+		}
+	}
+}
+
+// Hello answers who is here. (transport.Handler)
+func (n *Node) Hello(transport.Identity, []byte) ([]byte, error) { return nil, nil }
+
+// canList: see shard.CoreConfig.
+func (n *Node) canList(cl *shard.Claim) bool {
+	switch s := &n.slots[cl.Slot]; s.copyState.Load() {
+	case copyUnfit:
+		return false
+	case copyFit:
+		return true
+	}
+	return n.engine.SlotStats(cl.Slot).Records == 0
+}
+
+// Ready returns when the node has joined, every slot is claimed and this
+// node's own copies are caught up.
+func (n *Node) Ready(ctx context.Context) error {
+	return n.await(ctx, func() bool {
+		if !n.joined.Load() {
+			return false
+		}
+		h := n.Health()
+		return h.Unclaimed == 0 && h.NoPrimary == 0
+	})
+}
+
+// await polls a condition that the control loop brings about.
+func (n *Node) await(ctx context.Context, ok func() bool) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.stop:
+			return n.closedErr()
+		}
+	}
+	return nil
+}
+
+// Shutdown hands every slot over, waits until no claim needs this node, says
+// goodbye and closes. When ctx ends before, it leaves all the same and the
+// error says how many slots still named it.
+func (n *Node) Shutdown(ctx context.Context) error {
+	if n.closing.Load() {
+		return nil
+	}
+	n.leaving.Store(true)
+	err := n.gossip.UpdateSelf(n.selfMember())
+	if err != nil {
+		n.log.Warn("cannot tell that this node leaves", "err", err)
+	}
+	n.poke()
+	left := 0
+	err = n.await(ctx, func() bool {
+		others := 0
+		n.membersMu.Lock()
+		for id, m := range n.members {
+			if id != n.id && m.Weight > 0 && !m.Leaving {
+				others++
+			}
+		}
+		n.membersMu.Unlock()
+		left = 0
+		for cl := range n.table.Load().All() {
+			if cl.Holds(n.id) {
+				left++
+			}
+		}
+		return others == 0 || left == 0
+	})
+	if err != nil {
+		err = fmt.Errorf("shutdown left %d slots behind: %w", left, err)
+	}
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if lerr := n.gossip.Leave(leave); lerr != nil {
+		n.log.Debug("goodbye failed", "err", lerr)
+	}
+	return errors.Join(err, n.Close())
+}
+
+// Close stops at once. Peers see the connections end and take over.
+func (n *Node) Close() error {
+	n.closeOnce.Do(func() {
+		// Serve nothing from here on: the closed port is proof that this
+		// node is gone.
+		n.membersMu.Lock()
+		n.closing.Store(true)
+		n.membersMu.Unlock()
+		for i := range n.slots {
+			s := &n.slots[i]
+			s.mu.Lock()
+			s.serving.Store(nil)
+			failed := s.takeWaitersLocked()
+			s.wakeLocked()
+			s.mu.Unlock()
+			finish(failed, errRepeat)
+		}
+		close(n.stop)
+		n.cancel()
+		if n.gossip != nil {
+			_ = n.gossip.Close()
+		}
+		if n.transport != nil {
+			n.transport.Close()
+		}
+		if n.mux != nil {
+			n.mux.Close()
+		}
+		n.wg.Wait()
+		n.closeErr = n.engine.Close()
+	})
+	return n.closeErr
+}
+
+// supersede closes this node, for a newer start of its name lives.
+func (n *Node) supersede(by shard.NodeID) {
+	n.log.Error("a newer start of this node's name is alive", "peer", by)
+	err := ErrSuperseded
+	n.failure.Store(&err)
+	go n.Close() // a callback of gossip's, which Close waits for
+}
+
+// Err is ErrSuperseded once the node has closed itself for that, else nil.
+func (n *Node) Err() error {
+	if err := n.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

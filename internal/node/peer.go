@@ -1,0 +1,69 @@
+package node
+
+import (
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// peer is another node as this one deals with it.
+type peer struct {
+	id shard.NodeID
+	t  atomic.Pointer[transport.Peer]
+	up atomic.Bool
+
+	// leaseMono and leaseWall say until when the peer's lease is held, by this
+	// node's monotonic and wall clocks: it is lost when either has passed.
+	leaseMono, leaseWall atomic.Int64
+	upSince              atomic.Int64
+	tableSeen            atomic.Bool // its whole table has arrived since it came up
+
+	mu    sync.Mutex // guards below
+	beat  uint64     // number of the last heartbeat
+	beats [16]beat   // the last heartbeats by number
+}
+
+type beat struct {
+	number     uint64
+	mono, wall int64
+}
+
+// str views bytes as a string; they must not change while it is used.
+func str(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+func (n *Node) peer(id shard.NodeID) *peer {
+	n.peersMu.RLock()
+	p := n.peers[id]
+	n.peersMu.RUnlock()
+	if p != nil {
+		return p
+	}
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	if p = n.peers[id]; p == nil {
+		p = &peer{id: id}
+		n.peers[id] = p
+	}
+	return p
+}
+
+// live returns the stream end of a peer that is up, else nil.
+func (p *peer) live() *transport.Peer {
+	if !p.up.Load() {
+		return nil
+	}
+	return p.t.Load()
+}
+
+func (n *Node) allPeers() []*peer {
+	n.peersMu.RLock()
+	defer n.peersMu.RUnlock()
+	ps := make([]*peer, 0, len(n.peers))
+	for _, p := range n.peers {
+		ps = append(ps, p)
+	}
+	return ps
+}

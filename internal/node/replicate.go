@@ -1,0 +1,278 @@
+package node
+
+import (
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+const ringLimit = 32 << 20 // bytes of all rings of a node together, unacknowledged writes aside
+const slotRing = 256 << 10 // bytes one slot's ring keeps at most while all have room
+const crampedRing = 2 << 10
+
+// appendLocked puts an entry into the ring and sends it to every copy.
+func (n *Node) appendLocked(s *slot, e entry) {
+	e.size = entrySize(&e)
+	prev := s.ringTopLocked()
+	s.ring.add(e)
+	n.ringBytes.Add(int64(e.size))
+	n.trimLocked(s)
+	if len(s.links) == 0 {
+		return
+	}
+	a := n.appendOf(s, &e, prev)
+	for _, l := range s.links {
+		if l.started {
+			a.Session = l.session
+			n.sendAppend(l, &a)
+		}
+	}
+}
+
+func (n *Node) trimLocked(s *slot) {
+	limit := slotRing
+	if n.ringBytes.Load() > ringLimit {
+		limit = crampedRing
+	}
+	if s.ring.bytes > limit {
+		n.ringBytes.Add(-int64(s.ring.trim(s.acked.Load(), limit/2)))
+	}
+}
+
+func entrySize(e *entry) int {
+	size := 160
+	for i := range e.records {
+		size += len(e.records[i].Key) + len(e.records[i].Field) + len(e.records[i].Value) + 96
+	}
+	return size
+}
+
+// ringTopLocked is the version of the last append under the slot's present
+// stream, which the next one names as its predecessor.
+func (s *slot) ringTopLocked() uint64 {
+	first := firstVersion(s.view.Known.Epoch)
+	if n := len(s.ring.entries); n > 0 {
+		return max(s.ring.entries[n-1].version, first)
+	}
+	return max(s.ring.base, first)
+}
+
+func (n *Node) appendOf(s *slot, e *entry, prev uint64) transport.Append {
+	a := transport.Append{
+		Slot: s.no, Epoch: s.view.Known.Epoch, Prev: prev, Version: e.version, Mark: s.acked.Load(),
+		Call: e.call, Result: e.result, Records: make([]transport.Record, len(e.records)),
+	}
+	for i, r := range e.records {
+		a.Records[i] = transport.Record(r)
+	}
+	return a
+}
+
+// sendAppend hands an append to a copy's stream. One that does not leave is
+// sent again from the ring when the stream comes back or the copy reports a gap.
+func (n *Node) sendAppend(l *link, a *transport.Append) {
+	t := l.peer.live()
+	if t == nil || t.SendAppend(a) != nil {
+		l.started = false
+	}
+}
+
+// advanceLocked raises the acknowledged mark to what all required copies have
+// and returns the waiters that are done.
+func (n *Node) advanceLocked(s *slot) []waiter {
+	if s.serving.Load() == nil {
+		return nil
+	}
+	mark := s.last
+	for _, id := range s.view.Required {
+		l := s.links[id]
+		if l == nil {
+			return nil
+		}
+		mark = min(mark, l.acked)
+	}
+	if g := s.learner; g != nil && g.waited {
+		mark = min(mark, g.link.acked)
+	}
+	if s.acked.Load() < s.last && s.pendingSince.Load() == 0 {
+		s.pendingSince.Store(n.now())
+	}
+	if mark <= s.acked.Load() {
+		return nil
+	}
+	s.acked.Store(mark)
+	s.heard(mark)
+	i := 0
+	for i < len(s.waiters) && s.waiters[i].version <= mark {
+		i++
+	}
+	ready := s.waiters[:i:i]
+	s.waiters = s.waiters[i:]
+	if len(s.waiters) == 0 {
+		s.waiters = nil
+	}
+	if mark == s.last {
+		s.pendingSince.Store(0)
+	} else {
+		s.pendingSince.Store(n.now())
+	}
+	n.trimLocked(s)
+	return ready
+}
+
+// heard raises the mark that calls carry.
+func (s *slot) heard(mark uint64) {
+	for {
+		old := s.mark.Load()
+		if mark <= old || s.mark.CompareAndSwap(old, mark) {
+			return
+		}
+	}
+}
+
+// resendLocked begins or resumes the stream to a copy that is behind, from
+// what it has; it reports whether the ring reaches back that far.
+func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
+	if s.ring.base > from || from < firstVersion(s.view.Known.Epoch) {
+		return false
+	}
+	l.started = true
+	prev := from
+	for i := range s.ring.entries {
+		e := &s.ring.entries[i]
+		if e.version <= from {
+			continue
+		}
+		a := n.appendOf(s, e, prev)
+		a.Session = l.session
+		n.sendAppend(l, &a)
+		if !l.started {
+			return true // the stream is down or full: its next gap or start repeats
+		}
+		prev = e.version
+	}
+	return true
+}
+
+// AppendAck takes in how far a copy has got. (transport.Handler)
+func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
+	s := &n.slots[a.Slot%shard.Slots]
+	s.mu.Lock()
+	l := s.links[shard.NodeID(p.ID())]
+	if l == nil || !s.view.Primary || s.view.Known.Epoch != a.Epoch || l.session != a.Session {
+		s.mu.Unlock()
+		return
+	}
+	var ready []waiter
+	switch {
+	case a.Refused:
+		// It has promised a higher epoch; the control loop meets that in the
+		// refusals of claims, or when the newer claim arrives.
+		l.started = false
+		n.poke()
+	case a.Gap:
+		if !n.resendLocked(s, l, a.Version) {
+			l.started = false
+			n.lose(s.no, l.peer.id)
+		}
+	default:
+		if a.Version > l.acked && a.Version <= s.last {
+			l.acked = a.Version
+			ready = n.advanceLocked(s)
+		}
+		if s.settle != nil && s.settle.begun {
+			n.settled(s, l.peer.id)
+		}
+		if g := s.learner; g != nil && g.link == l {
+			n.learnerAckedLocked(s, g)
+		}
+	}
+	if a.Short {
+		n.wakeEvict()
+	}
+	s.mu.Unlock()
+	finish(ready, nil)
+}
+
+// Append stores what a primary sends to this copy. (transport.Handler)
+func (n *Node) Append(p *transport.Peer, a *transport.Append) {
+	s := &n.slots[a.Slot%shard.Slots]
+	from := shard.NodeID(p.ID())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.Session == reportSession {
+		n.reportedLocked(s, from, a)
+		return
+	}
+	ack := transport.AppendAck{Slot: s.no, Epoch: a.Epoch, Session: a.Session}
+	if pr := s.view.Promised; a.Epoch < pr.Epoch || a.Epoch == pr.Epoch && pr.To != from {
+		ack.Refused = true
+		_ = p.SendAck(&ack)
+		return
+	}
+	st := &s.stream
+	switch {
+	case a.Prev == 0 && a.Session != 0:
+		n.beginCopyLocked(s, from, a)
+	case a.Prev == 0:
+		n.beginStreamLocked(s, from, a)
+	case a.Prev == inheritPrev:
+		n.inheritLocked(s, from, a)
+		return
+	case st.primary != from || st.epoch != a.Epoch || st.session != a.Session:
+		return // a stream this copy is no part of
+	case a.Prev > st.pos:
+		ack.Gap, ack.Version = true, st.pos
+		_ = p.SendAck(&ack)
+		return
+	case a.Cause == causeFloor:
+		if !st.filling {
+			_ = n.engine.Purge(s.no, a.Mark)
+		}
+		return
+	case a.Version > st.pos:
+		recs := recordsOf(a)
+		var err error
+		if st.filling {
+			err = n.engine.ApplyTo(s.no, st.gen, recs)
+		} else {
+			err = n.engine.Apply(s.no, recs)
+		}
+		if err != nil {
+			n.log.Error("backup cannot store", "slot", s.no, "err", err)
+			return // not acknowledged: the primary drops this copy
+		}
+		st.pos = a.Version
+		s.last = a.Version
+		e := entry{version: a.Version, call: a.Call, result: a.Result}
+		e.result.Value = nil
+		for _, r := range recs {
+			e.records = append(e.records, own(r))
+		}
+		e.size = entrySize(&e)
+		s.ring.add(e)
+		n.ringBytes.Add(int64(e.size))
+		if a.Mark > s.acked.Load() {
+			s.acked.Store(a.Mark)
+			s.heard(a.Mark)
+		}
+		n.trimLocked(s)
+	}
+	if s.stream.primary != from || s.stream.epoch != a.Epoch {
+		return
+	}
+	ack.Version = s.stream.pos
+	ack.Short = n.engine.Short(0)
+	_ = p.SendAck(&ack)
+}
+
+func recordsOf(a *transport.Append) []store.Record {
+	recs := make([]store.Record, len(a.Records))
+	for i := range a.Records {
+		recs[i] = store.Record(a.Records[i])
+	}
+	return recs
+}
+
+// lose asks the control loop to drop a copy from a slot's claim.
+func (n *Node) lose(slot uint16, id shard.NodeID) { n.post(event{kind: evLose, slot: slot, id: id}) }

@@ -1,0 +1,402 @@
+package node
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Outcomes inside a node that are not the caller's: the router acts on them.
+var (
+	errMoved  = errors.New("slot is served by another node")
+	errNotYet = errors.New("slot is not open yet") // and nothing happened
+	errAsk    = errors.New("slot is being handed over")
+	errRepeat = errors.New("write was given a version under a claim that ended")
+)
+
+// licensed reports whether sv's leases are held now. The caller's call came
+// in before.
+func (n *Node) licensed(sv *serving, now time.Time) bool {
+	mono, wall := int64(now.Sub(n.start)), now.UnixNano()
+	for _, p := range sv.lenders {
+		if p.leaseMono.Load() <= mono || p.leaseWall.Load() <= wall {
+			return false
+		}
+	}
+	if sv.needed > 0 {
+		have := 0
+		for _, p := range sv.voters {
+			if p.leaseMono.Load() > mono && p.leaseWall.Load() > wall {
+				have++
+			}
+		}
+		return have >= sv.needed
+	}
+	return true
+}
+
+// slotTime is the clock that expiry goes by: it never runs back on a node,
+// and a promoted node starts from what its predecessor announced.
+func (n *Node) slotTime(now time.Time) int64 { return max(now.UnixMilli(), n.clock.Load()) }
+
+// read answers Get and Peek from this node's own copy. It is on the hot path:
+// one atomic load, a clock read, the leases, a store access. wait is not nil
+// where the answer depends on a write not yet acknowledged.
+func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
+	s := &n.slots[c.Slot]
+	sv := s.serving.Load()
+	if sv == nil {
+		return n.notServing(s), 0
+	}
+	now := n.env.Now()
+	if !n.licensed(sv, now) {
+		return errNotYet, 0
+	}
+	var dst []byte
+	if c.Op == transport.OpGet {
+		dst = c.Value[:0:cap(c.Value)]
+	}
+	it, err := n.engine.Get(dst, c.Slot, c.Kind, c.Key, c.Field, n.slotTime(now))
+	if err == nil && it.State == store.NotResident {
+		it, err = n.engine.Fetch(dst, c.Slot, c.Kind, c.Key, c.Field, n.slotTime(now))
+	}
+	if err != nil {
+		return engineError(err), 0
+	}
+	if it.Version > s.acked.Load() {
+		return nil, it.Version
+	}
+	if s.serving.Load() == nil { // the records may have been another generation's
+		return errNotYet, 0
+	}
+	r.Found = it.State == store.Found
+	r.Version, r.Expiry, r.Schema = 0, 0, 0
+	if r.Found {
+		r.Version, r.Expiry, r.Schema = it.Version, it.Expiry, it.Schema
+		if it.Expiry > 0 {
+			r.Int = max(it.Expiry-n.slotTime(now), 1)
+		}
+		if c.Op == transport.OpGet {
+			r.Value = it.Value
+		}
+		n.stats.hits.Add(1)
+	} else {
+		n.stats.misses.Add(1)
+	}
+	return nil, 0
+}
+
+// notServing says where a call for a slot that is not served here goes.
+func (n *Node) notServing(s *slot) error {
+	if n.closing.Load() {
+		return ErrClosed
+	}
+	cl := n.table.Load().Claim(s.no)
+	if cl == nil || cl.Primary == n.id {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.view.Handover.IsZero() {
+			return errAsk
+		}
+		return errNotYet
+	}
+	return errMoved
+}
+
+func isRead(op transport.Op) bool {
+	return op == transport.OpGet || op == transport.OpPeek || op == transport.OpScan
+}
+
+// start runs a call on this node's own copy. done is called once, perhaps
+// before start returns and perhaps under no lock on another goroutine; r is
+// filled by then. An error from start itself means that done is not called
+// and nothing happened.
+func (n *Node) run(c *Call, req *transport.Request, r *Result, done func(error)) error {
+	if isRead(c.Op) {
+		err, wait := n.read(c, r)
+		if err != nil {
+			return err
+		}
+		if wait == 0 {
+			done(nil)
+			return nil
+		}
+		return n.readLater(c, wait, done)
+	}
+	return n.write(c, req, r, done)
+}
+
+// readLater calls done with errNotYet, so that the read is made again, once
+// the write it depends on is acknowledged.
+func (n *Node) readLater(c *Call, version uint64, done func(error)) error {
+	s := &n.slots[c.Slot]
+	s.mu.Lock()
+	if s.serving.Load() == nil || s.acked.Load() >= version || version > s.last {
+		s.mu.Unlock()
+		return errNotYet
+	}
+	s.insertWaiterLocked(version, func(error) { done(errNotYet) })
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *slot) insertWaiterLocked(version uint64, done func(error)) {
+	i := len(s.waiters)
+	for i > 0 && s.waiters[i-1].version > version {
+		i--
+	}
+	s.waiters = append(s.waiters, waiter{})
+	copy(s.waiters[i+1:], s.waiters[i:])
+	s.waiters[i] = waiter{version, done}
+}
+
+// write decides a write under the slot's order, gives it a version, applies
+// it here and sends it to every copy; done is called when all have it.
+func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error)) error {
+	s := &n.slots[c.Slot]
+	s.mu.Lock()
+	sv := s.serving.Load()
+	if sv == nil {
+		s.mu.Unlock()
+		return n.notServing(s)
+	}
+	if req.Repeat {
+		if e := s.ring.find(req.ID2); e != nil {
+			*r = e.result
+			if e.version <= s.acked.Load() {
+				s.mu.Unlock()
+				done(nil)
+				return nil
+			}
+			s.insertWaiterLocked(e.version, done)
+			s.mu.Unlock()
+			return nil
+		}
+		if req.Mark < s.ring.base {
+			s.mu.Unlock()
+			return ErrUnknownOutcome
+		}
+	}
+	if s.holding {
+		s.mu.Unlock()
+		return errNotYet
+	}
+	if len(sv.claim.Backups) < n.cfg.MinBackups {
+		s.mu.Unlock()
+		return ErrNotEnoughBackups
+	}
+	if err := n.roomLocked(s, c); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if s.last&(1<<seqBits-1) == 1<<seqBits-1 {
+		s.mu.Unlock()
+		n.renew(s.no)
+		return errNotYet
+	}
+	now := n.env.Now()
+	rec, seen, err := n.decide(c, r, n.slotTime(now))
+	if err != nil || rec.Version == 0 {
+		// Failed conditions and no-ops are answers like reads: they wait for
+		// what they saw, and need the leases.
+		if errors.Is(err, errEngine) {
+			s.mu.Unlock()
+			return err
+		}
+		if !n.licensed(sv, now) {
+			s.mu.Unlock()
+			return errNotYet
+		}
+		if seen > s.acked.Load() {
+			s.insertWaiterLocked(seen, func(e error) {
+				if e == nil {
+					e = err
+				}
+				done(e)
+			})
+			s.mu.Unlock()
+			return nil
+		}
+		s.mu.Unlock()
+		if err == nil {
+			done(nil)
+		}
+		return err
+	}
+	version := s.last + 1
+	rec.Version = version
+	r.Version = version
+	small := *r
+	small.Value = nil
+	if err := n.engine.Apply(s.no, []store.Record{rec}); err != nil {
+		s.mu.Unlock()
+		return engineError(err)
+	}
+	s.last = version
+	n.appendLocked(s, entry{version: version, call: req.ID2, result: small, records: []store.Record{own(rec)}})
+	if c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary {
+		n.advanceLocked(s)
+		s.mu.Unlock()
+		done(nil)
+		return nil
+	}
+	s.waiters = append(s.waiters, waiter{version, done})
+	ready := n.advanceLocked(s)
+	s.mu.Unlock()
+	finish(ready, nil)
+	return nil
+}
+
+func finish(ws []waiter, err error) {
+	for _, w := range ws {
+		w.done(err)
+	}
+}
+
+const maxPending = 32 << 20 // bytes of unacknowledged writes of one slot
+
+// roomLocked refuses a write while its way is jammed, before it gets a version.
+func (n *Node) roomLocked(s *slot, c *Call) error {
+	size := len(c.Key) + len(c.Value) + 128
+	if len(s.waiters) > 0 && s.ring.bytes+size > maxPending+n.cfg.MaxValue {
+		return ErrOverloaded
+	}
+	for _, l := range s.links {
+		if t := l.peer.live(); t != nil && t.Queued() > n.queueLimit {
+			return ErrOverloaded
+		}
+	}
+	if c.Op != transport.OpDelete && n.engine.Short(int64(size)) {
+		if n.cfg.EvictNone {
+			return ErrNoMemory
+		}
+		n.wakeEvict()
+		if n.overfull() {
+			return errNotYet // eviction is under way
+		}
+	}
+	return nil
+}
+
+var errEngine = errors.New("engine")
+
+// opRemove deletes the record of exactly Call.Version, expired or not: the
+// node's own op for expiry and eviction, never sent to a peer.
+const opRemove transport.Op = 200
+
+// decide reads what the call's conditions need and builds its record, whose
+// version the caller sets. A record of version 0 means that there is nothing
+// to write. seen is the version of what the outcome depends on.
+func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uint64, err error) {
+	cur := store.Item{}
+	blind := c.Op == transport.OpSet && c.Flags&(transport.FlagIfAbsent|transport.FlagIfPresent|transport.FlagIfVersion|transport.FlagKeepTTL) == 0
+	if !blind {
+		cur, err = n.engine.Get(nil, c.Slot, c.Kind, c.Key, c.Field, now)
+		if err == nil && cur.State == store.NotResident {
+			cur, err = n.engine.Fetch(nil, c.Slot, c.Kind, c.Key, c.Field, now)
+		}
+		if err != nil {
+			return rec, 0, errors.Join(errEngine, engineError(err))
+		}
+	}
+	found := cur.State == store.Found
+	*r = Result{}
+	rec = store.Record{Kind: c.Kind, Key: c.Key, Field: c.Field, Schema: c.Schema}
+	expiry := c.Expiry
+	if c.Flags&transport.FlagRelative != 0 && expiry > 0 {
+		expiry += now
+	}
+	version := uint64(0)
+	if found {
+		version = cur.Version
+	}
+	switch {
+	case c.Flags&transport.FlagIfAbsent != 0 && found, c.Flags&transport.FlagIfPresent != 0 && !found:
+		r.Version = version
+		return rec, cur.Version, ErrConditionFailed
+	case c.Flags&transport.FlagIfVersion != 0 && c.Version != version:
+		r.Version = version
+		return rec, cur.Version, ErrVersionMismatch
+	}
+	write := func(value []byte, expiry int64) (store.Record, uint64, error) {
+		rec.Value, rec.Expiry, rec.Version = value, expiry, 1
+		r.Expiry = expiry
+		if expiry > 0 && expiry <= now {
+			rec.Value, rec.Expiry, rec.Tombstone = nil, 0, true
+		}
+		return rec, cur.Version, nil
+	}
+	switch c.Op {
+	case opRemove:
+		if cur.Version != c.Version || cur.State == store.Deleted {
+			return rec, 0, nil
+		}
+		rec.Tombstone, rec.Version = true, 1
+		return rec, cur.Version, nil
+	case transport.OpSet:
+		if c.Flags&transport.FlagKeepTTL != 0 && found {
+			expiry = cur.Expiry
+		}
+		r.Found = found
+		return write(c.Value, expiry)
+	case transport.OpDelete:
+		if r.Found = found; !found {
+			return rec, cur.Version, nil
+		}
+		rec.Tombstone, rec.Version = true, 1
+		return rec, cur.Version, nil
+	case transport.OpExpire:
+		if !found {
+			return rec, cur.Version, ErrNotFound
+		}
+		r.Found, rec.Schema = true, cur.Schema
+		return write(cur.Value, expiry)
+	case transport.OpIncr:
+		rec.Schema = cur.Schema
+		old := int64(0)
+		if found {
+			if old, err = strconv.ParseInt(string(cur.Value), 10, 64); err != nil {
+				return rec, cur.Version, ErrNotInteger
+			}
+		}
+		if c.Delta > 0 && old > math.MaxInt64-c.Delta || c.Delta < 0 && old < math.MinInt64-c.Delta {
+			return rec, cur.Version, ErrNotInteger
+		}
+		r.Int, r.Found = old+c.Delta, true
+		return write(strconv.AppendInt(nil, old+c.Delta, 10), cur.Expiry*b2i(found))
+	case transport.OpCompare:
+		if !found || string(cur.Value) != string(c.Old) {
+			return rec, cur.Version, ErrConditionFailed
+		}
+		if c.Flags&transport.FlagKeepTTL != 0 || expiry == 0 {
+			expiry = cur.Expiry
+		}
+		r.Found, rec.Schema = true, cur.Schema
+		return write(c.Value, expiry)
+	}
+	return rec, 0, ErrInvalid
+}
+
+func b2i(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// engineError turns an engine's error into one that callers know.
+func engineError(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNoMemory):
+		return ErrNoMemory
+	case errors.Is(err, store.ErrTooLarge):
+		return ErrTooLarge
+	case errors.Is(err, store.ErrClosed):
+		return ErrClosed
+	}
+	return errors.Join(ErrDisk, err)
+}

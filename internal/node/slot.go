@@ -1,0 +1,221 @@
+package node
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// seqBits is how many bits of a version count the writes of an epoch.
+const seqBits = 40
+
+func firstVersion(epoch uint64) uint64 { return epoch << seqBits }
+
+// slot is the data path of one slot on this node. The control loop tells it
+// what the claims say (applyView); calls and streams do the rest.
+type slot struct {
+	no uint16
+
+	// serving is set while this node is the slot's open primary. Reads need
+	// nothing else; mu is for writes, streams and changes.
+	serving atomic.Pointer[serving]
+	// acked is the version up to which every write is acknowledged.
+	acked atomic.Uint64
+	// mark is the highest acknowledged version of the slot that this node has
+	// heard of in any role; calls carry it.
+	mark atomic.Uint64
+	// pendingSince is when the oldest unacknowledged write was made (the
+	// node's clock); 0 if there is none.
+	pendingSince atomic.Int64
+	// copyState sums up, for the core, whether the copy may be listed.
+	copyState atomic.Uint32
+
+	mu        sync.Mutex // guards all below
+	claim     *shard.Claim
+	view      shard.View
+	last      uint64                 // last version given or applied under the present stream
+	waiters   []waiter               // of versions above acked, in order
+	ring      ring                   // recent writes, acknowledged or not
+	links     map[shard.NodeID]*link // of a primary: its backups and learner
+	holding   bool                   // of a primary about to hand over: new writes wait
+	holdTo    shard.NodeID
+	heldAt    int64
+	notBefore int64         // no hand-over before
+	learner   *learning     // of a primary: the copy being made
+	stream    stream        // of a backup or learner: what it follows
+	settle    *settlement   // of a primary in force and not open
+	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
+	standing  *shard.Claim  // the claim under which this node's records were in sync; nil: leftovers
+	offering  uint64        // session of the offer under way; 0 if none
+	leftAt    int64         // since when this node holds records no claim asks it to
+	changed   chan struct{} // closed and replaced when the role changes
+}
+
+// serving is an open primary's licence, replaced whenever the set changes.
+type serving struct {
+	claim   *shard.Claim
+	lenders []*peer // all of them lend their leases
+	voters  []*peer // without lenders: a majority of these promises no fence
+	needed  int     // how many voters
+}
+
+type waiter struct {
+	version uint64
+	done    func(err error) // nil: acknowledged
+}
+
+// link is a primary's side of the stream to one copy.
+type link struct {
+	peer    *peer
+	session uint64
+	acked   uint64
+	started bool // the stream's beginning was sent on the present connection
+}
+
+// stream is a copy's side: whom it follows and how far it has got.
+type stream struct {
+	primary shard.NodeID
+	epoch   uint64
+	session uint64
+	pos     uint64
+	gen     store.Generation // of a learner: the generation being filled; 0 after it
+	filling bool
+	count   uint64 // records confirmed or copied
+}
+
+// entry is one append, kept for catching up and for the fate of calls.
+type entry struct {
+	version uint64
+	call    transport.CallID
+	result  transport.Result
+	records []store.Record
+	size    int
+}
+
+// ring holds the appends after base, oldest first.
+type ring struct {
+	base    uint64 // every append of the slot above it is in entries
+	entries []entry
+	bytes   int
+}
+
+func (r *ring) add(e entry) {
+	if n := len(r.entries); n > 0 && r.entries[n-1].version >= e.version {
+		for i := range r.entries {
+			if r.entries[i].version == e.version {
+				return
+			}
+			if r.entries[i].version > e.version {
+				r.entries = append(r.entries, entry{})
+				copy(r.entries[i+1:], r.entries[i:])
+				r.entries[i] = e
+				r.bytes += e.size
+				return
+			}
+		}
+	}
+	r.entries = append(r.entries, e)
+	r.bytes += e.size
+}
+
+// trim forgets acknowledged appends beyond limit bytes.
+func (r *ring) trim(acked uint64, limit int) (freed int) {
+	n := 0
+	for n < len(r.entries) && r.bytes > limit && r.entries[n].version <= acked {
+		r.bytes -= r.entries[n].size
+		freed += r.entries[n].size
+		r.base = r.entries[n].version
+		n++
+	}
+	if n > 0 {
+		rest := copy(r.entries, r.entries[n:])
+		clear(r.entries[rest:])
+		r.entries = r.entries[:rest]
+	}
+	return freed
+}
+
+func (r *ring) find(call transport.CallID) *entry {
+	for i := len(r.entries) - 1; i >= 0; i-- {
+		if r.entries[i].call == call {
+			return &r.entries[i]
+		}
+	}
+	return nil
+}
+
+// after returns the entries above version.
+func (r *ring) after(version uint64) []entry {
+	for i := range r.entries {
+		if r.entries[i].version > version {
+			return r.entries[i:]
+		}
+	}
+	return nil
+}
+
+// reset begins an empty ring that knows nothing up to base.
+func (r *ring) reset(base uint64) (freed int) {
+	freed = r.bytes
+	*r = ring{base: base}
+	return freed
+}
+
+// wakeLocked tells those who wait for a change of role.
+func (s *slot) wakeLocked() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// changeLocked returns a channel closed at the next change of role.
+func (s *slot) changeLocked() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+// takeWaitersLocked removes all waiters.
+func (s *slot) takeWaitersLocked() []waiter {
+	w := s.waiters
+	s.waiters = nil
+	s.pendingSince.Store(0)
+	return w
+}
+
+// own copies what a record refers to into memory of its own.
+func own(r store.Record) store.Record {
+	buf := make([]byte, 0, len(r.Key)+len(r.Field)+len(r.Value))
+	buf = append(buf, r.Key...)
+	buf = append(buf, r.Field...)
+	buf = append(buf, r.Value...)
+	k, f := len(r.Key), len(r.Key)+len(r.Field)
+	r.Key, r.Field = str(buf[:k]), str(buf[k:f])
+	if r.Value != nil {
+		r.Value = buf[f:]
+	}
+	return r
+}
+
+const (
+	copyEmpty uint32 = iota // fit if there are no records: nothing is known of them
+	copyFit                 // it is, or was last, in sync
+	copyUnfit               // being filled, or held for a heal
+)
+
+// noteLocked brings copyState up to date.
+func (s *slot) noteLocked() {
+	switch {
+	case s.stream.filling || s.duty != nil:
+		s.copyState.Store(copyUnfit)
+	case s.standing != nil || !s.stream.primary.IsZero():
+		s.copyState.Store(copyFit)
+	default:
+		s.copyState.Store(copyEmpty)
+	}
+}

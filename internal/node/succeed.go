@@ -1,0 +1,268 @@
+package node
+
+import (
+	"math"
+	"slices"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Markers in appends that are no ordinary link of a stream.
+const (
+	reportSession = math.MaxUint64 // to a new primary: a record above the acknowledged mark
+	inheritPrev   = math.MaxUint64 // from a new primary: a record of the union
+	causeFloor    = 1              // Append.Cause: purge tombstones up to Mark
+)
+
+// settlement is a new primary's exchange of unacknowledged records with the
+// backups its claim lists.
+type settlement struct {
+	epoch    uint64
+	asked    int64
+	reported map[shard.NodeID]bool
+	begun    bool // the union went out
+}
+
+// applyView brings the data path of a slot in line with what the claims say.
+// Only the control loop calls it.
+func (n *Node) applyView(no uint16, v shard.View) {
+	s := &n.slots[no]
+	s.mu.Lock()
+	old := s.view
+	s.view = v
+	if v.Known != nil && v.Known.Holds(n.id) {
+		s.standing, s.leftAt = v.Known, 0
+	} else if s.standing != nil && v.Known != nil {
+		n.deposedLocked(s, v.Known)
+	}
+	var failed []waiter
+	if v.Open {
+		n.serveLocked(s, old)
+	} else {
+		s.serving.Store(nil)
+		failed = s.takeWaitersLocked()
+		if s.learner != nil {
+			n.stopCopyLocked(s)
+		}
+		s.holding = false
+	}
+	if v.Settling {
+		n.settleLocked(s)
+	} else {
+		s.settle = nil
+	}
+	if !v.Primary {
+		s.links = nil
+	}
+	s.noteLocked()
+	ready := n.advanceLocked(s)
+	s.wakeLocked()
+	s.mu.Unlock()
+	finish(ready, nil)
+	finish(failed, errRepeat)
+}
+
+// serveLocked opens the slot for calls, or changes the set of an open one.
+func (n *Node) serveLocked(s *slot, old shard.View) {
+	cl := s.view.Known
+	if !old.Open || old.Known.Epoch != cl.Epoch {
+		// Everything inherited is held by every copy the claim lists.
+		s.last = max(s.last, firstVersion(cl.Epoch))
+		s.acked.Store(s.last)
+		s.heard(s.last)
+		s.holding = false
+		if s.links == nil {
+			s.links = map[shard.NodeID]*link{}
+		}
+	}
+	keep := s.view.Required
+	for id := range s.links {
+		if !slices.Contains(keep, id) && (s.learner == nil || s.learner.link.peer.id != id) {
+			delete(s.links, id)
+		}
+	}
+	if g := s.learner; g != nil && cl.Holds(g.link.peer.id) {
+		s.learner = nil // it is listed: an ordinary backup from now on
+	}
+	sv := &serving{claim: cl}
+	for _, id := range s.view.Required {
+		sv.lenders = append(sv.lenders, n.peer(id))
+	}
+	if len(cl.Backups) == 0 && len(cl.Witnesses) > 0 {
+		for _, id := range cl.Witnesses {
+			sv.voters = append(sv.voters, n.peer(id))
+		}
+		sv.needed = shard.Quorum(len(sv.voters))
+	}
+	s.serving.Store(sv)
+}
+
+// settleLocked asks the listed backups for their records above the
+// acknowledged mark, and sends the union once all have told.
+func (n *Node) settleLocked(s *slot) {
+	epoch := s.view.Known.Epoch
+	if s.settle == nil || s.settle.epoch != epoch {
+		s.settle = &settlement{epoch: epoch, reported: map[shard.NodeID]bool{}}
+		s.links = map[shard.NodeID]*link{}
+		n.settling = append(n.settling, s.no)
+	}
+	for id := range s.settle.reported {
+		if !s.view.Known.Holds(id) {
+			delete(s.settle.reported, id)
+		}
+	}
+	n.unionLocked(s)
+}
+
+// reportedLocked takes in what a backup reports; an empty report is its end.
+func (n *Node) reportedLocked(s *slot, from shard.NodeID, a *transport.Append) {
+	t := s.settle
+	if t == nil || t.epoch != a.Epoch || !s.view.Known.Holds(from) {
+		return
+	}
+	if len(a.Records) == 0 {
+		t.reported[from] = true
+		n.unionLocked(s)
+		return
+	}
+	n.takeInLocked(s, a)
+}
+
+// takeInLocked adds a record of before this epoch to the copy and its ring.
+func (n *Node) takeInLocked(s *slot, a *transport.Append) {
+	recs := recordsOf(a)
+	if err := n.engine.Apply(s.no, recs); err != nil {
+		n.log.Error("copy cannot store", "slot", s.no, "err", err)
+		return
+	}
+	e := entry{version: a.Version, call: a.Call, result: a.Result}
+	e.result.Value = nil
+	for _, r := range recs {
+		e.records = append(e.records, own(r))
+	}
+	e.size = entrySize(&e)
+	before := s.ring.bytes
+	s.ring.add(e)
+	n.ringBytes.Add(int64(s.ring.bytes - before))
+}
+
+// unionLocked sends the union to every listed backup and begins its stream.
+func (n *Node) unionLocked(s *slot) {
+	t := s.settle
+	if t.begun {
+		// A backup whose stream broke off is begun again.
+		for _, l := range s.links {
+			if !l.started {
+				n.beginLocked(s, l)
+			}
+		}
+		return
+	}
+	for _, id := range s.view.Known.Backups {
+		if !t.reported[id] {
+			return
+		}
+	}
+	t.begun = true
+	for _, id := range s.view.Known.Backups {
+		l := &link{peer: n.peer(id)}
+		s.links[id] = l
+		n.beginLocked(s, l)
+	}
+}
+
+func (n *Node) beginLocked(s *slot, l *link) {
+	l.started = true
+	for _, e := range s.ring.after(s.acked.Load()) {
+		a := n.appendOf(s, &e, inheritPrev)
+		n.sendAppend(l, &a)
+	}
+	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Version: firstVersion(s.view.Known.Epoch), Mark: s.acked.Load()}
+	n.sendAppend(l, &a)
+}
+
+// inheritLocked: see takeInLocked, on a backup.
+func (n *Node) inheritLocked(s *slot, _ shard.NodeID, a *transport.Append) { n.takeInLocked(s, a) }
+
+// beginStreamLocked follows a new primary from the beginning of its epoch.
+func (n *Node) beginStreamLocked(s *slot, from shard.NodeID, a *transport.Append) {
+	if s.stream.primary == from && s.stream.epoch == a.Epoch && s.stream.session == 0 {
+		return // begun already; the acknowledgement was lost
+	}
+	n.leaveStreamLocked(s)
+	s.stream = stream{primary: from, epoch: a.Epoch, pos: a.Version}
+	s.last = max(s.last, a.Version)
+	s.noteLocked()
+}
+
+// leaveStreamLocked ends what the copy followed; an unfinished generation goes.
+func (n *Node) leaveStreamLocked(s *slot) {
+	if s.stream.filling {
+		_ = n.engine.Abort(s.no, s.stream.gen)
+	}
+	s.stream = stream{}
+}
+
+// report answers a new primary's question. It goes over the data stream, so
+// that it stands before whatever this node sends there later.
+func (n *Node) report(from shard.NodeID, no uint16, epoch uint64) {
+	t := n.peer(from).live()
+	if t == nil {
+		return
+	}
+	s := &n.slots[no]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.view.Promised != (shard.Ballot{Epoch: epoch, To: from}) || s.stream.filling {
+		return
+	}
+	for _, e := range s.ring.after(s.acked.Load()) {
+		a := transport.Append{
+			Slot: no, Epoch: epoch, Session: reportSession, Prev: 1, Version: e.version, Call: e.call, Result: e.result,
+			Records: make([]transport.Record, len(e.records)),
+		}
+		for i, r := range e.records {
+			a.Records[i] = transport.Record(r)
+		}
+		if t.SendAppend(&a) != nil {
+			return
+		}
+	}
+	_ = t.SendAppend(&transport.Append{Slot: no, Epoch: epoch, Session: reportSession, Prev: 1, Version: 1})
+}
+
+// settled tells the control loop that a backup holds the union.
+func (n *Node) settled(s *slot, id shard.NodeID) {
+	n.post(event{kind: evSettled, slot: s.no, id: id, epoch: s.settle.epoch})
+}
+
+// pressSettlements repeats questions not answered. Control loop only.
+func (n *Node) pressSettlements(now int64) {
+	slots := n.settling
+	n.settling = nil
+	ask := map[shard.NodeID][]uint16{}
+	epochs := map[uint16]uint64{}
+	for _, no := range slots {
+		s := &n.slots[no]
+		s.mu.Lock()
+		if t := s.settle; t != nil {
+			n.settling = append(n.settling, no)
+			if t.asked == 0 || now-t.asked > int64(n.resend) {
+				t.asked = now
+				for _, id := range s.view.Known.Backups {
+					if !t.reported[id] {
+						ask[id] = append(ask[id], no)
+						epochs[no] = t.epoch
+					} else if l := s.links[id]; l != nil && t.begun && l.acked == 0 {
+						n.beginLocked(s, l)
+					}
+				}
+			}
+		}
+		s.mu.Unlock()
+	}
+	for id, slots := range ask {
+		n.sendControl(id, settleBody(slots, epochs))
+	}
+}

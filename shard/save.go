@@ -1,0 +1,57 @@
+package shard
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Save returns what a member must have on disk of a slot before it answers:
+// its promise, the newest claim accepted and the newest in force.
+func (c *Core) Save(slot uint16) []byte {
+	s := c.slot(slot)
+	b := binary.AppendUvarint(nil, s.promised.Epoch)
+	b = append(b, s.promised.To[:]...)
+	b = binary.AppendUvarint(b, s.seen)
+	var flags byte
+	if s.known != nil {
+		flags |= 1
+	}
+	if s.accepted != nil {
+		flags |= 2
+	}
+	b = append(b, flags)
+	if s.known != nil {
+		b = s.known.Append(b)
+	}
+	if s.accepted != nil {
+		b = s.accepted.Append(b)
+	}
+	return b
+}
+
+// Restore takes back what Save returned, before anything else is done.
+func (c *Core) Restore(slot uint16, b []byte) error {
+	r := reader{b: b}
+	s := &slotState{}
+	s.promised.Epoch = r.uvarint()
+	r.id(&s.promised.To)
+	s.seen = r.uvarint()
+	flags := r.byte()
+	if r.bad || int(slot) >= Slots {
+		return fmt.Errorf("%w: saved slot %d", ErrMessage, slot)
+	}
+	rest := r.b
+	var err error
+	if flags&1 != 0 {
+		if s.known, rest, err = DecodeClaim(rest); err != nil {
+			return err
+		}
+	}
+	if flags&2 != 0 {
+		if s.accepted, _, err = DecodeClaim(rest); err != nil {
+			return err
+		}
+	}
+	c.slots[slot] = s
+	return nil
+}
