@@ -20,7 +20,7 @@ func (m *Memory) ApplyTo(slot uint16, gen Generation, recs []Record) error {
 	if gen == 0 {
 		return ErrGeneration
 	}
-	return m.apply(slot, gen, recs)
+	return m.Write(slot, gen, recs, nil)
 }
 
 // open locks the slot whose open generation is gen.
@@ -125,6 +125,12 @@ func (m *Memory) Drop(slot uint16) error {
 
 // Purge implements Engine.
 func (m *Memory) Purge(slot uint16, floor uint64) error {
+	return m.PurgeEach(slot, floor, nil)
+}
+
+// PurgeEach is Purge that calls fn, unless that is nil, with the slot locked
+// for each tombstone that goes. The strings are valid until fn returns.
+func (m *Memory) PurgeEach(slot uint16, floor uint64, fn func(kind uint8, key, field string)) error {
 	s, err := m.lock(slot)
 	if err != nil {
 		return err
@@ -150,6 +156,9 @@ func (m *Memory) Purge(slot uint16, floor uint64) error {
 	})
 	for i := range gone {
 		if p, at, h, ok := m.find(&s.cur, &gone[i]); ok {
+			if fn != nil {
+				fn(gone[i].kind, gone[i].key, gone[i].field)
+			}
 			m.remove(&s.cur, slot, gone[i].hash, p, at, &h)
 		}
 	}

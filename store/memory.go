@@ -154,12 +154,13 @@ func (m *Memory) Fetch(dst []byte, slot uint16, kind uint8, key, field string, n
 
 // Apply implements Engine.
 func (m *Memory) Apply(slot uint16, recs []Record) error {
-	return m.apply(slot, 0, recs)
+	return m.Write(slot, 0, recs, nil)
 }
 
-// apply stores records in the open generation gen, or the current records
-// where gen is 0.
-func (m *Memory) apply(slot uint16, gen Generation, recs []Record) error {
+// Write stores records in the open generation gen, or the current records
+// where gen is 0. It calls stored, unless that is nil, with the slot locked and
+// the index of each record that was not left out: a durable engine logs those.
+func (m *Memory) Write(slot uint16, gen Generation, recs []Record, stored func(i int)) error {
 	var few [4]prepared
 	ready := few[:0]
 	var need int64
@@ -189,7 +190,9 @@ func (m *Memory) apply(slot uint16, gen Generation, recs []Record) error {
 		t = &s.next
 	}
 	for i := range recs {
-		m.put(t, slot, &recs[i], &ready[i])
+		if m.put(t, slot, &recs[i], &ready[i]) && stored != nil {
+			stored(i)
+		}
 		t.max = max(t.max, recs[i].Version)
 	}
 	return nil

@@ -48,6 +48,7 @@ func (m *Memory) stubIs(c []byte, a *addr) bool {
 // A record is kept where another one of the slot has the same hash, or its
 // expiry is after the year 2109.
 func (m *Memory) Unload(at Address, version uint64) bool {
+	m.tidy(0) // unloading is to give memory back, not only cells
 	s, err := m.lock(at.Slot)
 	if err != nil {
 		return false

@@ -24,11 +24,12 @@ func (w *prepared) total(r *Record) int64 {
 	return n + n/16
 }
 
-// put stores a record unless the table has it in the same version or a higher.
-func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) {
+// put stores a record unless the table has it in the same version or a higher,
+// and reports whether it did.
+func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) bool {
 	p, i, old, ok := m.find(t, &w.addr)
 	if ok && old.version >= r.Version {
-		return
+		return false
 	}
 	t.sum += RecordHash(w.hash, r.Version, expiryOf(r), w.sum)
 	if r.Tombstone {
@@ -42,7 +43,7 @@ func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) {
 		}
 		m.insert(t, slot, &w.addr, entry(w.hash>>tagShift<<tagShift)|policy|entry(at))
 		m.schedule(slot, r, w, at, 0)
-		return
+		return true
 	}
 
 	e := p.at(i)
@@ -68,6 +69,7 @@ func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) {
 	}
 	p.words[1+i] = uint64(e&^(policyMask|refMask) | policy | entry(at))
 	m.schedule(slot, r, w, at, old.mark)
+	return true
 }
 
 // expiryOf returns the expiry that is stored: a tombstone has none.

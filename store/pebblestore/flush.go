@@ -1,0 +1,97 @@
+package pebblestore
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// run is the flusher, the one goroutine that writes to Pebble. It ends when
+// the queue is closed and empty, or the engine is parked.
+func (s *Store) run() {
+	defer close(s.flushed)
+	defer func() {
+		if r := recover(); r != nil { // a failed log write of Pebble
+			s.park(fmt.Errorf("write to disk: %v", r))
+		}
+	}()
+	for {
+		<-s.queue.kick
+		for u := s.queue.take(); u != nil; u = s.queue.take() {
+			if s.reason() != nil {
+				return
+			}
+			if err := s.write(u); err != nil {
+				s.park(err)
+				return
+			}
+		}
+		if s.queue.empty() {
+			return
+		}
+	}
+}
+
+// empty reports whether nothing is left and nothing more will come.
+func (q *queue) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closing && len(q.units) == 0
+}
+
+// write writes a unit and tells of it.
+func (s *Store) write(u *unit) error {
+	opts := pebble.NoSync
+	synced := s.opts.Fsync != Never || u.sync
+	if synced {
+		opts = pebble.Sync
+	}
+	var err error
+	if u.batch.Empty() {
+		if u.sync {
+			err = s.db.LogData(nil, opts)
+		}
+	} else {
+		err = s.db.Apply(u.batch, opts)
+	}
+	if err == nil && u.after != nil {
+		err = u.after()
+	}
+	if err != nil {
+		return fmt.Errorf("write to %s: %w", s.opts.Dir, err)
+	}
+	_ = u.batch.Close()
+	for _, sp := range u.slots {
+		for _, fn := range sp.moves {
+			fn()
+		}
+		sp.slot.busy.Add(-int32(len(sp.moves)))
+	}
+	s.tell(u, synced)
+	s.queue.finish(u)
+	return nil
+}
+
+// tell reports the marks that a unit moved. Marks of units that were not
+// synced are kept for the next one that is.
+func (s *Store) tell(u *unit, synced bool) {
+	for n, sp := range u.slots {
+		if sp.dropped {
+			delete(s.marks, n)
+		}
+		if sp.mark > s.marks[n] {
+			s.marks[n] = sp.mark
+			s.moved[n] = struct{}{}
+		}
+	}
+	if !synced {
+		return
+	}
+	fn := s.onDurable.Load()
+	for n := range s.moved {
+		if mark := s.marks[n]; fn != nil && mark != 0 {
+			(*fn)(n, mark)
+		}
+	}
+	clear(s.moved)
+}

@@ -1,0 +1,174 @@
+package pebblestore
+
+import (
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/slotmesh/slotmesh/store"
+)
+
+// The records of an open generation go to disk as they come, under a number of
+// their own. One small batch makes it the current one and deletes the others;
+// Open deletes what such a batch never came for.
+
+// Begin implements store.Engine.
+func (s *Store) Begin(n uint16) (store.Generation, error) {
+	if err := s.queue.wait(); err != nil {
+		return 0, err
+	}
+	sl := s.slot(n)
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	gen, err := s.mem.Begin(n)
+	if err != nil {
+		return 0, err
+	}
+	if sl.gen != 0 {
+		if err := s.discardLocked(n, sl); err != nil {
+			return 0, err
+		}
+	}
+	sl.last++
+	sl.gen, sl.next = gen, sl.last
+	return gen, nil
+}
+
+// discardLocked deletes the open generation from disk. Its versions were the
+// slot's for a while.
+func (s *Store) discardLocked(n uint16, sl *slot) error {
+	next := sl.next
+	sl.gen, sl.next = 0, 0
+	highest := s.mem.MaxVersion(n)
+	_, err := s.queue.add(func(u *unit) {
+		u.deletePrefix(genPrefix(nil, n, next))
+		u.set(slotKey(n), slotValue(sl.cur, highest))
+	})
+	return err
+}
+
+// ApplyTo implements store.Engine.
+func (s *Store) ApplyTo(n uint16, gen store.Generation, recs []store.Record) error {
+	if gen == 0 {
+		return store.ErrGeneration
+	}
+	return s.apply(n, gen, recs)
+}
+
+// Confirm implements store.Engine. The copy on disk is made by the flusher.
+func (s *Store) Confirm(n uint16, gen store.Generation, lo, hi uint64, want store.Digest) (ok bool, err error) {
+	if err := s.queue.wait(); err != nil {
+		return false, err
+	}
+	sl := s.slot(n)
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	// How much the range takes is not known; the limit is a fair guess.
+	err = s.withRoom(sl, s.budget.records/16, func() error {
+		ok, err = s.mem.Confirm(n, gen, lo, hi, want)
+		return err
+	})
+	if err != nil || !ok {
+		return false, err
+	}
+	from, to := sl.cur, sl.next
+	_, err = s.queue.add(func(u *unit) {
+		u.span(n, sl).structure(func() {})
+		u.after = func() error { return s.copyRange(n, from, to, lo, hi) }
+	})
+	return err == nil, err
+}
+
+const copyBytes = 1 << 20
+
+// copyRange copies the records of a hash range on disk from one generation to
+// another, where the higher version stays.
+func (s *Store) copyRange(n uint16, from, to generation, lo, hi uint64) error {
+	b := s.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: hashKey(nil, n, from, lo), UpperBound: after(hashKey(nil, n, from, hi))})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	var key []byte
+	prefix := len(genPrefix(nil, n, to))
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		version, err := versionOf(v)
+		if err != nil {
+			return err
+		}
+		key = append(genPrefix(key[:0], n, to), it.Key()[prefix:]...)
+		if old, err := s.versionOnDisk(key); err != nil {
+			return err
+		} else if old >= version {
+			continue
+		}
+		_ = b.Set(key, v, nil)
+		if b.Len() >= copyBytes {
+			if err := s.db.Apply(b, pebble.NoSync); err != nil {
+				return err
+			}
+			b.Reset()
+		}
+	}
+	if err := it.Error(); err != nil {
+		return err
+	}
+	return s.db.Apply(b, pebble.NoSync)
+}
+
+// versionOnDisk is 0 where there is no such key.
+func (s *Store) versionOnDisk(key []byte) (uint64, error) {
+	v, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer closer.Close()
+	return versionOf(v)
+}
+
+// Commit implements store.Engine.
+func (s *Store) Commit(n uint16, gen store.Generation) error {
+	if err := s.queue.wait(); err != nil {
+		return err
+	}
+	sl := s.slot(n)
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	if err := s.mem.Commit(n, gen); err != nil {
+		return err
+	}
+	old, now := sl.cur, sl.next
+	sl.cur, sl.next, sl.gen = now, 0, 0
+	highest := s.mem.MaxVersion(n)
+	_, err := s.queue.add(func(u *unit) {
+		u.deletePrefix(genPrefix(nil, n, old))
+		u.set(slotKey(n), slotValue(now, highest))
+		sp := u.span(n, sl)
+		sp.mark = highest
+		sp.structure(func() { sl.disk.Store(uint32(now)) })
+	})
+	return err
+}
+
+// Abort implements store.Engine.
+func (s *Store) Abort(n uint16, gen store.Generation) error {
+	if err := s.queue.wait(); err != nil {
+		return err
+	}
+	sl := s.slot(n)
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	if err := s.mem.Abort(n, gen); err != nil {
+		return err
+	}
+	return s.discardLocked(n, sl)
+}

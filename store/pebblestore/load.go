@@ -1,0 +1,156 @@
+package pebblestore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/slotmesh/slotmesh/store"
+)
+
+// load reads back what is on disk. Open calls it before anything else runs.
+func (s *Store) load() error {
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	if err := s.loadMeta(); err != nil {
+		return err
+	}
+	if err := s.loadSlots(); err != nil {
+		return err
+	}
+	return s.loadRecords()
+}
+
+// checkFormat reads the format version, and writes it in a new directory.
+func (s *Store) checkFormat() error {
+	v, closer, err := s.db.Get(versionKey)
+	if err == nil {
+		defer closer.Close()
+		if len(v) != 1 || v[0] != formatVersion {
+			return fmt.Errorf("%w %x, this release reads %d", ErrFormat, v, formatVersion)
+		}
+		return nil
+	}
+	if !errors.Is(err, pebble.ErrNotFound) {
+		return err
+	}
+	empty := true
+	if err := s.each(nil, nil, func(*pebble.Iterator) (bool, error) { empty = false; return false, nil }); err != nil {
+		return err
+	}
+	if !empty {
+		return fmt.Errorf("%w: there is none", ErrFormat)
+	}
+	return s.db.Set(versionKey, []byte{formatVersion}, pebble.Sync)
+}
+
+// eachIn is each for the keys of a room.
+func (s *Store) eachIn(room byte, fn func(key, value []byte) error) error {
+	return s.each([]byte{room}, []byte{room + 1}, func(it *pebble.Iterator) (bool, error) {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return false, err
+		}
+		return true, fn(it.Key(), v)
+	})
+}
+
+func (s *Store) loadMeta() error {
+	values := map[string][]byte{}
+	err := s.eachIn(roomMeta, func(key, value []byte) error {
+		values[string(key[1:])] = append([]byte{}, value...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.mem.SetMeta(values)
+}
+
+// loadSlots comes before the records: a tombstone of the highest version, purged
+// at once, is how memory learns that version.
+func (s *Store) loadSlots() error {
+	return s.eachIn(roomSlot, func(key, value []byte) error {
+		if len(key) != 3 {
+			return errShort
+		}
+		n := uint16(key[1])<<8 | uint16(key[2])
+		gen, highest, err := parseSlotValue(value)
+		if err != nil || n >= store.Slots {
+			return errShort
+		}
+		sl := s.slot(n)
+		sl.cur, sl.last = gen, gen
+		sl.disk.Store(uint32(gen))
+		if highest == 0 {
+			return nil
+		}
+		if err := s.mem.Apply(n, []store.Record{{Tombstone: true, Version: highest}}); err != nil {
+			return err
+		}
+		return s.mem.Purge(n, highest)
+	})
+}
+
+// loadRecords reads all records and deletes what is left of generations that
+// were never committed.
+func (s *Store) loadRecords() error {
+	stale := s.db.NewBatch()
+	defer func() { _ = stale.Close() }()
+	var last uint64 // hash
+	err := s.each([]byte{roomData}, []byte{roomData + 1}, func(it *pebble.Iterator) (bool, error) {
+		p, err := parseKey(it.Key())
+		if err != nil || p.slot >= store.Slots {
+			return false, errShort
+		}
+		sl := s.slot(p.slot)
+		if p.gen != sl.cur {
+			prefix := genPrefix(nil, p.slot, p.gen)
+			_ = stale.DeleteRange(prefix, after(prefix), nil)
+			it.SeekLT(after(prefix))
+			return true, nil
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return false, err
+		}
+		r, sum, err := parseRecord(v)
+		if err != nil {
+			return false, err
+		}
+		r.Kind, r.Key, r.Field = p.kind, p.key, p.field
+		collides := p.hash == last
+		last = p.hash
+		return true, s.loadRecord(p.slot, sl, r, sum, collides)
+	})
+	if err != nil || stale.Empty() {
+		return err
+	}
+	return s.db.Apply(stale, pebble.Sync)
+}
+
+// loadRecord keeps a record in memory, without its value where there is no room.
+func (s *Store) loadRecord(n uint16, sl *slot, r store.Record, sum uint32, whole bool) error {
+	if whole || !s.mem.Short(need([]store.Record{r})+s.budget.records/16) {
+		return s.withRoom(sl, need([]store.Record{r}), func() error { return s.mem.Apply(n, []store.Record{r}) })
+	}
+	sl.stubs.Store(true)
+	r.Value = nil
+	return s.withRoom(sl, 1<<10, func() error { return s.mem.LoadStub(n, r, sum) })
+}
+
+// moveAside renames a directory to a name that is free.
+func moveAside(fs vfs.FS, dir string) (to string, err error) {
+	dir = string(bytes.TrimRight([]byte(dir), "/"))
+	for i := 1; ; i++ {
+		to = fmt.Sprintf("%s.damaged-%d", dir, i)
+		if _, err := fs.Stat(to); err == nil {
+			continue
+		}
+		return to, fs.Rename(dir, to)
+	}
+}

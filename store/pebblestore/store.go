@@ -1,0 +1,253 @@
+// Package pebblestore keeps the records of slots in memory and, written
+// behind, on disk in a Pebble database.
+//
+// A Store answers from a store.Memory: every address it knows is there, with
+// its value or, where memory was short, as a stub of 24 bytes. A write changes
+// memory, enters the queue and returns; one goroutine, the flusher, writes the
+// queue to disk in batches, in order and with no Apply cut in two, so that a
+// crash leaves of each slot a prefix of its history.
+//
+// Its one rule is that what is unloaded is on disk: a value whose write is
+// still in the queue stays in memory.
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/slotmesh/slotmesh/store"
+)
+
+// Store is a durable store.Engine.
+type Store struct {
+	*parking
+	opts   Options
+	budget budget
+	mem    *store.Memory
+	cache  *pebble.Cache
+	lock   *pebble.Lock
+	db     *pebble.DB
+	queue  *queue
+	slots  [store.Slots]atomic.Pointer[slot]
+
+	onDurable atomic.Pointer[func(slot uint16, version uint64)]
+	flushed   chan struct{}       // closed when the flusher ends
+	marks     map[uint16]uint64   // the flusher's: highest versions written
+	moved     map[uint16]struct{} // the flusher's: slots whose marks are to be told
+
+	full   atomic.Bool // the last search for something to unload found nothing
+	metaMu sync.Mutex  // held while meta values are saved
+
+	reading sync.RWMutex // shared by who uses db; guards closed
+	closed  bool
+	closing sync.Once
+}
+
+var _ store.Engine = (*Store)(nil)
+
+// Open opens the directory, which it makes if it is missing, and reads back
+// what is on disk: values as far as the limit allows, the rest as stubs.
+//
+// Errors: ErrLocked, ErrCorrupt, ErrFormat; store.ErrNoMemory if not even the
+// stubs fit within the limit; those of the file system.
+func Open(opts Options) (*Store, error) {
+	opts.ensureDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	s, err := open(opts)
+	if opts.Recover && errors.Is(err, ErrCorrupt) {
+		aside, moveErr := moveAside(opts.FS, opts.Dir)
+		if moveErr != nil {
+			return nil, errors.Join(err, moveErr)
+		}
+		opts.Logger.Error("moved a damaged directory aside", "from", opts.Dir, "to", aside, "err", err)
+		s, err = open(opts)
+	}
+	return s, err
+}
+
+func open(opts Options) (*Store, error) {
+	b := opts.budget()
+	s := &Store{
+		parking: newParking(opts.Logger), opts: opts, budget: b,
+		flushed: make(chan struct{}), marks: map[uint16]uint64{}, moved: map[uint16]struct{}{},
+	}
+	if err := opts.FS.MkdirAll(opts.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make %s: %w", opts.Dir, err)
+	}
+	var err error
+	if s.lock, err = pebble.LockDirectory(opts.Dir, opts.FS); err != nil {
+		if path := (*fs.PathError)(nil); !errors.As(err, &path) {
+			err = fmt.Errorf("%w: %w", ErrLocked, err)
+		}
+		return nil, fmt.Errorf("lock %s: %w", opts.Dir, err)
+	}
+	s.cache = pebble.NewCache(b.cache)
+	s.mem = store.NewMemory(store.MemoryOptions{Limit: b.records})
+	err = s.guard(func() (err error) {
+		if s.db, err = pebble.Open(opts.Dir, s.pebbleOptions()); err != nil {
+			return err
+		}
+		age := opts.MaxDirtyAge
+		if opts.Fsync == Always {
+			age = 0
+		}
+		s.queue = newQueue(s.parking, s.db, opts.MaxDirty, b.flush, age)
+		return s.load()
+	})
+	if err != nil {
+		_ = errors.Join(s.shut(), s.mem.Close())
+		return nil, fmt.Errorf("open %s: %w", opts.Dir, damage(err))
+	}
+	go s.run() // ends when the queue is closed and empty, or at a park
+	return s, nil
+}
+
+func (s *Store) pebbleOptions() *pebble.Options {
+	return &pebble.Options{
+		FS: s.opts.FS, Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
+		FormatMajorVersion: pebble.FormatWALSyncChunks,
+		MemTableSize:       uint64(s.budget.memtable), MemTableStopWritesThreshold: 2,
+		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+	}
+}
+
+// damage marks errors that are not the operating system's as damage.
+func damage(err error) error {
+	var no syscall.Errno
+	switch {
+	case pebble.IsCorruptionError(err), errors.Is(err, errShort):
+	case errors.Is(err, ErrFormat), errors.Is(err, store.ErrNoMemory):
+		return err
+	case errors.As(err, &no) && no != syscall.ENOENT, errors.Is(err, fs.ErrPermission), errors.Is(err, store.ErrParked):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
+}
+
+// disk calls fn, which may read from db, unless the engine is closed.
+func (s *Store) disk(fn func() error) error {
+	s.reading.RLock()
+	defer s.reading.RUnlock()
+	if s.closed {
+		return store.ErrClosed
+	}
+	return fn()
+}
+
+// closeWait is how long Close waits for a Pebble that a failed operation may
+// have left with locks held for ever.
+const closeWait = 5 * time.Second
+
+// Close implements store.Engine. After a failure of the disk it returns what
+// the failure was; what was dirty then is lost.
+func (s *Store) Close() error {
+	var err error
+	s.closing.Do(func() {
+		s.queue.close()
+		s.awaitOrPark(s.flushed)
+		err = s.reason()
+		s.reading.Lock()
+		s.closed = true
+		s.reading.Unlock()
+		err = errors.Join(err, s.shut(), s.mem.Close())
+	})
+	return err
+}
+
+// shut closes what open has opened.
+func (s *Store) shut() error {
+	var err error
+	if s.db != nil {
+		done := make(chan struct{})
+		go func() { // ends with db.Close, or leaks where Pebble hangs
+			defer close(done)
+			err = s.guard(s.db.Close)
+		}()
+		if !s.awaitOrPark(done) {
+			s.log.Error("pebble does not close after the failure")
+			return s.lock.Close()
+		}
+	}
+	s.cache.Unref()
+	return errors.Join(err, s.lock.Close())
+}
+
+// awaitOrPark returns when done is closed; in a parked engine it gives up after
+// some seconds and reports false.
+func (s *Store) awaitOrPark(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-s.parked:
+	}
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// Durable implements store.Engine.
+func (s *Store) Durable() bool { return true }
+
+// OnDurable implements store.Engine. fn must not wait for the engine.
+func (s *Store) OnDurable(fn func(slot uint16, version uint64)) { s.onDurable.Store(&fn) }
+
+// Sync implements store.Engine. It syncs in every mode.
+func (s *Store) Sync(uint16) error { return s.flush(nil) }
+
+// flush adds what fn has to a unit, if it is not nil, and returns when all
+// that was queued before, and it, is synced.
+func (s *Store) flush(fn func(*unit)) error {
+	u, err := s.queue.add(func(u *unit) {
+		u.sync = true
+		if fn != nil {
+			fn(u)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return s.queue.await(u)
+}
+
+// Digest implements store.Engine.
+func (s *Store) Digest(slot uint16, lo, hi uint64) (store.Digest, error) {
+	return s.mem.Digest(slot, lo, hi)
+}
+
+// MaxVersion implements store.Engine.
+func (s *Store) MaxVersion(slot uint16) uint64 { return s.mem.MaxVersion(slot) }
+
+// SlotStats implements store.Engine.
+func (s *Store) SlotStats(slot uint16) store.SlotStats { return s.mem.SlotStats(slot) }
+
+// Stats implements store.Engine.
+func (s *Store) Stats() store.Stats {
+	st := s.mem.Stats()
+	st.Limit = s.opts.Limit
+	st.DirtyBytes = s.queue.dirtyBytes()
+	st.Bytes += st.DirtyBytes
+	_ = s.disk(func() error {
+		if s.reason() != nil { // a failed operation may have left locks behind
+			return nil
+		}
+		m := s.db.Metrics()
+		st.DiskBytes = int64(m.DiskSpaceUsage())
+		st.Bytes += m.BlockCache.Size + int64(m.MemTable.Size)
+		return nil
+	})
+	return st
+}

@@ -1,0 +1,105 @@
+package pebblestore
+
+import (
+	"errors"
+
+	"github.com/slotmesh/slotmesh/store"
+)
+
+const (
+	unloadBatch = 256
+	unloadWaits = 3 // for flushes, while all there is to unload is dirty
+)
+
+// withRoom calls fn again, after other values were unloaded, while it reports
+// that need bytes do not fit. The caller may hold one slot's lock.
+func (s *Store) withRoom(held *slot, need int64, fn func() error) error {
+	err := fn()
+	for tries := 0; tries < 3 && errors.Is(err, store.ErrNoMemory) && s.makeRoom(held, need); tries++ {
+		err = fn()
+	}
+	return err
+}
+
+// makeRoom unloads clean values until need more bytes fit, and some more, so
+// that not every write has to.
+func (s *Store) makeRoom(held *slot, need int64) bool {
+	need += s.budget.records / 128
+	var victims []store.Candidate
+	for waits := 0; s.mem.Short(need); {
+		victims = s.mem.Victims(victims[:0], unloadBatch, nil)
+		unloaded := false
+		for i := range victims {
+			if s.unload(held, &victims[i]) {
+				unloaded = true
+			}
+		}
+		if unloaded {
+			continue
+		}
+		if waits++; len(victims) == 0 || waits > unloadWaits || s.queue.drain() != nil {
+			s.full.Store(true)
+			return false
+		}
+	}
+	s.full.Store(false)
+	return true
+}
+
+// unload unloads a value if it is on disk. Slots that others write to are left
+// alone: whoever waited for their locks here might wait for a circle.
+func (s *Store) unload(held *slot, c *store.Candidate) bool {
+	sl := s.slot(c.Slot)
+	if sl != held {
+		if !sl.mu.TryLock() {
+			return false
+		}
+		defer sl.mu.Unlock()
+	}
+	if sl.busy.Load() != 0 || !s.queue.clean(c.Slot, c.Version) || s.reason() != nil {
+		return false
+	}
+	if !s.mem.Unload(c.Address, c.Version) {
+		return false
+	}
+	sl.stubs.Store(true)
+	return true
+}
+
+// Short implements store.Engine: memory is short where nothing is left to
+// unload.
+func (s *Store) Short(bytes int64) bool { return s.full.Load() && s.mem.Short(bytes) }
+
+// Victims implements store.Engine. It proposes resident values; what is
+// unloaded was a victim before.
+func (s *Store) Victims(dst []store.Candidate, n int, may func(uint16) bool) []store.Candidate {
+	return s.mem.Victims(dst, n, may)
+}
+
+// Expired implements store.Engine.
+func (s *Store) Expired(dst []store.Candidate, n int, now func(uint16) int64, may func(uint16) bool) []store.Candidate {
+	old := len(dst)
+	dst = s.mem.Expired(dst, n, now, may)
+	kept := dst[:old]
+	for _, c := range dst[old:] {
+		if !c.Unloaded || s.identify(&c) {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+// identify looks up the address of an unloaded candidate.
+func (s *Store) identify(c *store.Candidate) bool {
+	found := false
+	err := s.scanHash(c.Slot, c.Hash, func(r store.Record) bool {
+		if found = r.Version == c.Version; found {
+			c.Kind, c.Key, c.Field, c.Unloaded = r.Kind, r.Key, r.Field, false
+		}
+		return !found
+	})
+	if err != nil {
+		s.log.Warn("cannot look up an expired record", "slot", c.Slot, "err", err)
+	}
+	return found
+}
