@@ -16,6 +16,10 @@ import (
 func (n *Node) onMember(e gossip.Event) {
 	id := shard.NodeID(e.Member.ID)
 	n.membersMu.Lock()
+	if n.gone[id] {
+		n.membersMu.Unlock()
+		return // proved: gossip is only late
+	}
 	switch e.Kind {
 	case gossip.Joined, gossip.Updated:
 		n.members[id] = e.Member
@@ -24,8 +28,7 @@ func (n *Node) onMember(e gossip.Event) {
 		delete(n.members, id)
 		n.vanished[id] = e.Member
 	case gossip.Left:
-		delete(n.members, id)
-		delete(n.vanished, id)
+		n.buryLocked(id)
 	}
 	var older []shard.NodeID // earlier starts at the very address
 	for _, set := range []map[shard.NodeID]gossip.Member{n.members, n.vanished} {
@@ -37,8 +40,7 @@ func (n *Node) onMember(e gossip.Event) {
 	}
 	if e.Kind == gossip.Joined {
 		for _, o := range older {
-			delete(n.members, o)
-			delete(n.vanished, o)
+			n.buryLocked(o)
 		}
 	}
 	n.membersMu.Unlock()
@@ -58,6 +60,13 @@ func (n *Node) onMember(e gossip.Event) {
 		n.post(event{kind: evGone, id: id})
 	}
 	n.poke()
+}
+
+// buryLocked forgets a node that is proved gone; its ID never comes back.
+func (n *Node) buryLocked(id shard.NodeID) {
+	delete(n.members, id)
+	delete(n.vanished, id)
+	n.gone[id] = true
 }
 
 // setPeers tells the transport whom to keep a connection to: the living, and
@@ -160,8 +169,7 @@ func (n *Node) prove(id shard.NodeID) {
 		if errors.Is(err, transport.ErrRefused) {
 			n.post(event{kind: evGone, id: id})
 			n.membersMu.Lock()
-			delete(n.members, id)
-			delete(n.vanished, id)
+			n.buryLocked(id)
 			n.membersMu.Unlock()
 			n.gossip.Forget(gossip.NodeID(id))
 			n.setPeers()

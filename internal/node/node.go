@@ -66,9 +66,10 @@ type Node struct {
 	peersMu sync.RWMutex // guards peers
 	peers   map[shard.NodeID]*peer
 
-	membersMu sync.Mutex // guards members and vanished
+	membersMu sync.Mutex // guards members, vanished and gone
 	members   map[shard.NodeID]gossip.Member
-	vanished  map[shard.NodeID]gossip.Member
+	vanished  map[shard.NodeID]gossip.Member // suspected, and may be back
+	gone      map[shard.NodeID]bool
 
 	// coreMu guards core. Only the control loop takes its output; others
 	// lend leases and hand slots over.
@@ -130,7 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, env: cfg.Env, engine: cfg.Engine, log: cfg.Logger,
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
-		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{},
+		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease/4, 20*time.Millisecond), queueLimit: 8 << 20,
 	}
