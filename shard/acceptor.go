@@ -17,7 +17,9 @@ func (c *Core) Receive(from NodeID, m Message, now int64) {
 	case MsgInvite:
 		c.onInvite(from, m, now)
 	case MsgInForce: // Known says it; the sender waits for the answer
-		c.send(from, Message{Kind: MsgInForceReply, Slot: m.Slot, Epoch: m.Epoch, Seat: m.Seat, OK: true})
+		if s := c.slot(m.Slot); m.Known != nil && Compare(m.Known, s.known) <= 0 {
+			c.send(from, Message{Kind: MsgInForceReply, Slot: m.Slot, Epoch: m.Epoch, Seat: m.Seat, OK: true})
+		}
 	case MsgInForceReply:
 		c.aware(from, m.Slot)
 	}
@@ -103,6 +105,7 @@ func (c *Core) onAccept(from NodeID, m Message, now int64) {
 	default:
 		reply.OK = true
 		if Compare(cl, s.accepted) != 0 {
+			c.replaced(s, s.newest(), cl)
 			s.accepted = cl
 			if b != s.promised {
 				c.promise(m.Slot, s, b, now)
@@ -136,10 +139,16 @@ func (c *Core) onReply(m Message, now int64) {
 	if a.epoch != m.Epoch || (a.claim == nil) != (m.Kind == MsgFenceReply) || a.claim != nil && a.claim.Rev != m.Rev {
 		return
 	}
+	if m.NoSeat {
+		return // no vote, now or ever: others may do
+	}
 	a.heard = now
 	if !m.OK {
-		if m.NoSeat || m.Busy {
-			return // no vote, or not yet: others may do
+		if m.Busy {
+			if m.Kind == MsgAcceptReply && !slices.Contains(s.unfit, m.Seat) {
+				s.unfit = append(s.unfit, m.Seat)
+			}
+			return
 		}
 		if m.Promised.Epoch > a.epoch || m.Promised.Epoch == a.epoch && m.Promised.To != c.self ||
 			m.Claim != nil && m.Claim.Epoch >= a.epoch && m.Claim.Primary != c.self {
@@ -159,6 +168,7 @@ func (c *Core) onReply(m Message, now int64) {
 	}
 	for _, cl := range []*Claim{m.Claim, m.Known} {
 		if Compare(cl, a.newest) > 0 {
+			c.oppose(s, cl.Primary)
 			a.newest = cl
 			c.ask(m.Slot, s, now)
 		}
@@ -191,6 +201,7 @@ func (c *Core) onInvite(from NodeID, m Message, now int64) {
 		return
 	}
 	s.invitedBy = from
+	s.priors = nil // from was open
 	c.fence(m.Slot, s, m.Epoch, false, now)
 }
 

@@ -8,9 +8,9 @@ import (
 type attempt struct {
 	epoch   uint64
 	started int64
-	sent    int64  // when its messages last went out
-	heard   int64  // when a member last answered
-	against NodeID // the primary being succeeded without its leave; zero if none
+	sent    int64    // when its messages last went out
+	heard   int64    // when a member last answered
+	against []NodeID // the primaries being succeeded without their leave
 
 	// Fencing, until claim is set.
 	newest   *Claim // of all answers and of this node
@@ -131,13 +131,15 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 		c.endAttempt(slot, s)
 	}
 	a := &attempt{epoch: epoch, started: now, heard: now, sent: now, newest: s.newest(), orphan: orphan}
-	if s.known != nil && s.known.Primary != c.self && s.invitedBy != s.known.Primary {
-		if old := s.known.Primary; !c.unaware[old][slot] {
-			a.against = old
-			c.against[old]++
+	s.attempt = a
+	for _, id := range s.priors {
+		c.oppose(s, id)
+	}
+	for _, cl := range []*Claim{s.known, s.accepted} {
+		if cl != nil && (s.invitedBy != cl.Primary || cl != s.known) {
+			c.oppose(s, cl.Primary)
 		}
 	}
-	s.attempt = a
 	s.handover = NodeID{}
 	c.promiseSelf(slot, s, epoch)
 	for _, id := range []NodeID{c.self} {
@@ -150,6 +152,15 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 	}
 	c.ask(slot, s, now)
 	c.fenced(slot, s, now)
+}
+
+// oppose ends this node's leases to a primary that the attempt succeeds, until
+// that primary knows or the attempt is over.
+func (c *Core) oppose(s *slotState, old NodeID) {
+	if a := s.attempt; old != c.self && !slices.Contains(a.against, old) {
+		a.against = append(a.against, old)
+		c.against[old]++
+	}
 }
 
 func (c *Core) promiseSelf(slot uint16, s *slotState, epoch uint64) {
@@ -174,8 +185,8 @@ func (c *Core) ask(slot uint16, s *slotState, now int64) {
 }
 
 func (c *Core) endAttempt(slot uint16, s *slotState) {
-	if a := s.attempt; !a.against.IsZero() {
-		c.release(a.against)
+	for _, old := range s.attempt.against {
+		c.release(old)
 	}
 	s.attempt = nil
 	c.touch(slot)
@@ -204,7 +215,7 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 		}
 		a.fork = true
 	}
-	if !c.holds(n) && !a.orphan {
+	if !c.holds(n) && (!a.orphan || c.holderLives(n)) {
 		// Not in sync in the newest claim accepted: keep that, and stop.
 		if Compare(n, s.accepted) > 0 {
 			s.accepted = n
@@ -225,7 +236,7 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 		c.stats.Orphans++
 	} else {
 		for _, id := range append(slices.Clone(n.Backups), n.Primary) {
-			if id == c.self || c.IsDown(id) || a.fork && !slices.Contains(a.promises, id) {
+			if id == c.self || c.IsDown(id) || slices.Contains(s.unfit, id) || a.fork && !slices.Contains(a.promises, id) {
 				continue
 			}
 			cl.Backups = append(cl.Backups, id)
@@ -315,11 +326,11 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 			late = append(late, id)
 		}
 	}
-	if s.known != nil && s.known.Primary != c.self && s.known.Primary != s.invitedBy {
-		s.lentUntil = max(s.lentUntil, c.lease[s.known.Primary])
+	for _, old := range a.against {
+		s.lentUntil = max(s.lentUntil, c.lease[old])
 	}
 	s.known = a.claim
-	s.union = nil
+	s.union, s.unfit, s.merge = nil, nil, nil
 	s.tries = 0
 	s.orphanAt = 0
 	s.handover = NodeID{}
@@ -329,10 +340,13 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 		s.lastRev = 0
 		c.stats.Promotions++
 	}
-	if old := a.against; !old.IsZero() {
+	for _, old := range a.against {
+		if c.unaware[old][slot] {
+			c.release(old) // counted already
+		}
 		c.tellUnaware(old, slot, s)
-		a.against = NodeID{} // stays counted until old knows
 	}
+	a.against = nil // they stay counted until they know
 	c.endAttempt(slot, s)
 	c.inForce = append(c.inForce, s.known)
 	c.save(slot)
@@ -372,6 +386,7 @@ func (c *Core) tryOpen(slot uint16, s *slotState, now int64) {
 	}
 	s.opened = true
 	s.invitedBy = NodeID{}
+	s.priors = nil
 	c.touch(slot)
 }
 

@@ -104,9 +104,15 @@ type slotState struct {
 	// lentUntil is when the last of this node's promises to earlier primaries
 	// of the slot runs out; it opens no claim before.
 	lentUntil int64
+	// priors are the primaries of claims that others have replaced since this
+	// node was last sure that none of them reads. An accepted claim counts: it
+	// may have been in force.
+	priors []NodeID
 	// union holds every node that any claim proposed since known lists: until
 	// a claim of this primary is in force again, all of them must acknowledge.
 	union []NodeID
+	// unfit are nodes that refused to be listed: they have not got the copy.
+	unfit []NodeID
 
 	merge     []uint64 // lineage numbers the next claim takes over
 	invitedBy NodeID   // the primary that fenced itself for this node
@@ -251,10 +257,15 @@ func (c *Core) send(to NodeID, m Message) {
 	c.out = append(c.out, Envelope{To: to, Message: m})
 }
 
-// SeeEpoch raises the epoch that the slot's next claim must exceed.
+// SeeEpoch raises the epoch that the slot's next claim must exceed. A primary
+// whose appends are refused for a higher epoch learns of it here, and fences
+// itself above it.
 func (c *Core) SeeEpoch(slot uint16, epoch uint64) {
 	s := c.slot(slot)
-	s.seen = max(s.seen, epoch)
+	if epoch > s.seen && epoch <= MaxEpoch {
+		s.seen = epoch
+		c.watch(slot)
+	}
 }
 
 // Lease records that this node promised primary not to open a claim in its
@@ -321,9 +332,7 @@ func (c *Core) learn(cl *Claim, now int64) bool {
 	if cl.Primary == c.self {
 		return false // only this node's own word counts for that
 	}
-	if s.known != nil && s.known.Primary != c.self && s.known.Primary != cl.Primary {
-		s.lentUntil = max(s.lentUntil, c.lease[s.known.Primary])
-	}
+	c.replaced(s, s.known, cl)
 	s.known = cl
 	s.seen = max(s.seen, cl.Epoch)
 	s.orphanAt = 0
@@ -332,7 +341,7 @@ func (c *Core) learn(cl *Claim, now int64) bool {
 		c.endAttempt(cl.Slot, s)
 		s.tries = 0
 	}
-	s.opened, s.union, s.acceptors, s.settled = false, nil, nil, nil
+	s.opened, s.union, s.acceptors, s.settled, s.unfit, s.merge = false, nil, nil, nil, nil, nil
 	s.handover, s.invitedBy = NodeID{}, NodeID{}
 	s.fencedAt = 0
 	// The promise follows claims in force, so that what they beat is refused.
@@ -343,6 +352,17 @@ func (c *Core) learn(cl *Claim, now int64) bool {
 	c.touch(cl.Slot)
 	c.watch(cl.Slot)
 	return true
+}
+
+// replaced notes that a claim gives way to that of another primary.
+func (c *Core) replaced(s *slotState, old, by *Claim) {
+	if old == nil || old.Primary == by.Primary {
+		return
+	}
+	if id := old.Primary; id != c.self && !slices.Contains(s.priors, id) {
+		s.priors = slices.DeleteFunc(s.priors, func(id NodeID) bool { return c.gone[id] })
+		s.priors = append(s.priors, id)
+	}
 }
 
 func (b Ballot) beats(o Ballot) bool {

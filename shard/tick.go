@@ -10,7 +10,7 @@ func (c *Core) Tick(now int64) {
 		c.toldAt = now
 		for old, slots := range c.unaware {
 			for slot := range slots {
-				if s := c.slots[slot]; c.gone[old] || s.known.Primary != c.self {
+				if s := c.slots[slot]; c.gone[old] || s.known.Primary == old {
 					c.aware(old, slot)
 				} else if !c.IsDown(old) {
 					c.tellUnaware(old, slot, s)
@@ -40,6 +40,10 @@ func (c *Core) tick(slot uint16, s *slotState, now int64) bool {
 	}
 	switch {
 	case s.attempt != nil:
+		if c.overtaken(s) {
+			c.fail(slot, s, now)
+			return true
+		}
 		c.press(slot, s, now)
 		return true
 	case s.known != nil && s.known.Primary == c.self:
@@ -93,15 +97,15 @@ func (c *Core) tickPrimary(slot uint16, s *slotState, now int64) bool {
 			c.Promote(slot, now)
 		}
 		return true
-	case !s.opened:
-		c.settle(slot, s, now)
-		c.tryOpen(slot, s, now)
-		return !s.opened || s.attempt != nil
 	case s.seen > s.known.Epoch || Compare(s.accepted, s.known) > 0 && s.accepted.Primary != c.self:
 		if now >= s.notBefore {
 			c.Promote(slot, now)
 		}
 		return true
+	case !s.opened:
+		c.settle(slot, s, now)
+		c.tryOpen(slot, s, now)
+		return !s.opened || s.attempt != nil
 	}
 	return false
 }
@@ -130,6 +134,10 @@ func (c *Core) settle(slot uint16, s *slotState, now int64) {
 // quorum where the policy and the wait allow it.
 func (c *Core) press(slot uint16, s *slotState, now int64) {
 	a := s.attempt
+	if c.hopeless(s) {
+		c.fence(slot, s, s.highest()+1, a.orphan, now)
+		return
+	}
 	if c.mayFork(a, now) {
 		if a.claim != nil {
 			// A claim is never proposed again under another lineage.
@@ -194,6 +202,34 @@ func (c *Core) mayFork(a *attempt, now int64) bool {
 	return lacking && (gone || now-a.heard >= int64(c.cfg.PartitionWait))
 }
 
+// overtaken reports whether an epoch was met that will refuse a change of the
+// own claim: it is abandoned, and this node fences itself above.
+func (c *Core) overtaken(s *slotState) bool {
+	a := s.attempt
+	return a.claim != nil && s.known != nil && s.known.Primary == c.self && a.epoch == s.known.Epoch && s.seen > a.epoch
+}
+
+// hopeless reports whether a promotion waits for the acceptance of a node that
+// will not give it; the next attempt does not list it.
+func (c *Core) hopeless(s *slotState) bool {
+	a := s.attempt
+	if a.claim == nil || a.newest == nil {
+		return false
+	}
+	for _, id := range diff(a.claim.Backups, a.accepts) {
+		if (a.fork || s.known != nil && s.known.Primary == c.self && !s.known.Holds(id)) &&
+			(c.IsDown(id) || slices.Contains(s.unfit, id)) {
+			return true
+		}
+	}
+	return false
+}
+
+// holderLives reports whether a node that cl lists may be alive.
+func (c *Core) holderLives(cl *Claim) bool {
+	return !c.IsDown(cl.Primary) || slices.ContainsFunc(cl.Backups, func(id NodeID) bool { return !c.IsDown(id) })
+}
+
 // lost reports whether one of ids that has not voted is dead.
 func (c *Core) lost(ids, votes []NodeID) bool {
 	return slices.ContainsFunc(diff(ids, votes), c.IsDown)
@@ -212,7 +248,7 @@ func (c *Core) Orphaned(slot uint16, now int64) bool {
 		return false
 	}
 	n := s.newest()
-	if n == nil || n.Holds(c.self) || !c.IsDown(n.Primary) || slices.ContainsFunc(n.Backups, func(id NodeID) bool { return !c.IsDown(id) }) {
+	if n == nil || n.Holds(c.self) || c.holderLives(n) {
 		s.orphanAt = 0
 		return false
 	}

@@ -1,0 +1,337 @@
+package shard
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	walks    = flag.Int("walks", 3000, "random walks of the explorer")
+	walkSeed = flag.Uint64("seed", 1, "seed of the first walk; with -walks 1 the walk is printed")
+	keepOn   = flag.Bool("keepon", false, "count the faults of all walks")
+)
+
+// TestExplore drives the Cores of two to five nodes, each with a small model
+// of the data path, through random delays, pauses, crashes, restarts, cuts,
+// false suspicion, changes and transfers. It checks what clients saw for
+// linearizability where no claim went on without a quorum, and that the
+// cluster comes to rest once faults stop.
+func TestExplore(t *testing.T) {
+	var sum walkStats
+	faults := map[string][]uint64{}
+	for i := range *walks {
+		seed := *walkSeed + uint64(i)
+		w := walk(seed, rules{}, *walks == 1)
+		sum.add(w)
+		if *walks == 1 {
+			t.Log(w.trace.String())
+		}
+		if w.fault != "" && *keepOn {
+			class := strings.Trim(regexp.MustCompile(`[0-9a-f,(){}\[\]-]+`).ReplaceAllString(strings.SplitN(w.fault, "[", 2)[0], "."), " ")
+			faults[class] = append(faults[class], seed)
+			continue
+		}
+		if w.fault != "" {
+			t.Fatalf("seed %d: %s\nrepeat with -run TestExplore -walks 1 -seed %d", seed, w.fault, seed)
+		}
+	}
+	t.Logf("%+v", sum)
+	for class, seeds := range faults {
+		t.Errorf("%d of %s: seeds %v", len(seeds), class, seeds[:min(8, len(seeds))])
+	}
+}
+
+type walkStats struct {
+	Walks, Forked, Acked, Unanswered, HandOvers, InForce, Stuck int
+}
+
+func (s *walkStats) add(w *world) {
+	s.Walks++
+	if w.forked {
+		s.Forked++
+	}
+	for k := range w.hist {
+		for _, o := range w.hist[k] {
+			if o.ret == never {
+				s.Unanswered++
+			}
+		}
+	}
+	s.Acked += w.stats.acks
+	s.HandOvers += w.stats.handOvers
+	s.InForce += len(w.inForce)
+	if w.stuck {
+		s.Stuck++
+	}
+}
+
+// profile is which faults a walk has, and how often: one in so many ticks.
+type profile struct {
+	crash, pause, cut, suspect, transfer, op int
+	length                                   int64
+}
+
+func (w *world) profile() (p profile) {
+	pick := func(some ...int) int { return some[w.rng.IntN(len(some))] }
+	p.crash = pick(0, 0, 100, 300)
+	p.pause = pick(0, 15, 40, 120)
+	p.cut = pick(0, 0, 0, 60, 200)
+	p.suspect = pick(0, 0, 20, 80)
+	p.transfer = pick(0, 0, 60, 200)
+	p.length = int64(pick(150, 300, 500))
+	p.op = pick(2, 4, 8)
+	w.slow = pick(0, 10, 50)
+	w.majority = w.rng.IntN(4) > 0
+	w.proofs = w.chance(2)
+	return p
+}
+
+// walk runs one walk and returns its world; fault says what went wrong.
+func walk(seed uint64, r rules, trace bool) *world {
+	w := newWorld(seed, r, trace)
+	p := w.profile()
+	hosts := 2 + w.rng.IntN(4)
+	w.backups = 1 + w.rng.IntN(min(2, hosts-1))
+	w.hosts = make([]*xnode, hosts)
+	for h := range hosts {
+		w.start(h)
+	}
+	w.found()
+	for w.now < p.length && w.fault == "" {
+		w.advance()
+		w.faults(p)
+		if w.chance(p.op) {
+			w.clientCall(26)
+		}
+	}
+	w.heal()
+	return w
+}
+
+// found lets the first living node claim a slot that nobody ever claimed.
+func (w *world) found() {
+	for _, n := range w.nodes {
+		if n.alive && n.core.Newest(0) != nil {
+			return
+		}
+	}
+	n := w.alive()[0]
+	var backups []NodeID
+	for _, x := range w.alive()[1:] {
+		if len(backups) < w.backups {
+			backups = append(backups, x.id)
+		}
+	}
+	n.core.Found(0, backups, n.witnesses(backups, nil), w.now)
+	n.flush()
+}
+
+func (w *world) advance() {
+	w.now++
+	w.deliver()
+	for _, n := range w.hosts {
+		if n.alive && !n.paused && w.chance(2) {
+			n.step()
+		}
+	}
+	if n := w.hosts[w.rng.IntN(len(w.hosts))]; n.alive && !n.paused && w.chance(10) {
+		// Tables are compared in the background.
+		to := w.hosts[w.rng.IntN(len(w.hosts))]
+		claims := n.core.Claims()
+		w.send(n, to, false, func() { to.core.Learn(claims, w.now) })
+	}
+}
+
+func (w *world) clientCall(limit int) bool {
+	n := w.hosts[w.rng.IntN(len(w.hosts))]
+	key := w.rng.IntN(xKeys)
+	if !n.alive || n.paused || len(w.hist[key]) >= limit {
+		return false
+	}
+	n.call(key, opKind(w.rng.IntN(3)))
+	n.flush()
+	return true
+}
+
+func (w *world) faults(p profile) {
+	due := func(n int) bool { return n > 0 && w.chance(n) }
+	h := w.rng.IntN(len(w.hosts))
+	n := w.hosts[h]
+	if due(p.crash) && n.alive && w.mayCrash(n) {
+		w.crash(h)
+	}
+	if !n.alive && w.chance(60) {
+		w.start(h)
+	}
+	if n.alive && !n.paused && due(p.pause) {
+		w.pause(n)
+	}
+	for _, n := range w.hosts {
+		if n.alive && n.paused && w.chance(50) {
+			w.resume(n)
+		}
+	}
+	if due(p.cut) {
+		on := w.chance(2)
+		for x := range w.hosts {
+			if x != h && (on && !w.chance(5) || !on) {
+				w.cut[x][h], w.cut[h][x] = on, on
+			}
+		}
+	}
+	if x := w.hosts[w.rng.IntN(len(w.hosts))]; due(p.suspect) && n.alive && !n.paused && x.alive && x != n {
+		n.falsly[x.id] = w.now + int64(w.rng.IntN(60))
+		n.core.Down(x.id, false, w.now)
+		n.flush()
+	}
+	if v := n.core.View(0); due(p.transfer) && n.alive && !n.paused && v.Open && len(v.Known.Backups) > 0 && n.handTo.IsZero() {
+		n.handTo, n.handAt = v.Known.Backups[w.rng.IntN(len(v.Known.Backups))], w.now
+	}
+}
+
+// claims are all that a living node might build on.
+func (w *world) claims() []*Claim {
+	var cs []*Claim
+	for _, n := range w.alive() {
+		s := n.core.slots[0]
+		if s == nil {
+			continue
+		}
+		cs = append(cs, s.known, s.accepted)
+		if s.attempt != nil {
+			cs = append(cs, s.attempt.claim, s.attempt.newest)
+		}
+	}
+	return slices.DeleteFunc(cs, func(c *Claim) bool { return c == nil })
+}
+
+// livesWithout reports whether every claim that may be built on keeps a
+// quorum and a holder without n.
+func (w *world) livesWithout(n *xnode) bool {
+	lives := func(id NodeID) bool { x := w.byID[id]; return x.alive && x != n }
+	for _, cl := range w.claims() {
+		for _, g := range [][]NodeID{cl.Group(), cl.base()} {
+			votes := 0
+			for _, id := range g {
+				if lives(id) {
+					votes++
+				}
+			}
+			if votes < Quorum(len(g)) {
+				return false
+			}
+		}
+		if !lives(cl.Primary) && !slices.ContainsFunc(cl.Backups, lives) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayCrash spares most slots from losing their quorum for good.
+func (w *world) mayCrash(n *xnode) bool {
+	return !w.majority || w.livesWithout(n) || w.chance(20)
+}
+
+// heal stops all faults and waits until the cluster is at rest; then it
+// judges what clients saw.
+func (w *world) heal() {
+	w.healing = true
+	w.cut = [5][5]bool{}
+	for h, n := range w.hosts {
+		if !n.alive {
+			n = w.start(h)
+		}
+		clear(n.falsly)
+		if n.paused {
+			w.resume(n)
+		}
+	}
+	stuck := w.majority && !w.livesWithout(nil)
+	for end := w.now + 4000; w.fault == ""; {
+		w.advance()
+		if w.now%50 == 0 {
+			w.found()
+		}
+		why := w.unrest()
+		if why == "" {
+			break
+		}
+		if w.now >= end {
+			if !stuck {
+				w.failf("not at rest: %s", why)
+			}
+			w.stuck = true
+			break
+		}
+		stuck = stuck || w.majority && w.now < end-3800 && !w.livesWithout(nil)
+	}
+	w.judge()
+}
+
+// unrest says what keeps the cluster from being at rest.
+func (w *world) unrest() string {
+	var open *xnode
+	for _, n := range w.alive() {
+		if n.core.View(0).Open {
+			open = n
+		}
+	}
+	if open == nil {
+		return "no node is open"
+	}
+	v := open.core.View(0)
+	if v.Changing || len(open.waiting) > 0 {
+		return "work is outstanding"
+	}
+	if want := min(w.backups, len(w.hosts)-1); len(v.Known.Backups) != want {
+		return fmt.Sprintf("%v lacks backups", v.Known)
+	}
+	for _, n := range w.alive() {
+		if x := n.core.View(0); Compare(x.Known, v.Known) != 0 || x.Changing {
+			return fmt.Sprintf("%v knows %v, not %v", n.id, x.Known, v.Known)
+		}
+	}
+	for _, id := range v.Known.Backups {
+		if w.byID[id].data != open.data {
+			return fmt.Sprintf("the copies of %v and %v differ: %v, %v", open.id, id, open.data, w.byID[id].data)
+		}
+	}
+	for _, n := range w.alive() {
+		if len(n.core.against)+len(n.core.unaware) > 0 && !n.core.MayLend(open.id) {
+			return fmt.Sprintf("%v lends nothing to %v", n.id, open.id)
+		}
+	}
+	return ""
+}
+
+func (w *world) judge() {
+	if w.fault != "" {
+		return
+	}
+	for range 200 { // a last look at both keys
+		w.advance()
+		if w.rng.IntN(10) == 0 && w.clientCall(30) && len(w.hist[0]) >= 30 && len(w.hist[1]) >= 30 {
+			break
+		}
+	}
+	if w.forked {
+		return
+	}
+	for k := range w.hist {
+		if !linearizable(w.hist[k]) {
+			s := ""
+			for _, o := range w.hist[k] {
+				s += "\n" + o.String()
+			}
+			w.failf("key %d is not linearizable:%s", k, s)
+		}
+	}
+}
+
+var _ = rand.Uint64
