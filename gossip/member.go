@@ -103,16 +103,17 @@ func encodeMeta(m *Member, goodbye bool) []byte {
 		flags |= flagGoodbye
 	}
 	var b bytes.Buffer
-	e := msgpack.NewEncoder(&b) // a Buffer returns no error
-	e.EncodeArrayLen(metaFields)
-	e.EncodeString(m.Name)
-	e.EncodeString(m.Addr)
-	e.EncodeString(m.Zone)
-	e.EncodeString(m.Seat)
-	e.EncodeUint(uint64(m.Weight))
-	e.EncodeUint(uint64(m.MinProto))
-	e.EncodeUint(uint64(m.MaxProto))
-	e.EncodeUint(flags)
+	e := msgpack.NewEncoder(&b)
+	err := e.EncodeArrayLen(metaFields)
+	for _, s := range []string{m.Name, m.Addr, m.Zone, m.Seat} {
+		err = errors.Join(err, e.EncodeString(s))
+	}
+	for _, n := range []uint64{uint64(m.Weight), uint64(m.MinProto), uint64(m.MaxProto), flags} {
+		err = errors.Join(err, e.EncodeUint(n))
+	}
+	if err != nil {
+		panic(err) // a Buffer returns no error
+	}
 	return b.Bytes()
 }
 

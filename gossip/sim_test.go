@@ -74,6 +74,25 @@ func TestNoOneFailsOnALossyLink(t *testing.T) {
 	})
 }
 
+func TestPausedNodeFailsOnlyIfItTakesTooLong(t *testing.T) {
+	bubble(t, func(t *testing.T, n *simnet.Net, open sockets) {
+		a, b, _ := trio(t, open, addrs)
+		for range 20 {
+			n.Pause(ipC)
+			<-time.After(500 * time.Millisecond)
+			n.Resume(ipC)
+			<-time.After(2 * time.Second)
+		}
+		if a.heard(gossip.Failed, "c") || b.heard(gossip.Failed, "c") {
+			t.Error("c failed after a short pause")
+		}
+		n.Pause(ipC)
+		a.awaitMembers(t, "a", "b")
+		n.Resume(ipC)
+		a.awaitMembers(t, "a", "b", "c")
+	})
+}
+
 func TestLeaveIsLeftEverywhere(t *testing.T) {
 	bubble(t, func(t *testing.T, n *simnet.Net, open sockets) {
 		n.SetDefault(simnet.Link{Delay: time.Millisecond, Jitter: 20 * time.Millisecond, Loss: 0.1})

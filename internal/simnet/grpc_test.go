@@ -2,6 +2,7 @@ package simnet_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -25,7 +26,7 @@ var echo = grpc.ServiceDesc{
 	}}},
 	Streams: []grpc.StreamDesc{{StreamName: "Stream", ClientStreams: true, ServerStreams: true, Handler: func(_ any, s grpc.ServerStream) error {
 		for m := new(wrapperspb.StringValue); ; {
-			if err := s.RecvMsg(m); err == io.EOF {
+			if err := s.RecvMsg(m); errors.Is(err, io.EOF) {
 				return nil
 			} else if err != nil {
 				return err

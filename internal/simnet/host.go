@@ -296,7 +296,7 @@ func (h *Host) dial(ctx context.Context, addr string) (*conn, error) {
 			return nil, err
 		}
 		c, err := h.connect(to, port)
-		if err == errLost {
+		if errors.Is(err, errLost) {
 			continue
 		}
 		if err2 := wait(back, nil); err2 != nil {
