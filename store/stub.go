@@ -69,10 +69,7 @@ func (m *Memory) Unload(at Address, version uint64) bool {
 	e := p.at(i)
 	m.erase(t, e.ref(), &h)
 	p.words[1+i] = uint64(e&^(policyMask|refMask) | policyStub | entry(m.newStub(t, at.Slot, &h, &a)))
-	if h.expiry != 0 { // a stub has no room for a mark: any bucket finds it
-		m.wheel.file(m.wheel.later(h.expiry), at.Slot, a.hash)
-	}
-	return true
+	return true // a stub has no room for a mark: any bucket finds it
 }
 
 func (m *Memory) newStub(t *table, slot uint16, h *head, a *addr) ref {
@@ -103,8 +100,7 @@ func (m *Memory) Load(slot uint16, r Record) (bool, error) {
 	m.erase(t, e.ref(), &h)
 	at := m.write(t, slot, &r, &w)
 	p.words[1+i] = uint64(e&^(policyMask|refMask) | m.evict.admit(w.hash, w.size) | entry(at))
-	m.schedule(slot, &r, &w, at, 0)
-	return true, nil
+	return true, nil // without a mark: the bucket that has the stub finds it
 }
 
 // LoadStub stores a record of which the value is on disk only: r without its

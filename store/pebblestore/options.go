@@ -65,7 +65,7 @@ func (o *Options) ensureDefaults() {
 }
 
 // minLimit leaves some memory for records beside Pebble's own.
-const minLimit = 4 << 20
+const minLimit = 16 << 20
 
 func (o *Options) validate() error {
 	var errs []error

@@ -1,6 +1,8 @@
 package pebblestore_test
 
 import (
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -12,6 +14,35 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// forgetful unloads every value after some writes.
+type forgetful struct {
+	*pebblestore.Store
+	writes *atomic.Int32
+}
+
+func newForgetful(s *pebblestore.Store) forgetful { return forgetful{s, new(atomic.Int32)} }
+
+func (f forgetful) forget() {
+	if f.writes.Add(1)%5 == 0 {
+		f.UnloadAll()
+	}
+}
+
+func (f forgetful) Apply(slot uint16, recs []store.Record) error {
+	defer f.forget()
+	return f.Store.Apply(slot, recs)
+}
+
+func (f forgetful) Update(slot uint16, kind uint8, key, field string, now int64, fn func(store.Item) (store.Record, bool)) error {
+	defer f.forget()
+	return f.Store.Update(slot, kind, key, field, now, fn)
+}
+
+func (f forgetful) Commit(slot uint16, gen store.Generation) error {
+	defer f.forget()
+	return f.Store.Commit(slot, gen)
+}
 
 // open opens a store that the test closes.
 func open(t testing.TB, opts pebblestore.Options) *pebblestore.Store {
@@ -42,4 +73,13 @@ func TestStoreConforms(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestForgetfulStoreConforms(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Engine {
+		if strings.Contains(t.Name(), "victims") || strings.Contains(t.Name(), "bytes") {
+			t.Skip("what is unloaded is no victim and takes no bytes")
+		}
+		return newForgetful(open(t, pebblestore.Options{FS: vfs.NewMem()}))
+	})
 }

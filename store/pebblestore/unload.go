@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/slotmesh/slotmesh/store"
 )
@@ -82,7 +83,11 @@ func (s *Store) Expired(dst []store.Candidate, n int, now func(uint16) int64, ma
 	dst = s.mem.Expired(dst, n, now, may)
 	kept := dst[:old]
 	for _, c := range dst[old:] {
-		if !c.Unloaded || s.identify(&c) {
+		if c.Unloaded && !s.identify(&c) {
+			continue
+		}
+		// A stub whose expiry was put off is found twice.
+		if !slices.Contains(kept[old:], c) {
 			kept = append(kept, c)
 		}
 	}
