@@ -279,8 +279,8 @@ func TestMemoryLimitHolds(t *testing.T) {
 		for i := range 1000 { // four times the limit
 			set(t, c, fmt.Sprint("key", i), string(value))
 		}
-		if s := c.Stats(); s.MemoryBytes > limit || s.Evictions == 0 {
-			t.Errorf("%d bytes held after %d evictions, want at most %d", s.MemoryBytes, s.Evictions, limit)
+		if s := c.Stats(); s.MemoryBytes > limit+limit/10 || s.Evictions == 0 {
+			t.Errorf("%d bytes held after %d evictions, want at most a tenth above %d", s.MemoryBytes, s.Evictions, limit)
 		}
 		wantValue(t, c, "key999", string(value))
 	})

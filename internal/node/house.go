@@ -36,11 +36,13 @@ func (n *Node) evictLoop() {
 			return
 		case <-n.evictWake:
 		}
-		for round := 0; n.engine.Short(0) && !n.cfg.EvictNone && round < 1024 && !n.closing.Load(); round++ {
+		relief := n.relief.Swap(0) // a copy of slots served here is short
+		for round := 0; (n.engine.Short(0) || relief > 0) && !n.cfg.EvictNone && round < 1024 && !n.closing.Load(); round++ {
 			victims = n.engine.Victims(victims[:0], 64, n.serves)
 			if len(victims) == 0 {
 				break
 			}
+			relief -= int64(len(victims))
 			for i := range victims {
 				if n.remove(&victims[i]) {
 					n.stats.evictions.Add(1)
@@ -73,6 +75,9 @@ func (n *Node) houseLoop() {
 		case <-n.stop:
 			return
 		case <-tick.C:
+		}
+		if n.engine.Short(0) {
+			n.wakeEvict()
 		}
 		now := n.slotTime(n.env.Now())
 		for more := true; more && !n.closing.Load(); {

@@ -110,13 +110,11 @@ func (n *Node) resume(p *peer) {
 		s := &n.slots[i]
 		s.mu.Lock()
 		if l := s.links[p.id]; l != nil && s.view.Open {
-			if l.acked < firstVersion(s.view.Known.Epoch) || !n.resendLocked(s, l, l.acked) {
-				if s.learner != nil && s.learner.link == l {
-					n.stopCopyLocked(s)
-				} else {
-					n.lose(s.no, p.id)
-				}
+			l.started = false
+			if g := s.learner; g != nil && g.link == l && g.stage < stageCopied {
+				n.stopCopyLocked(s) // chunks may be lost: it begins again
 			}
+			n.restartLocked(s)
 		}
 		if t := s.settle; t != nil {
 			if l := s.links[p.id]; l != nil {

@@ -107,8 +107,9 @@ type Node struct {
 	wrong      atomic.Int64
 	copies     atomic.Int64
 	evictWake  chan struct{}
-	joined     atomic.Bool // the seeds were asked, or there are none
-	alone      atomic.Bool // no seed but this node itself
+	relief     atomic.Int64 // evictions that a copy asks for
+	joined     atomic.Bool  // the seeds were asked, or there are none
+	alone      atomic.Bool  // no seed but this node itself
 	leaving    atomic.Bool
 	closing    atomic.Bool
 	closeOnce  sync.Once

@@ -90,6 +90,7 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, settled bool, now int64,
 		return true
 	}
 	cl := v.Known
+	n.restartLocked(s)
 	for _, id := range cl.Backups {
 		if n.deadOrLate(s, id, now) {
 			n.proposeLocked(s, plan, without(cl.Backups, id), now)

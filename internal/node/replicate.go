@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
@@ -154,6 +156,23 @@ func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
 	return true
 }
 
+// restartLocked takes up the streams that broke off: the queue was full, the
+// connection ended, or the copy had no room.
+func (n *Node) restartLocked(s *slot) {
+	for id, l := range s.links {
+		if l.started || l.peer.live() == nil || l.acked < firstVersion(s.view.Known.Epoch) {
+			continue
+		}
+		if !n.resendLocked(s, l, l.acked) {
+			if s.learner != nil && s.learner.link == l {
+				n.stopCopyLocked(s)
+			} else {
+				n.lose(s.no, id)
+			}
+		}
+	}
+}
+
 // AppendAck takes in how far a copy has got. (transport.Handler)
 func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 	s := &n.slots[a.Slot%shard.Slots]
@@ -170,6 +189,8 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 		// refusals of claims, or when the newer claim arrives.
 		l.started = false
 		n.poke()
+	case a.Gap && a.Short:
+		l.started = false // see restartLocked
 	case a.Gap:
 		if !n.resendLocked(s, l, a.Version) {
 			l.started = false
@@ -188,6 +209,7 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 		}
 	}
 	if a.Short {
+		n.relief.Store(64)
 		n.wakeEvict()
 	}
 	s.mu.Unlock()
@@ -237,6 +259,12 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 			err = n.engine.ApplyTo(s.no, st.gen, recs)
 		} else {
 			err = n.engine.Apply(s.no, recs)
+		}
+		if errors.Is(err, store.ErrNoMemory) {
+			n.wakeEvict()
+			ack.Gap, ack.Short, ack.Version = true, true, st.pos
+			_ = p.SendAck(&ack)
+			return // sent again when there is room
 		}
 		if err != nil {
 			n.log.Error("backup cannot store", "slot", s.no, "err", err)

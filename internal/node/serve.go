@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/slotmesh/slotmesh/store"
@@ -57,12 +58,22 @@ func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
 		return errNotYet, 0
 	}
 	var dst []byte
+	var scratch *[]byte
 	if c.Op == transport.OpGet {
-		dst = c.Value[:0:cap(c.Value)]
+		dst = c.Value
+	} else { // the value is not wanted, but the engine appends it somewhere
+		scratch = scratches.Get().(*[]byte)
+		dst = (*scratch)[:0]
 	}
 	it, err := n.engine.Get(dst, c.Slot, c.Kind, c.Key, c.Field, n.slotTime(now))
 	if err == nil && it.State == store.NotResident {
 		it, err = n.engine.Fetch(dst, c.Slot, c.Kind, c.Key, c.Field, n.slotTime(now))
+	}
+	if scratch != nil {
+		if cap(it.Value) > cap(*scratch) && cap(it.Value) <= maxScratch {
+			*scratch = it.Value
+		}
+		scratches.Put(scratch)
 	}
 	if err != nil {
 		return engineError(err), 0
@@ -89,6 +100,10 @@ func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
 	}
 	return nil, 0
 }
+
+const maxScratch = 64 << 10
+
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // notServing says where a call for a slot that is not served here goes.
 func (n *Node) notServing(s *slot) error {
@@ -234,6 +249,11 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	small.Value = nil
 	if err := n.engine.Apply(s.no, []store.Record{rec}); err != nil {
 		s.mu.Unlock()
+		if errors.Is(err, store.ErrNoMemory) && !n.cfg.EvictNone {
+			n.relief.Store(8)
+			n.wakeEvict()
+			return errNotYet // there is room in a moment
+		}
 		return engineError(err)
 	}
 	s.last = version
