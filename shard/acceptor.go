@@ -124,9 +124,9 @@ func (c *Core) onReply(m Message, now int64) {
 	if s == nil {
 		return
 	}
-	s.seen = max(s.seen, m.Promised.Epoch)
+	c.see(m.Slot, s, m.Promised.Epoch)
 	if m.Claim != nil {
-		s.seen = max(s.seen, m.Claim.Epoch)
+		c.see(m.Slot, s, m.Claim.Epoch)
 	}
 	a := s.attempt
 	if a == nil {

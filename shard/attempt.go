@@ -64,10 +64,11 @@ func (c *Core) lineage() uint64 { return c.cfg.Rand()>>1 | 1 }
 
 // Change proposes other backups and witnesses for a slot that this node
 // serves; it touches at most one holder. An outstanding change is replaced.
+// It reports whether the claim was proposed.
 func (c *Core) Change(slot uint16, backups, witnesses []NodeID, now int64) bool {
 	s := c.slots[slot]
-	if s == nil || s.known == nil || s.known.Primary != c.self || s.promised.Epoch > s.known.Epoch {
-		return false
+	if s == nil || s.known == nil || s.known.Primary != c.self || s.promised.Epoch > s.known.Epoch || s.seen > s.known.Epoch {
+		return false // fenced, or about to be: a higher epoch would refuse it
 	}
 	added, dropped := diff(backups, s.known.Backups), diff(s.known.Backups, backups)
 	if len(added)+len(dropped) > 1 || !s.opened && len(added) > 0 {

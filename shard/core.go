@@ -261,7 +261,10 @@ func (c *Core) send(to NodeID, m Message) {
 // whose appends are refused for a higher epoch learns of it here, and fences
 // itself above it.
 func (c *Core) SeeEpoch(slot uint16, epoch uint64) {
-	s := c.slot(slot)
+	c.see(slot, c.slot(slot), epoch)
+}
+
+func (c *Core) see(slot uint16, s *slotState, epoch uint64) {
 	if epoch > s.seen && epoch <= MaxEpoch {
 		s.seen = epoch
 		c.watch(slot)
@@ -345,7 +348,9 @@ func (c *Core) learn(cl *Claim, now int64) bool {
 	s.handover, s.invitedBy = NodeID{}, NodeID{}
 	s.fencedAt = 0
 	// The promise follows claims in force, so that what they beat is refused.
-	if b := (Ballot{cl.Epoch, cl.Primary}); b.beats(s.promised) {
+	// A promise of the same epoch to another node is void: that one did not
+	// get a quorum, unless it is on the other side of a fork.
+	if b := (Ballot{cl.Epoch, cl.Primary}); b.beats(s.promised) || b.Epoch == s.promised.Epoch && Compare(s.accepted, cl) <= 0 {
 		s.promised = b
 	}
 	c.save(cl.Slot)

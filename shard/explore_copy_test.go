@@ -61,7 +61,9 @@ func (n *xnode) teach(id NodeID) {
 	n.peers[id] = &xpeer{sent: at, acked: at, heardAt: w.now}
 	b, to := n.ballot(), w.byID[id]
 	w.send(n, to, true, func() {
-		if to.below(b) || to.epoch != 0 {
+		if to.below(b) {
+			p := to.core.View(0).Promised
+			w.send(to, n, true, func() { n.core.SeeEpoch(0, p.Epoch) })
 			return
 		}
 		w.discard(to)

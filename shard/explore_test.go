@@ -142,8 +142,9 @@ func (w *world) advance() {
 	if n := w.hosts[w.rng.IntN(len(w.hosts))]; n.alive && !n.paused && w.chance(10) {
 		// Tables are compared in the background.
 		to := w.hosts[w.rng.IntN(len(w.hosts))]
-		claims := n.core.Claims()
-		w.send(n, to, false, func() { to.core.Learn(claims, w.now) })
+		if known := n.core.View(0).Known; known != nil {
+			w.send(n, to, false, func() { to.core.Learn([]*Claim{known}, w.now) })
+		}
 	}
 }
 

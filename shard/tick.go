@@ -125,7 +125,7 @@ func (c *Core) settle(slot uint16, s *slotState, now int64) {
 			return
 		}
 		if !slices.Contains(s.acceptors, id) && now-s.inForceAt > int64(c.cfg.Resend) {
-			c.send(id, Message{Kind: MsgAccept, Slot: slot, Epoch: s.known.Epoch, Rev: s.known.Rev, Seat: id, Claim: s.known})
+			c.send(id, Message{Kind: MsgAccept, Slot: slot, Epoch: s.known.Epoch, Rev: s.known.Rev, Seat: id, Claim: s.known, Known: s.known})
 		}
 	}
 }
@@ -217,8 +217,10 @@ func (c *Core) hopeless(s *slotState) bool {
 		return false
 	}
 	for _, id := range diff(a.claim.Backups, a.accepts) {
-		if (a.fork || s.known != nil && s.known.Primary == c.self && !s.known.Holds(id)) &&
-			(c.IsDown(id) || slices.Contains(s.unfit, id)) {
+		if slices.Contains(s.unfit, id) {
+			return true
+		}
+		if (a.fork || s.known != nil && s.known.Primary == c.self && !s.known.Holds(id)) && c.IsDown(id) {
 			return true
 		}
 	}
