@@ -1,0 +1,146 @@
+// Package mesh runs fleets of slotmesh replicas, each in a process of its own.
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slotmesh/slotmesh/benchmarks/internal/process"
+)
+
+// callTimeout bounds calls to a replica that only look something up.
+const callTimeout = 10 * time.Second
+
+// Fleet is the replicas that the driver has started, in the order of their
+// names. It is for one goroutine.
+type Fleet struct {
+	Replicas []*process.Child
+	addrs    []string
+	backups  int
+	verbose  bool
+}
+
+// Start starts n replicas, n1 and so on, and returns when every slot and its
+// backups are in place.
+func Start(n, backups int, verbose bool) (*Fleet, error) {
+	f := &Fleet{backups: backups, verbose: verbose}
+	for i := range n {
+		if err := f.open(i, n); err != nil {
+			f.Stop()
+			return nil, err
+		}
+	}
+	if err := f.AwaitBalance(4 * startTimeout); err != nil {
+		f.Stop()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *Fleet) open(i, expect int) error {
+	r, err := process.Again(fmt.Sprint("n", i+1))
+	if err != nil {
+		return err
+	}
+	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose}
+	if i == len(f.Replicas) {
+		f.Replicas, f.addrs = append(f.Replicas, r), append(f.addrs, "")
+	} else {
+		args.Addr, f.Replicas[i] = f.addrs[i], r
+	}
+	for j, addr := range f.addrs {
+		if j != i && f.Replicas[j].Alive() {
+			args.Seeds = append(args.Seeds, addr)
+		}
+	}
+	return r.Call(startTimeout, service+".Open", args, &f.addrs[i])
+}
+
+// Restart starts a killed replica again, under its name and at its address.
+func (f *Fleet) Restart(i int) error { return f.open(i, 0) }
+
+// Look returns what a replica sees.
+func (f *Fleet) Look(i int) (View, error) {
+	var v View
+	err := f.Replicas[i].Call(callTimeout, service+".Look", struct{}{}, &v)
+	return v, err
+}
+
+// AwaitBalance returns once every living replica sees all the others and every
+// slot where it should be.
+func (f *Fleet) AwaitBalance(timeout time.Duration) error {
+	alive := f.Alive()
+	for deadline := time.Now().Add(timeout); ; time.Sleep(50 * time.Millisecond) {
+		var missing error
+		for _, i := range alive {
+			v, err := f.Look(i)
+			if err != nil {
+				return err
+			}
+			if v.Nodes != len(alive) || !v.Health.Balanced {
+				missing = fmt.Errorf("%s sees %d nodes of %d, %+v", f.Replicas[i].Name, v.Nodes, len(alive), v.Health)
+				break
+			}
+		}
+		if missing == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(errors.New("the slots are not in place"), missing)
+		}
+	}
+}
+
+// AwaitTakeover returns once the others see no slot served by the replica.
+func (f *Fleet) AwaitTakeover(victim int, timeout time.Duration) error {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(20 * time.Millisecond) {
+		held := 0
+		for _, i := range f.Alive() {
+			if i == victim {
+				continue
+			}
+			v, err := f.Look(i)
+			if err != nil {
+				return err
+			}
+			for _, primary := range v.Primaries {
+				if primary == f.Replicas[victim].Name {
+					held++
+				}
+			}
+		}
+		if held == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s still has %d slots after %s", f.Replicas[victim].Name, held, timeout)
+		}
+	}
+}
+
+// Alive returns the replicas that were not killed.
+func (f *Fleet) Alive() []int {
+	var alive []int
+	for i, r := range f.Replicas {
+		if r.Alive() {
+			alive = append(alive, i)
+		}
+	}
+	return alive
+}
+
+// Profile writes a CPU profile of one replica to a file, until the function it
+// returns is called.
+func (f *Fleet) Profile(i int, path string) (end func() error, err error) {
+	r := f.Replicas[i]
+	err = r.Call(callTimeout, service+".Profile", path, &struct{}{})
+	return func() error { return r.Call(callTimeout, service+".EndProfile", struct{}{}, &struct{}{}) }, err
+}
+
+// Stop ends all replicas.
+func (f *Fleet) Stop() {
+	for _, r := range f.Replicas {
+		r.Kill()
+	}
+}

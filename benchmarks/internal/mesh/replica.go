@@ -1,0 +1,115 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/pprof"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/benchmarks/internal/process"
+)
+
+// service is the name of Replica in calls.
+const service = "Replica"
+
+// Replica is what every replica's process does for its driver.
+type Replica struct {
+	cache   *slotmesh.Cache
+	profile *os.File
+}
+
+// Serve runs a replica until its driver hangs up or dies. The driver may call
+// what load returns, once the cache is open, as the service "Load".
+func Serve(load func(cache func() *slotmesh.Cache) any) {
+	r := &Replica{}
+	err := process.Serve(map[string]any{
+		service: r,
+		"Load":  load(func() *slotmesh.Cache { return r.cache }),
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "replica:", err)
+		os.Exit(1)
+	}
+}
+
+// OpenArgs says how to open a replica's cache.
+type OpenArgs struct {
+	Addr    string
+	Seeds   []string
+	Expect  int
+	Backups int
+	Verbose bool
+}
+
+// Open opens the cache and returns its address.
+func (r *Replica) Open(a OpenArgs, addr *string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	opts := []slotmesh.Option{
+		slotmesh.WithName(process.Name()),
+		slotmesh.WithCluster("benchmarks"),
+		slotmesh.WithAddr(a.Addr),
+		slotmesh.WithSeeds(a.Seeds...),
+		slotmesh.WithBootstrapExpect(a.Expect),
+		slotmesh.WithBackups(a.Backups),
+		slotmesh.WithMaxMemory(512 << 20),
+		slotmesh.WithEviction(slotmesh.EvictNone),
+	}
+	if a.Verbose {
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", process.Name())
+		opts = append(opts, slotmesh.WithLogger(log))
+	}
+	c, err := slotmesh.Open(ctx, opts...)
+	if err != nil {
+		return err
+	}
+	r.cache, *addr = c, c.Cluster().Self().Addr
+	return nil
+}
+
+// View is the cluster as one replica sees it.
+type View struct {
+	Nodes     int
+	Health    slotmesh.Health
+	Primaries []string   // by slot
+	Backups   [][]string // by slot
+}
+
+// Look returns what the replica sees.
+func (r *Replica) Look(_ struct{}, v *View) error {
+	cluster := r.cache.Cluster()
+	*v = View{Nodes: len(cluster.Nodes()), Health: cluster.Health()}
+	for slot := range cluster.Slots() {
+		v.Primaries = append(v.Primaries, slot.Primary)
+		v.Backups = append(v.Backups, slot.Backups)
+	}
+	return nil
+}
+
+// Stats returns the replica's counters.
+func (r *Replica) Stats(_ struct{}, s *slotmesh.Stats) error {
+	*s = r.cache.Stats()
+	return nil
+}
+
+// Profile writes the CPU profile of the next while to a file.
+func (r *Replica) Profile(path string, _ *struct{}) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	r.profile = f
+	return pprof.StartCPUProfile(f)
+}
+
+// EndProfile completes the file of Profile.
+func (r *Replica) EndProfile(_ struct{}, _ *struct{}) error {
+	pprof.StopCPUProfile()
+	return r.profile.Close()
+}
+
+// startTimeout bounds the start of one replica.
+const startTimeout = 10 * time.Second
