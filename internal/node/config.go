@@ -57,6 +57,9 @@ type Config struct {
 	EvictNone        bool // writes get ErrNoMemory at the limit; otherwise victims go
 	Secret           [][]byte
 
+	// SyncWrites: a copy acknowledges a write when its engine has synced it.
+	SyncWrites bool
+
 	Engine store.Engine // owned: closed by Close
 	Env    env.Env
 	Logger *slog.Logger // never nil; discards by default

@@ -13,12 +13,14 @@ const (
 	ctlMessages  byte = 1 // a batch of shard.Messages
 	ctlBeat      byte = 2 // heartbeat
 	ctlBeatReply byte = 3
-	ctlSettle    byte = 4 // report your records above the mark: slot, epoch pairs
-	ctlCopy      byte = 5 // a learner's word on a copy
-	ctlDigests   byte = 6 // digests of the table's blocks
-	ctlOffer     byte = 7 // the loser of a fork has records to offer
-	ctlOfferOK   byte = 8 // the winner takes offers, or has taken all
-	ctlTableEnd  byte = 9 // the whole table was sent before this
+	ctlSettle    byte = 4  // report your records above the mark: slot, epoch pairs
+	ctlCopy      byte = 5  // a learner's word on a copy
+	ctlDigests   byte = 6  // digests of the table's blocks
+	ctlOffer     byte = 7  // the loser of a fork has records to offer
+	ctlOfferOK   byte = 8  // the winner takes offers, or has taken all
+	ctlTableEnd  byte = 9  // all that the disks remember was sent before this
+	ctlNames     byte = 10 // names of node IDs, for what follows
+	ctlPast      byte = 11 // claims that disks remember
 )
 
 var errBody = errors.New("malformed control body")
@@ -106,8 +108,14 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		if !f.bad && no < shard.Slots {
 			n.onOfferWord(id, uint16(no), session, what)
 		}
+	case ctlNames:
+		n.membersMu.Lock()
+		n.takeNames(&f)
+		n.membersMu.Unlock()
+	case ctlPast:
+		n.onPast(f.b)
 	case ctlTableEnd:
-		n.peer(id).tableSeen.Store(true)
+		n.peer(id).pastSeen.Store(true)
 		n.poke()
 	}
 }

@@ -84,7 +84,7 @@ func (n *Node) beginCopyLocked(s *slot, from shard.NodeID, a *transport.Append) 
 		return
 	}
 	n.ringBytes.Add(-int64(s.ring.reset(a.Version)))
-	s.stream = stream{primary: from, epoch: a.Epoch, session: a.Session, pos: a.Version, gen: gen, filling: true}
+	s.stream = stream{primary: from, epoch: a.Epoch, session: a.Session, pos: a.Version, base: a.Version, gen: gen, filling: true}
 	s.last = a.Version
 	s.acked.Store(a.Mark)
 	s.noteLocked()

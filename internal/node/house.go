@@ -17,13 +17,6 @@ func (n *Node) wakeEvict() {
 	}
 }
 
-// overfull reports whether memory is so far beyond the limit that writes
-// must wait for evictions.
-func (n *Node) overfull() bool {
-	st := n.engine.Stats()
-	return st.Limit > 0 && st.Bytes > st.Limit+st.Limit/20
-}
-
 func (n *Node) serves(slot uint16) bool { return n.slots[slot].serving.Load() != nil }
 
 // evictLoop deletes victims while memory is short, as versioned deletes in
@@ -37,7 +30,7 @@ func (n *Node) evictLoop() {
 		case <-n.evictWake:
 		}
 		relief := n.relief.Swap(0) // a copy of slots served here is short
-		for round := 0; (n.engine.Short(0) || relief > 0) && !n.cfg.EvictNone && round < 1024 && !n.closing.Load(); round++ {
+		for round := 0; (n.engine.Short(n.headroom) || relief > 0) && !n.cfg.EvictNone && round < 1024 && !n.closing.Load(); round++ {
 			victims = n.engine.Victims(victims[:0], 64, n.serves)
 			if len(victims) == 0 {
 				break
@@ -62,6 +55,10 @@ func (n *Node) remove(c *store.Candidate) bool {
 	return n.write(&call, &transport.Request{}, &r, func(error) {}) == nil
 }
 
+// tombstoneKeep is how long a node keeps the tombstones of slots that were
+// forked or recovered: a loser may be back with older records by then.
+const tombstoneKeep = time.Hour
+
 const houseTick = 250 * time.Millisecond
 
 // houseLoop deletes what has expired, purges tombstones and compares tables
@@ -76,7 +73,7 @@ func (n *Node) houseLoop() {
 			return
 		case <-tick.C:
 		}
-		if n.engine.Short(0) {
+		if n.engine.Short(n.headroom) {
 			n.wakeEvict()
 		}
 		now := n.slotTime(n.env.Now())
@@ -94,6 +91,12 @@ func (n *Node) houseLoop() {
 		}
 		if round%8 == 0 {
 			n.purge()
+			n.membersMu.Lock()
+			dirty := n.namesDirty
+			n.membersMu.Unlock()
+			if dirty {
+				n.savePast()
+			}
 		}
 	}
 }
@@ -111,7 +114,7 @@ func (n *Node) purge() {
 		s.mu.Lock()
 		v := &s.view
 		floor := s.acked.Load()
-		if v.Open && s.learner == nil && floor == s.last && len(v.Known.Lineage) == 1 && n.engine.SlotStats(s.no).Tombstones > 0 {
+		if v.Open && s.learner == nil && floor == s.last && (len(v.Known.Lineage) == 1 || n.now()-n.openedAt > int64(tombstoneKeep)) && n.engine.SlotStats(s.no).Tombstones > 0 {
 			_ = n.engine.Purge(s.no, floor)
 			a := transport.Append{Slot: s.no, Epoch: v.Known.Epoch, Prev: s.ringTopLocked(), Version: s.ringTopLocked(), Mark: floor, Cause: causeFloor}
 			for _, l := range s.links {

@@ -24,6 +24,10 @@ func (n *Node) onMember(e gossip.Event) {
 	case gossip.Joined, gossip.Updated:
 		n.members[id] = e.Member
 		delete(n.vanished, id)
+		if len(n.past.names) < maxNames {
+			n.namesDirty = n.namesDirty || n.past.names[id] != e.Member.Name
+			n.past.names[id] = e.Member.Name
+		}
 	case gossip.Failed:
 		delete(n.members, id)
 		n.vanished[id] = e.Member
@@ -90,6 +94,7 @@ func (n *Node) PeerUp(tp *transport.Peer) {
 	p := n.peer(shard.NodeID(tp.ID()))
 	p.t.Store(tp)
 	p.tableSeen.Store(false)
+	p.pastSeen.Store(false)
 	p.upSince.Store(n.now())
 	p.up.Store(true)
 	claims := slices.Collect(n.table.Load().All())
@@ -100,6 +105,7 @@ func (n *Node) PeerUp(tp *transport.Peer) {
 	}
 	// An empty batch ends the table, on the stream that carried it.
 	_ = tp.SendClaims(shard.AppendClaims(nil, nil))
+	n.tellPast(p.id)
 	n.post(event{kind: evUp, id: p.id})
 	n.resume(p)
 }
@@ -266,7 +272,7 @@ func (n *Node) mayFound(settled bool) bool {
 			weighted++
 		}
 		p := n.peer(id)
-		ready = ready && p.up.Load() && p.tableSeen.Load()
+		ready = ready && p.up.Load() && p.tableSeen.Load() && p.pastSeen.Load()
 	}
 	n.membersMu.Unlock()
 	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaving.Load() {

@@ -59,6 +59,7 @@ type Node struct {
 	ringBytes  atomic.Int64
 	callNo     atomic.Uint64
 	queueLimit int
+	headroom   int64 // bytes that eviction keeps free
 
 	table   atomic.Pointer[shard.Table]
 	tableMu sync.Mutex // serializes writes to table
@@ -66,10 +67,12 @@ type Node struct {
 	peersMu sync.RWMutex // guards peers
 	peers   map[shard.NodeID]*peer
 
-	membersMu sync.Mutex // guards members, vanished and gone
-	members   map[shard.NodeID]gossip.Member
-	vanished  map[shard.NodeID]gossip.Member // suspected, and may be back
-	gone      map[shard.NodeID]bool
+	membersMu  sync.Mutex // guards members, vanished, gone and past
+	members    map[shard.NodeID]gossip.Member
+	vanished   map[shard.NodeID]gossip.Member // suspected, and may be back
+	gone       map[shard.NodeID]bool
+	past       past // its names and claims are guarded too
+	namesDirty bool // names were added since they were saved
 
 	// coreMu guards core. Only the control loop takes its output; others
 	// lend leases and hand slots over.
@@ -135,6 +138,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease/4, 20*time.Millisecond), queueLimit: 8 << 20,
+		headroom: cfg.Engine.Stats().Limit / 32,
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.start = n.env.Now()
@@ -182,7 +186,10 @@ func (n *Node) open(ctx context.Context) error {
 		Resend: n.resend, Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
 		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList,
 	})
-	n.saveIdentity()
+	n.readPast()
+	if n.cfg.SyncWrites {
+		n.engine.OnDurable(n.onDurable)
+	}
 	n.openedAt = n.now()
 	n.membersAt = n.now()
 	n.wg.Go(n.loop)     // ends when n.stop closes

@@ -20,6 +20,7 @@ type peer struct {
 	leaseMono, leaseWall atomic.Int64
 	upSince              atomic.Int64
 	tableSeen            atomic.Bool // its whole table has arrived since it came up
+	pastSeen             atomic.Bool // and what it knows from disks
 
 	mu    sync.Mutex // guards below
 	beat  uint64     // number of the last heartbeat

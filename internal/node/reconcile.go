@@ -45,10 +45,8 @@ func (n *Node) reconcile(now int64) (busy bool) {
 		cl := table.Claim(no)
 		if cl == nil {
 			unclaimed++
-			if found && plan.Primary(no) == n.id {
-				n.coreMu.Lock()
-				n.core.Found(no, plan.Backups(no), plan.Witnesses(no), now)
-				n.coreMu.Unlock()
+			if found {
+				n.found(no, plan, now)
 			}
 			continue
 		}
@@ -68,6 +66,22 @@ func (n *Node) reconcile(now int64) (busy bool) {
 	n.unclaimed.Store(int64(unclaimed))
 	n.wrong.Store(int64(wrong))
 	return copying > 0 || handing > 0 || wrong > 0 && settled || unclaimed > 0 && found
+}
+
+// found claims a slot that nobody serves, if it is this node's to claim.
+func (n *Node) found(no uint16, plan *shard.Assignment, now int64) {
+	old := n.past.claims[no]
+	if old == nil && plan.Primary(no) != n.id || old != nil && n.heir(old, plan.Primary(no), now) != n.id {
+		return
+	}
+	n.coreMu.Lock()
+	defer n.coreMu.Unlock()
+	if old == nil {
+		n.core.Found(no, plan.Backups(no), plan.Witnesses(no), now)
+		return
+	}
+	n.core.SeeEpoch(no, old.Epoch)
+	n.core.Recover(no, old.Lineage, plan.WitnessesBeside(no, []shard.NodeID{n.id}, shard.GroupSize(n.cfg.Backups)-1), now)
 }
 
 // orphan starts a slot anew whose holders are all dead.

@@ -86,6 +86,9 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 		return nil
 	}
 	mark := s.last
+	if n.cfg.SyncWrites && s.durable < mark {
+		mark = max(s.durable, firstVersion(s.view.Known.Epoch))
+	}
 	for _, id := range s.view.Required {
 		l := s.links[id]
 		if l == nil {
@@ -289,9 +292,21 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 	if s.stream.primary != from || s.stream.epoch != a.Epoch {
 		return
 	}
-	ack.Version = s.stream.pos
-	ack.Short = n.engine.Short(0)
-	_ = p.SendAck(&ack)
+	n.ackLocked(s)
+}
+
+// ackLocked acknowledges to the slot's primary what this copy holds.
+func (n *Node) ackLocked(s *slot) {
+	st := &s.stream
+	t := n.peer(st.primary).live()
+	if t == nil {
+		return
+	}
+	pos := st.pos
+	if n.cfg.SyncWrites && !st.filling && s.durable < pos {
+		pos = max(s.durable, st.base)
+	}
+	_ = t.SendAck(&transport.AppendAck{Slot: s.no, Epoch: st.epoch, Session: st.session, Version: pos, Short: n.engine.Short(0)})
 }
 
 func recordsOf(a *transport.Append) []store.Record {

@@ -290,14 +290,15 @@ func (n *Node) roomLocked(s *slot, c *Call) error {
 			return ErrOverloaded
 		}
 	}
-	if c.Op != transport.OpDelete && n.engine.Short(int64(size)) {
-		if n.cfg.EvictNone {
+	if c.Op == transport.OpDelete || c.Op == opRemove {
+		return nil
+	}
+	if n.cfg.EvictNone {
+		if n.engine.Short(int64(size)) {
 			return ErrNoMemory
 		}
-		n.wakeEvict()
-		if n.overfull() {
-			return errNotYet // eviction is under way
-		}
+	} else if n.engine.Short(int64(size) + n.headroom) {
+		n.wakeEvict() // before there is no room at all
 	}
 	return nil
 }

@@ -34,7 +34,6 @@ type slot struct {
 	copyState atomic.Uint32
 
 	mu        sync.Mutex // guards all below
-	claim     *shard.Claim
 	view      shard.View
 	last      uint64                 // last version given or applied under the present stream
 	waiters   []waiter               // of versions above acked, in order
@@ -46,6 +45,7 @@ type slot struct {
 	notBefore int64         // no hand-over before
 	learner   *learning     // of a primary: the copy being made
 	stream    stream        // of a backup or learner: what it follows
+	durable   uint64        // with SyncWrites: synced up to this version
 	settle    *settlement   // of a primary in force and not open
 	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
 	standing  *shard.Claim  // the claim under which this node's records were in sync; nil: leftovers
@@ -81,6 +81,7 @@ type stream struct {
 	epoch   uint64
 	session uint64
 	pos     uint64
+	base    uint64           // pos when it began
 	gen     store.Generation // of a learner: the generation being filled; 0 after it
 	filling bool
 	count   uint64 // records confirmed or copied

@@ -191,7 +191,7 @@ func (n *Node) beginStreamLocked(s *slot, from shard.NodeID, a *transport.Append
 		return // begun already; the acknowledgement was lost
 	}
 	n.leaveStreamLocked(s)
-	s.stream = stream{primary: from, epoch: a.Epoch, pos: a.Version}
+	s.stream = stream{primary: from, epoch: a.Epoch, pos: a.Version, base: a.Version}
 	s.last = max(s.last, a.Version)
 	s.noteLocked()
 }
