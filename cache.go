@@ -8,7 +8,6 @@ import (
 
 	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
-	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
 )
 
@@ -41,7 +40,11 @@ func Open(ctx context.Context, opts ...Option) (*Cache, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("slotmesh: open: %w", err)
 	}
-	o.cfg.Engine = store.NewMemory(store.MemoryOptions{Limit: o.maxMemory})
+	engine, err := o.openEngine()
+	if err != nil {
+		return nil, fmt.Errorf("slotmesh: open: %w", err)
+	}
+	o.cfg.Engine = engine
 	n, err := node.Open(ctx, o.cfg)
 	if err != nil {
 		return nil, fmt.Errorf("slotmesh: open: %w", err)

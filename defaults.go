@@ -53,6 +53,7 @@ func (o *options) ensureDefaults() {
 	if o.maxMemory == 0 {
 		o.maxMemory = defaultMaxMemory()
 	}
+	cfg.SyncWrites = o.dataDir != "" && o.fsync == FsyncAlways
 	cfg.AckPrimary, cfg.EvictNone = o.ack == AckPrimary, o.evict == EvictNone
 	o.ensureLimits()
 	o.ensureTimes()

@@ -67,3 +67,8 @@ var (
 	ErrConflict  = node.ErrConflict
 	ErrSchema    = node.ErrSchema
 )
+
+// ErrDisk means that the data directory failed: it is damaged, in use by
+// another process, full, or an operation on it failed. The error that wraps it
+// says which.
+var ErrDisk = node.ErrDisk

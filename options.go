@@ -24,6 +24,10 @@ type options struct {
 	limits    Limits
 	ack       Ack
 	evict     Eviction
+
+	dataDir      string
+	fsync        Fsync
+	recoverEmpty bool
 }
 
 // PartitionPolicy says what a slot does when most of its nodes are out of
@@ -56,9 +60,9 @@ const (
 type Eviction uint8
 
 const (
-	// EvictColdest removes the keys that are likely to be missed least. The
+	// EvictAuto removes the keys that are likely to be missed least. The
 	// default.
-	EvictColdest Eviction = iota
+	EvictAuto Eviction = iota
 	// EvictNone refuses the write with ErrNoMemory.
 	EvictNone
 )
@@ -70,7 +74,7 @@ type Limits struct {
 }
 
 // WithName sets the node's name: unique in the cluster, the same after a
-// restart, at most 128 bytes. Default: host name and port, as in "orders-0:7946".
+// restart, at most 96 bytes. Default: host name and port, as in "orders-0:7946".
 func WithName(name string) Option { return func(o *options) { o.cfg.Name = name } }
 
 // WithCluster sets the name of the cluster; nodes of another one are refused.
@@ -124,7 +128,7 @@ func WithAck(a Ack) Option { return func(o *options) { o.ack = a } }
 // asks for the default.
 func WithMaxMemory(bytes int64) Option { return func(o *options) { o.maxMemory = bytes } }
 
-// WithEviction says what happens at the memory limit. Default EvictColdest.
+// WithEviction says what happens at the memory limit. Default EvictAuto.
 func WithEviction(e Eviction) Option { return func(o *options) { o.evict = e } }
 
 // WithWeight sets this node's share of the slots relative to the others', 0 to
@@ -135,7 +139,7 @@ func WithWeight(w int) Option { return func(o *options) { o.cfg.Weight = w } }
 // go to another zone than their primary where there is one. Default "".
 func WithZone(zone string) Option { return func(o *options) { o.cfg.Zone = zone } }
 
-// WithSeat sets the name by which slots are placed, at most 128 bytes: a node
+// WithSeat sets the name by which slots are placed, at most 96 bytes: a node
 // that takes over another's seat gets its slots and no others move. Default:
 // the node's name.
 func WithSeat(seat string) Option { return func(o *options) { o.cfg.Seat = seat } }

@@ -35,10 +35,10 @@ func (o *options) validateNames(f *faults) {
 		limit         int
 		needed        bool
 	}{
-		{"WithName", o.cfg.Name, 128, false}, // empty only where WithAddr is at fault
+		{"WithName", o.cfg.Name, 96, false}, // empty only where WithAddr is at fault
 		{"WithCluster", o.cfg.Cluster, 64, true},
 		{"WithZone", o.cfg.Zone, 64, false},
-		{"WithSeat", o.cfg.Seat, 128, false},
+		{"WithSeat", o.cfg.Seat, 96, false},
 	} {
 		f.unless(!n.needed || n.value != "", "%s: a name is needed", n.option)
 		f.unless(len(n.value) <= n.limit, "%s: %d bytes, want at most %d", n.option, len(n.value), n.limit)
@@ -84,7 +84,10 @@ func (o *options) validateNumbers(f *faults) {
 	f.unless(cfg.Policy == Available || cfg.Policy == Majority,
 		"WithPartitionPolicy(%d): want Available or Majority", cfg.Policy)
 	f.unless(o.ack <= AckPrimary, "WithAck(%d): want AckBackups or AckPrimary", o.ack)
-	f.unless(o.evict <= EvictNone, "WithEviction(%d): want EvictColdest or EvictNone", o.evict)
+	f.unless(o.fsync <= FsyncNever, "WithFsync(%d): want FsyncEverySec, FsyncAlways or FsyncNever", o.fsync)
+	f.unless(o.dataDir == "" || o.maxMemory >= 16*mib, "WithMaxMemory(%d): want at least 16 MiB with WithDataDir", o.maxMemory)
+	f.unless(o.dataDir != "" || o.fsync == FsyncEverySec && !o.recoverEmpty, "WithFsync and WithRecoverEmpty need WithDataDir")
+	f.unless(o.evict <= EvictNone, "WithEviction(%d): want EvictAuto or EvictNone", o.evict)
 	f.unless(o.maxMemory >= minMaxMemory, "WithMaxMemory(%d): want at least %d", o.maxMemory, minMaxMemory)
 	inRange("WithLimits: MaxKey", cfg.MaxKey, 1, maxKey)
 	inRange("WithLimits: MaxValue", cfg.MaxValue, 1, maxValue)

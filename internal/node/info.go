@@ -7,6 +7,7 @@ import (
 
 	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
 )
 
 // Self is this node as its peers see it.
@@ -45,6 +46,9 @@ func (n *Node) Members() []Member {
 
 // Table is the newest claim in force known of each slot.
 func (n *Node) Table() *shard.Table { return n.table.Load() }
+
+// Engine is what the node keeps its records in.
+func (n *Node) Engine() store.Engine { return n.engine }
 
 // Stats counts since Open.
 func (n *Node) Stats() Stats {

@@ -1,0 +1,58 @@
+package slotmesh_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slotmesh/slotmesh"
+)
+
+// A fleet that stops as a whole comes back with what it held, in whatever
+// order its nodes start.
+func TestFleetComesBackFromItsDisks(t *testing.T) {
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	start := func(i int, seeds ...string) *slotmesh.Cache {
+		opts := []slotmesh.Option{
+			slotmesh.WithName(fmt.Sprint("n", i)), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithCluster(t.Name()),
+			slotmesh.WithDataDir(dirs[i]), slotmesh.WithMaxMemory(64 << 20),
+		}
+		if len(seeds) > 0 {
+			opts = append(opts, slotmesh.WithSeeds(seeds...))
+		}
+		c, err := slotmesh.Open(t.Context(), opts...)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	fleet := func(order ...int) []*slotmesh.Cache {
+		caches := make([]*slotmesh.Cache, len(dirs))
+		first := start(order[0])
+		caches[order[0]] = first
+		for _, i := range order[1:] {
+			caches[i] = start(i, first.Cluster().Self().Addr)
+		}
+		for _, c := range caches {
+			require.NoError(t, c.Ready(t.Context()))
+		}
+		return caches
+	}
+	const keys = 500
+	caches := fleet(0, 1, 2)
+	for i := range keys {
+		require.NoError(t, caches[i%3].Set(t.Context(), fmt.Sprint("key", i), fmt.Append(nil, "value", i)))
+	}
+	for _, c := range caches {
+		require.NoError(t, c.Close())
+	}
+	caches = fleet(2, 0, 1)
+	for i := range keys {
+		v, err := caches[i%3].Get(t.Context(), fmt.Sprint("key", i))
+		require.NoError(t, err, "key%d", i)
+		require.Equal(t, fmt.Sprint("value", i), string(v))
+	}
+	for _, c := range caches {
+		require.NoError(t, c.Close())
+	}
+}
