@@ -29,6 +29,9 @@ func (m *Memory) compact() bool {
 	if m.closed.Load() {
 		return false
 	}
+	if m.records.giveEmpty()+m.index.giveEmpty()+m.extents.giveEmpty() > 0 {
+		return true
+	}
 	var worst *class
 	var in *heap
 	most := 0
@@ -48,6 +51,24 @@ func (m *Memory) compact() bool {
 	}
 	m.empty(in, worst)
 	return true
+}
+
+// giveEmpty gives away the last pages of classes that have no cell in use, and
+// returns how many.
+func (h *heap) giveEmpty() (n int) {
+	for i := range h.classes {
+		c := &h.classes[i]
+		c.mu.Lock()
+		if c.live == 0 && c.pages == 1 && c.room != 0 {
+			num := c.room
+			h.unlinkLocked(c, num, h.arena.page(num))
+			c.pages--
+			h.arena.givePage(num)
+			n++
+		}
+		c.mu.Unlock()
+	}
+	return n
 }
 
 // empty moves the cells of the emptiest of some pages elsewhere.

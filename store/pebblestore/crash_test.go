@@ -1,0 +1,205 @@
+package pebblestore_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/store/pebblestore"
+)
+
+var seeds = flag.Int("seeds", 50, "crashes that TestCrash tries")
+
+const crashSlots = 3
+
+// crashRun is a store that is used while its file system is copied, at some
+// operation on a file, as a crash at that moment would leave it.
+type crashRun struct {
+	fs  *vfs.MemFS
+	rng *rand.Rand
+	s   store.Engine
+
+	mu      sync.Mutex // guards all below
+	until   int        // operations on files before the crash
+	crashed *vfs.MemFS
+	must    promise // what the crash has to leave
+
+	promised promise
+	at       map[[2]uint64]int // step of a slot's version
+	history  [crashSlots][]store.Digest
+}
+
+// promise is what was said to be durable.
+type promise struct {
+	step [crashSlots]int
+	meta byte
+}
+
+// MaybeError implements errorfs.Injector.
+func (c *crashRun) MaybeError(op errorfs.Op) error {
+	if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.until--; c.until == 0 {
+		c.crash()
+	}
+	return nil
+}
+
+func (c *crashRun) String() string { return "crash" }
+
+func (c *crashRun) crash() {
+	c.must = c.promised
+	seed := c.rng.Int64()
+	c.crashed = c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: int(seed % 101), RNG: rand.New(rand.NewPCG(uint64(seed), 9))})
+}
+
+// durable is OnDurable's.
+func (c *crashRun) durable(slot uint16, version uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.promised.step[slot] = max(c.promised.step[slot], c.at[[2]uint64{uint64(slot), version}])
+}
+
+// step does one thing to a slot.
+func (c *crashRun) step(t *testing.T, rng *rand.Rand, slot uint16, version *uint64) {
+	c.mu.Lock()
+	step := len(c.history[slot])
+	c.mu.Unlock()
+	some := func() (recs []store.Record) {
+		for range 1 + rng.IntN(4) {
+			*version++
+			recs = append(recs, randomRecord(rng, 40, *version))
+			c.mu.Lock()
+			c.at[[2]uint64{uint64(slot), *version}] = step - 1 // not yet applied as a whole
+			c.mu.Unlock()
+		}
+		c.mu.Lock()
+		c.at[[2]uint64{uint64(slot), *version}] = step
+		c.mu.Unlock()
+		return recs
+	}
+	synced := false
+	switch n := rng.IntN(100); {
+	case n < 3:
+		fail(t, c.s.Purge(slot, *version-min(*version, uint64(rng.IntN(30)))))
+	case n < 5:
+		gen, err := c.s.Begin(slot)
+		fail(t, err)
+		d, err := c.s.Digest(slot, 0, 1<<63)
+		fail(t, err)
+		fail(t, c.s.ApplyTo(slot, gen, []store.Record{randomRecord(rng, 40, *version/2+1)}))
+		_, err = c.s.Confirm(slot, gen, 0, 1<<63, d)
+		fail(t, err)
+		fail(t, c.s.ApplyTo(slot, gen, some()))
+		if rng.IntN(4) == 0 {
+			fail(t, c.s.Abort(slot, gen))
+		} else {
+			fail(t, c.s.Commit(slot, gen))
+		}
+	case n < 6:
+		fail(t, c.s.Drop(slot))
+	case n < 8:
+		fail(t, c.s.Sync(slot))
+		synced = true
+	default:
+		fail(t, c.s.Apply(slot, some()))
+	}
+	d, err := c.s.Digest(slot, 0, ^uint64(0))
+	fail(t, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.history[slot] = append(c.history[slot], d)
+	if synced {
+		c.promised.step[slot] = max(c.promised.step[slot], step)
+	}
+}
+
+// TestCrashLeavesAPrefix crashes at random points. What was said to be durable
+// is there afterwards, each slot is as it was after some step, and a step is an
+// Apply, a Commit, a Purge or a Drop.
+func TestCrashLeavesAPrefix(t *testing.T) {
+	for seed := range uint64(*seeds) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		c := &crashRun{fs: vfs.NewCrashableMem(), rng: rng, until: 1 + rng.IntN(1200), at: map[[2]uint64]int{}}
+		ops := rand.New(rand.NewPCG(seed, 8))
+		fsync := pebblestore.Fsync(seed % 3)
+		opts := pebblestore.Options{
+			Dir: "data", FS: errorfs.Wrap(c.fs, c), Fsync: fsync,
+			MaxDirty: 1 << (10 + ops.IntN(8)), MaxDirtyAge: time.Millisecond,
+		}
+		for slot := range c.history { // as it is before the first step
+			c.history[slot] = []store.Digest{{}}
+		}
+		s := open(t, opts)
+		c.s = s
+		if seed%2 == 0 {
+			c.s = newForgetful(s)
+		}
+		s.OnDurable(c.durable)
+		versions := [crashSlots]uint64{}
+		for i := range 300 {
+			slot := ops.IntN(crashSlots)
+			c.step(t, ops, uint16(slot), &versions[slot])
+			if i%50 == 49 {
+				v := byte(i / 50)
+				fail(t, s.SetMeta(map[string][]byte{"one": {v}, "two": {v}}))
+				if fsync != pebblestore.Never {
+					c.mu.Lock()
+					c.promised.meta = v
+					c.mu.Unlock()
+				}
+			}
+		}
+		c.mu.Lock()
+		if c.crashed == nil {
+			c.crash()
+		}
+		c.until = -1
+		c.mu.Unlock()
+		fail(t, s.Close())
+		c.verify(t, fmt.Sprintf("seed %d fsync %d", seed, fsync), opts)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func (c *crashRun) verify(t *testing.T, what string, opts pebblestore.Options) {
+	opts.FS = c.crashed
+	s, err := pebblestore.Open(opts)
+	if err != nil {
+		t.Errorf("%s: Open = %v", what, err)
+		return
+	}
+	for slot := range uint16(crashSlots) {
+		im := imageOf(t, s, slot)
+		found := -1
+		for step, d := range c.history[slot] {
+			if d == im.digest {
+				found = step
+			}
+		}
+		switch {
+		case found < 0:
+			t.Errorf("%s: slot %d has %d records as after no step", what, slot, len(im.records))
+		case found < c.must.step[slot]:
+			t.Errorf("%s: slot %d is as after step %d of %d, and step %d was durable", what, slot, found, len(c.history[slot])-1, c.must.step[slot])
+		}
+	}
+	var meta []byte
+	fail(t, s.Meta("", func(_ string, v []byte) bool { meta = append(meta, v...); return true }))
+	if len(meta) == 1 || len(meta) == 2 && meta[0] != meta[1] || c.must.meta > 0 && (len(meta) == 0 || meta[0] < c.must.meta) {
+		t.Errorf("%s: meta values are %v, and %d was saved", what, meta, c.must.meta)
+	}
+	fail(t, s.Close())
+}

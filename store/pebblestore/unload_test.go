@@ -1,0 +1,159 @@
+package pebblestore_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/store/pebblestore"
+)
+
+const (
+	bigLimit = 16 << 20
+	bigCount = 4 * bigLimit / 550
+	bigSlots = 64
+)
+
+func bigKey(i int) (slot uint16, key string) {
+	return uint16(i % bigSlots), fmt.Sprintf("key-%020d", i)
+}
+
+func bigValue(i int, version uint64) []byte {
+	return bytes.Repeat(fmt.Appendf(nil, "%d/%d ", i, version), 1000/(len(fmt.Sprint(i, version))+2))[:500]
+}
+
+func withinLimit(t *testing.T, s *pebblestore.Store) {
+	t.Helper()
+	// Memory keeps up to two free slabs, and so small limits less exactly.
+	if st := s.Stats(); st.Bytes > bigLimit+bigLimit/10+3<<20 {
+		t.Fatalf("Stats = %+v, above the limit", st)
+	}
+	if s.Short(1000) {
+		t.Fatal("Short, though values can be unloaded")
+	}
+}
+
+func TestDatasetFourTimesTheLimit(t *testing.T) {
+	opts := pebblestore.Options{FS: vfs.NewMem(), Limit: bigLimit}
+	s := open(t, opts)
+	versions := make([]uint64, bigCount)
+	for i := range versions {
+		slot, key := bigKey(i)
+		versions[i] = uint64(i + 1)
+		fail(t, s.Apply(slot, []store.Record{{Key: key, Value: bigValue(i, versions[i]), Version: versions[i]}}))
+		if i%10000 == 0 {
+			withinLimit(t, s)
+		}
+	}
+	check := func(i int) {
+		t.Helper()
+		slot, key := bigKey(i)
+		it, err := s.Fetch(nil, slot, 0, key, "", 0)
+		fail(t, err)
+		if it.State != store.Found || it.Version != versions[i] || !bytes.Equal(it.Value, bigValue(i, versions[i])) {
+			t.Fatalf("Fetch(%s) = state %d version %d %.20q, want version %d", key, it.State, it.Version, it.Value, versions[i])
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	use := func() {
+		unloaded := 0
+		for n := range 20000 {
+			i := rng.IntN(bigCount)
+			slot, key := bigKey(i)
+			it, err := s.Get(nil, slot, 0, key, "", 0)
+			fail(t, err)
+			if it.State == store.NotResident {
+				unloaded++
+			}
+			switch n % 4 {
+			case 0:
+				versions[i] += bigCount
+				fail(t, s.Update(slot, 0, key, "", 0, func(it store.Item) (store.Record, bool) {
+					if it.State != store.Found || !bytes.Equal(it.Value, bigValue(i, versions[i]-bigCount)) {
+						t.Errorf("Update of %s sees state %d version %d", key, it.State, it.Version)
+					}
+					return store.Record{Value: bigValue(i, versions[i]), Version: versions[i]}, true
+				}))
+			default:
+				check(i)
+			}
+		}
+		if unloaded < 5000 {
+			t.Errorf("%d of 20000 random reads were not resident", unloaded)
+		}
+		withinLimit(t, s)
+	}
+	use()
+	for range 2 {
+		seen := 0
+		for slot := range uint16(bigSlots) {
+			im := imageOf(t, s, slot)
+			seen += len(im.records)
+		}
+		if seen != bigCount {
+			t.Errorf("Range saw %d records, want %d", seen, bigCount)
+		}
+		fail(t, s.Close())
+		s = open(t, opts)
+		withinLimit(t, s)
+		use()
+	}
+}
+
+func TestUnloadedRecordsAreSafeUnderConcurrentUse(t *testing.T) {
+	s := newForgetful(open(t, pebblestore.Options{FS: vfs.NewMem()}))
+	const keys = 200
+	var wg sync.WaitGroup
+	for w := range 2 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(3, uint64(w)))
+			slot := uint16(w)
+			for i := range 3000 {
+				key := fmt.Sprint(rng.IntN(keys))
+				switch {
+				case i%500 == 499:
+					gen, err := s.Begin(slot)
+					fail(t, err)
+					d, err := s.Digest(slot, 0, ^uint64(0))
+					fail(t, err)
+					if ok, err := s.Confirm(slot, gen, 0, ^uint64(0), d); !ok || err != nil {
+						t.Errorf("Confirm = %v, %v", ok, err)
+					}
+					fail(t, s.Commit(slot, gen))
+				default:
+					fail(t, s.Apply(slot, []store.Record{{Key: key, Value: []byte(key + " " + fmt.Sprint(i+1)), Version: uint64(i + 1)}}))
+				}
+			}
+		})
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(4, uint64(w)))
+			slot := uint16(w)
+			for range 3000 {
+				key := fmt.Sprint(rng.IntN(keys))
+				it, err := s.Fetch(nil, slot, 0, key, "", 0)
+				fail(t, err)
+				if it.State == store.Found && string(it.Value) != key+" "+fmt.Sprint(it.Version) {
+					t.Errorf("Fetch(%s) = %q at version %d", key, it.Value, it.Version)
+				}
+				if rng.IntN(50) == 0 {
+					_, _, err := s.Range(slot, store.Cursor{}, func(r store.Record) bool {
+						if string(r.Value) != r.Key+" "+fmt.Sprint(r.Version) {
+							t.Errorf("Range sees %q at version %d of %q", r.Value, r.Version, r.Key)
+						}
+						return true
+					})
+					fail(t, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for slot := range uint16(2) {
+		imageOf(t, s, slot)
+	}
+}
