@@ -120,15 +120,18 @@ func (c *Core) onAccept(from NodeID, m Message, now int64) {
 
 // onReply counts an answer to the attempt it belongs to; any other is void.
 func (c *Core) onReply(m Message, now int64) {
-	s := c.slots[m.Slot]
-	if s == nil {
-		return
-	}
+	s := c.slot(m.Slot)
 	c.see(m.Slot, s, m.Promised.Epoch)
 	if m.Claim != nil {
 		c.see(m.Slot, s, m.Claim.Epoch)
 	}
 	a := s.attempt
+	if a == nil && s.known == nil && m.Claim != nil && m.Claim.Holds(c.self) && Compare(m.Claim, s.accepted) > 0 {
+		s.accepted = m.Claim // a founder's, of whom nobody else told
+		c.save(m.Slot)
+		c.watch(m.Slot)
+		return
+	}
 	if a == nil {
 		// A backup may accept a claim after it came in force.
 		if m.Kind == MsgAcceptReply && m.OK && s.known != nil && s.known.Primary == c.self && s.known.Epoch == m.Epoch && s.known.Rev == m.Rev {

@@ -36,6 +36,7 @@ type Core struct {
 	against map[NodeID]int
 	unaware map[NodeID]map[uint16]bool
 	toldAt  int64 // when the unaware were last told
+	telling bool  // they are told in this Tick
 
 	busy    []uint16 // slots that Tick looks at
 	isBusy  [Slots]bool

@@ -66,7 +66,7 @@ func (n *xnode) teach(id NodeID) {
 			w.send(to, n, true, func() { n.core.SeeEpoch(0, p.Epoch) })
 			return
 		}
-		w.discard(to)
+		to.stand(to.core.View(0))
 		to.data, to.filling, to.learned = recs{}, true, Ballot{}
 		to.session, to.stream, to.pos = l.session, b, at
 	})
@@ -76,6 +76,7 @@ func (n *xnode) onChunk(from *xnode, b Ballot, session, key int, r rec) {
 	if n.below(b) || n.session != session || n.stream != b {
 		return
 	}
+	n.core.SeeEpoch(0, r.ver>>40)
 	if n.filling && r.ver > n.data[key].ver {
 		n.data[key] = r
 	}

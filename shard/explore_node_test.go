@@ -87,7 +87,13 @@ type xnode struct {
 	handAt   int64
 	beatAt   int64
 	changeAt int64
-	lastIn   *Claim // newest claim in force seen, which only moves forward
+	confirms []xconfirm
+	// Of a fork: what is in sync under which claim, and what is to be offered.
+	standing  *Claim
+	duty      *Claim
+	old       recs
+	offeredAt int64
+	lastIn    *Claim // newest claim in force seen, which only moves forward
 }
 
 func (n *xnode) ballot() Ballot { return Ballot{n.epoch, n.id} }
@@ -149,9 +155,10 @@ func (n *xnode) flush() {
 func (n *xnode) sync() {
 	v := n.core.View(0)
 	n.w.forward(n, v.Known)
+	n.stand(v)
 	if n.epoch != 0 && (!v.Primary || v.Fenced || v.Known.Epoch != n.epoch) {
 		// Whatever is not answered never will be.
-		n.epoch, n.log, n.mark, n.waiting, n.learner, n.handTo = 0, nil, 0, nil, nil, NodeID{}
+		n.epoch, n.log, n.mark, n.waiting, n.learner, n.handTo, n.confirms = 0, nil, 0, nil, nil, NodeID{}, nil
 	}
 	if v.Primary && !v.Fenced && n.epoch == 0 {
 		n.epoch, n.pushed, n.reports = v.Known.Epoch, false, map[NodeID]recs{}
@@ -212,6 +219,7 @@ func (n *xnode) acknowledge() {
 		mark = min(mark, n.peer(id).acked)
 	}
 	n.mark = max(n.mark, mark)
+	n.confirm()
 	if len(n.waiting) == 0 {
 		return
 	}
@@ -281,6 +289,8 @@ func (n *xnode) write(key int, r rec) {
 func (n *xnode) pump() {
 	w := n.w
 	v := n.core.View(0)
+	n.stand(v)
+	n.offer(v)
 	if n.epoch == 0 {
 		n.idle(v)
 		return
@@ -349,6 +359,7 @@ func (n *xnode) onAppend(from *xnode, b Ballot, seq int, e xentry) {
 	}
 	if seq == n.pos+1 {
 		n.pos = seq
+		n.core.SeeEpoch(0, e.rec.ver>>40)
 		if e.rec.ver > n.data[e.key].ver {
 			n.data[e.key] = e.rec
 		}

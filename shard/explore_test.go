@@ -47,7 +47,7 @@ func TestExplore(t *testing.T) {
 }
 
 type walkStats struct {
-	Walks, Forked, Acked, Unanswered, HandOvers, InForce, Stuck int
+	Walks, Forked, Acked, Unanswered, HandOvers, InForce, Stuck, Duties, Rewrites int
 }
 
 func (s *walkStats) add(w *world) {
@@ -63,6 +63,8 @@ func (s *walkStats) add(w *world) {
 		}
 	}
 	s.Acked += w.stats.acks
+	s.Duties += w.stats.duties
+	s.Rewrites += w.stats.rewrites
 	s.HandOvers += w.stats.handOvers
 	s.InForce += len(w.inForce)
 	if w.stuck {
@@ -86,7 +88,7 @@ func (w *world) profile() (p profile) {
 	p.length = int64(pick(150, 300, 500))
 	p.op = pick(2, 4, 8)
 	w.slow = pick(0, 10, 50)
-	w.majority = w.rng.IntN(4) > 0
+	w.majority = w.rng.IntN(5) > 1
 	w.proofs = w.chance(2)
 	return p
 }
@@ -102,6 +104,11 @@ func walk(seed uint64, r rules, trace bool) *world {
 		w.start(h)
 	}
 	w.found()
+	if !w.majority && w.chance(6) { // two clusters born apart
+		h := 1 + w.rng.IntN(hosts-1)
+		w.hosts[h].core.Found(0, nil, nil, w.now)
+		w.hosts[h].flush()
+	}
 	for w.now < p.length && w.fault == "" {
 		w.advance()
 		w.faults(p)
@@ -119,6 +126,9 @@ func (w *world) found() {
 		if n.alive && n.core.Newest(0) != nil {
 			return
 		}
+	}
+	for _, n := range w.alive() {
+		n.data, n.filling = recs{}, false // leftovers of copies never finished
 	}
 	n := w.alive()[0]
 	var backups []NodeID
@@ -294,6 +304,9 @@ func (w *world) unrest() string {
 		return fmt.Sprintf("%v lacks backups", v.Known)
 	}
 	for _, n := range w.alive() {
+		if n.duty != nil {
+			return fmt.Sprintf("%v still offers what it holds of %v", n.id, n.duty)
+		}
 		if x := n.core.View(0); Compare(x.Known, v.Known) != 0 || x.Changing {
 			return fmt.Sprintf("%v knows %v, not %v", n.id, x.Known, v.Known)
 		}
@@ -321,6 +334,7 @@ func (w *world) judge() {
 			break
 		}
 	}
+	w.repay()
 	if w.forked {
 		return
 	}

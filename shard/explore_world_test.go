@@ -19,7 +19,7 @@ const (
 
 // rules switches single rules off, to see that the explorer notices.
 type rules struct {
-	noLeases, readsUngated, noSettling, notFenced, quiet bool
+	noOffers, noLeases, readsUngated, noSettling, notFenced, quiet bool
 }
 
 // world is one walk: nodes, a network, clients, and what went wrong.
@@ -51,7 +51,8 @@ type world struct {
 	fault    string
 	stuck    bool
 	trace    *strings.Builder
-	stats    struct{ handOvers, opens, acks int }
+	stats    struct{ handOvers, acks, duties, rewrites int }
+	owed     []xowed
 }
 
 type flight struct {
@@ -193,10 +194,6 @@ func (w *world) forward(n *xnode, cl *Claim) {
 	n.lastIn = cl
 }
 
-func (w *world) acked(n *xnode, key int, ver uint64) { w.stats.acks++ }
-
-func (w *world) discard(n *xnode) {}
-
 // candidate chooses a node to be added as a backup.
 func (w *world) candidate(n *xnode, known *Claim) NodeID {
 	at := w.rng.IntN(len(w.hosts))
@@ -213,6 +210,7 @@ func (w *world) crash(host int) {
 	n := w.hosts[host]
 	w.tracef("crash %v", n.id)
 	n.alive = false
+	w.forgive()
 }
 
 func (w *world) pause(n *xnode) {

@@ -6,7 +6,8 @@ import "slices"
 // starts the attempts that are due. It looks only at slots where something
 // is under way or a member is dead.
 func (c *Core) Tick(now int64) {
-	if now-c.toldAt >= int64(c.cfg.Resend) {
+	c.telling = now-c.toldAt >= int64(c.cfg.Resend)
+	if c.telling {
 		c.toldAt = now
 		for old, slots := range c.unaware {
 			for slot := range slots {
@@ -63,6 +64,12 @@ func (c *Core) tick(slot uint16, s *slotState, now int64) bool {
 			c.Promote(slot, now)
 		}
 		return true
+	}
+	if s.known == nil && c.telling && c.IsDown(n.Primary) {
+		// A founder died half-way: a backup it named may not know.
+		for _, id := range n.Backups {
+			c.send(id, Message{Kind: MsgFenceReply, Slot: slot, Seat: c.self, Promised: s.promised, Claim: n})
+		}
 	}
 	return c.IsDown(n.Primary)
 }

@@ -1,0 +1,132 @@
+package shard
+
+import "slices"
+
+// stand keeps note of the claim under which a node's records are in sync, and
+// of the duty to offer them once a claim of another lineage wins.
+func (n *xnode) stand(v View) {
+	k := v.Known
+	switch {
+	case k == nil:
+	case k.Holds(n.id):
+		b := Ballot{k.Epoch, k.Primary}
+		if v.Open || k.Primary != n.id && n.stream == b && !n.filling {
+			n.standing = k
+		}
+	case n.standing != nil && Compare(k, n.standing) > 0:
+		if !SameLineage(k, n.standing) {
+			n.w.tracef("%v has to offer what it holds of %v to %v", n.id, n.standing, k)
+			if n.duty != nil {
+				n.w.failf("%v has two duties", n.id)
+			}
+			n.duty, n.old = n.standing, n.data
+			n.w.stats.duties++
+		}
+		n.standing = nil
+	}
+}
+
+// offer hands what this node held under a claim that lost a fork to the
+// winner, which may be this node itself by now.
+func (n *xnode) offer(v View) {
+	w := n.w
+	if n.duty == nil || v.Known == nil || w.now-n.offeredAt < 2*xResend {
+		return
+	}
+	n.offeredAt = w.now
+	duty, old, to := n.duty, n.old, w.byID[v.Known.Primary]
+	w.send(n, to, false, func() { to.onOffer(n, duty, old) })
+}
+
+// onOffer writes anew the records that are newer by origin, under an epoch
+// above both sides; it confirms when its copies have them.
+func (n *xnode) onOffer(from *xnode, duty *Claim, old recs) {
+	w := n.w
+	if !n.core.View(0).Open || n.epoch == 0 || !n.handTo.IsZero() || !n.core.Merge(0, duty, w.now) {
+		return
+	}
+	for key := range old {
+		if old[key].origin > n.data[key].origin && !w.rules.noOffers {
+			w.stats.rewrites++
+			n.write(key, rec{val: old[key].val, origin: old[key].origin})
+		}
+	}
+	n.confirms = append(n.confirms, xconfirm{from, duty, len(n.log)})
+	n.acknowledge()
+}
+
+type xconfirm struct {
+	to   *xnode
+	duty *Claim
+	seq  int
+}
+
+func (n *xnode) confirm() {
+	n.confirms = slices.DeleteFunc(n.confirms, func(c xconfirm) bool {
+		if c.seq > n.mark {
+			return false
+		}
+		n.w.send(n, c.to, false, func() {
+			if c.to.duty == c.duty {
+				c.to.duty = nil
+			}
+		})
+		return true
+	})
+}
+
+// xowed is an acknowledged write that has to survive.
+type xowed struct {
+	key int
+	ver uint64
+}
+
+// acked notes a write that is acknowledged.
+func (w *world) acked(n *xnode, key int, ver uint64) {
+	w.stats.acks++
+	w.owed = append(w.owed, xowed{key, ver})
+}
+
+// inSync reports whether cl's lineage has no newer claim in force without n.
+func (w *world) inSync(n *xnode, cl *Claim) bool {
+	newest := cl
+	for _, f := range w.inForce {
+		if SameLineage(f, cl) && Compare(f, newest) > 0 {
+			newest = f
+		}
+	}
+	return newest.Holds(n.id)
+}
+
+// forgive ends the duty to keep writes of which no copy in sync lives.
+func (w *world) forgive() {
+	var have recs // the newest origin of each key that some copy in sync has
+	add := func(n *xnode, cl *Claim, r *recs) {
+		if cl != nil && w.inSync(n, cl) {
+			for k := range r {
+				have[k].origin = max(have[k].origin, r[k].origin)
+			}
+		}
+	}
+	for _, n := range w.alive() {
+		n.stand(n.core.View(0))
+		add(n, n.standing, &n.data)
+		add(n, n.duty, &n.old)
+	}
+	w.owed = slices.DeleteFunc(w.owed, func(o xowed) bool { return have[o.key].origin < o.ver })
+}
+
+// repay checks that no acknowledged write was lost but to a newer one.
+func (w *world) repay() {
+	for _, n := range w.alive() {
+		if !n.core.View(0).Open {
+			continue
+		}
+		for _, o := range w.owed {
+			if n.data[o.key].origin < o.ver {
+				w.failf("acknowledged write of key %d is lost: %d/%d, %v has %d/%d", o.key, o.ver>>40, o.ver&(1<<40-1),
+					n.id, n.data[o.key].origin>>40, n.data[o.key].origin&(1<<40-1))
+			}
+		}
+	}
+}
