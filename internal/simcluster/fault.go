@@ -1,0 +1,61 @@
+package simcluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Kill ends a node's process: its kernel resets its connections and refuses
+// new ones. Its memory is lost.
+func (sc *Cluster) Kill(name string) { sc.kill(name, sc.Net.Crash) }
+
+// KillSilent pulls the plug of a host: nothing answers any more.
+func (sc *Cluster) KillSilent(name string) { sc.kill(name, sc.Net.CrashSilent) }
+
+func (sc *Cluster) kill(name string, crash func(string)) {
+	sc.T.Helper()
+	h := sc.Host(name)
+	n := h.stop() // from here on what its callers are told does not count
+	if n == nil {
+		sc.T.Fatalf("kill %s: it does not run", name)
+	}
+	crash(name)
+	_ = n.Close() // of sockets that are dead
+}
+
+// Restart kills a node and starts it at once, with nothing in memory.
+func (sc *Cluster) Restart(name string) {
+	sc.T.Helper()
+	sc.Kill(name)
+	sc.Start(name)
+}
+
+// Shutdown has a node hand over its slots and leave.
+func (sc *Cluster) Shutdown(name string, timeout time.Duration) error {
+	h := sc.Host(name)
+	if !h.isUp() {
+		return fmt.Errorf("%s does not run", name)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	err := sc.Node(name).Shutdown(ctx)
+	h.stop()
+	return err
+}
+
+// Pause stalls a node: nothing it sends leaves and nothing reaches it, until
+// Resume, when all of it arrives late. Its own code goes on meanwhile.
+func (sc *Cluster) Pause(name string) { sc.Net.Pause(name) }
+
+// Resume undoes Pause.
+func (sc *Cluster) Resume(name string) { sc.Net.Resume(name) }
+
+// Isolate cuts a host off from all others.
+func (sc *Cluster) Isolate(name string) { sc.Net.Isolate(name) }
+
+// Cut cuts two hosts off from each other.
+func (sc *Cluster) Cut(a, b string) { sc.Net.Cut(a, b) }
+
+// Heal undoes all cuts and isolations.
+func (sc *Cluster) Heal() { sc.Net.HealAll() }
