@@ -29,9 +29,7 @@ func (m *Memory) compact() bool {
 	if m.closed.Load() {
 		return false
 	}
-	if m.records.giveEmpty()+m.index.giveEmpty()+m.extents.giveEmpty() > 0 {
-		return true
-	}
+	given := m.index.giveEmpty()
 	var worst *class
 	var in *heap
 	most := 0
@@ -47,7 +45,7 @@ func (m *Memory) compact() bool {
 		}
 	}
 	if worst == nil {
-		return false
+		return given > 0
 	}
 	m.empty(in, worst)
 	return true

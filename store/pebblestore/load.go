@@ -1,12 +1,10 @@
 package pebblestore
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/slotmesh/slotmesh/store"
 )
@@ -141,16 +139,4 @@ func (s *Store) loadRecord(n uint16, sl *slot, r store.Record, sum uint32, whole
 	sl.stubs.Store(true)
 	r.Value = nil
 	return s.withRoom(sl, 1<<10, func() error { return s.mem.LoadStub(n, r, sum) })
-}
-
-// moveAside renames a directory to a name that is free.
-func moveAside(fs vfs.FS, dir string) (to string, err error) {
-	dir = string(bytes.TrimRight([]byte(dir), "/"))
-	for i := 1; ; i++ {
-		to = fmt.Sprintf("%s.damaged-%d", dir, i)
-		if _, err := fs.Stat(to); err == nil {
-			continue
-		}
-		return to, fs.Rename(dir, to)
-	}
 }

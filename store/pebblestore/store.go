@@ -80,7 +80,7 @@ func open(opts Options) (*Store, error) {
 		parking: newParking(opts.Logger), opts: opts, budget: b,
 		flushed: make(chan struct{}), marks: map[uint16]uint64{}, moved: map[uint16]struct{}{},
 	}
-	if err := opts.FS.MkdirAll(opts.Dir, 0o755); err != nil {
+	if err := makeDir(opts.FS, opts.Dir); err != nil {
 		return nil, fmt.Errorf("make %s: %w", opts.Dir, err)
 	}
 	var err error
@@ -92,7 +92,11 @@ func open(opts Options) (*Store, error) {
 	}
 	s.cache = pebble.NewCache(b.cache)
 	s.mem = store.NewMemory(store.MemoryOptions{Limit: b.records})
-	err = s.guard(func() (err error) {
+	err = s.guard(func() error {
+		fresh, err := prepare(opts.FS, opts.Dir)
+		if err != nil {
+			return err
+		}
 		if s.db, err = pebble.Open(opts.Dir, s.pebbleOptions()); err != nil {
 			return err
 		}
@@ -101,7 +105,10 @@ func open(opts Options) (*Store, error) {
 			age = 0
 		}
 		s.queue = newQueue(s.parking, s.db, opts.MaxDirty, b.flush, age)
-		return s.load()
+		if err := s.load(); err != nil || !fresh {
+			return err
+		}
+		return complete(opts.FS, opts.Dir)
 	})
 	if err != nil {
 		_ = errors.Join(s.shut(), s.mem.Close())
@@ -113,7 +120,7 @@ func open(opts Options) (*Store, error) {
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	return &pebble.Options{
-		FS: s.opts.FS, Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
+		FS: guardedFS{s.opts.FS, s.parking}, Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
 		FormatMajorVersion: pebble.FormatWALSyncChunks,
 		MemTableSize:       uint64(s.budget.memtable), MemTableStopWritesThreshold: 2,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },

@@ -1,0 +1,133 @@
+package pebblestore
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// incomplete is the name of a file that lies in a directory until its database
+// is made. A crash before leaves what Pebble may not open; nothing was promised
+// by then, so Open removes it and begins again.
+const incomplete = "INCOMPLETE"
+
+// prepare makes the directory and its parents, clears one that was never
+// complete, and reports whether a database is to be made in it.
+func prepare(fs vfs.FS, dir string) (fresh bool, err error) {
+	names, err := fs.List(dir)
+	if err != nil {
+		return false, err
+	}
+	empty, half := true, false
+	for _, name := range names {
+		half = half || name == incomplete
+		empty = empty && name == "LOCK"
+	}
+	if !empty && !half {
+		return false, nil
+	}
+	for _, name := range names {
+		if name != incomplete && name != "LOCK" {
+			if err := fs.RemoveAll(fs.PathJoin(dir, name)); err != nil {
+				return false, err
+			}
+		}
+	}
+	if !half {
+		f, err := fs.Create(fs.PathJoin(dir, incomplete), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return false, err
+		}
+		if err := f.Close(); err != nil {
+			return false, err
+		}
+	}
+	return true, syncDir(fs, dir)
+}
+
+// complete ends what prepare began.
+func complete(fs vfs.FS, dir string) error {
+	if err := fs.Remove(fs.PathJoin(dir, incomplete)); err != nil {
+		return err
+	}
+	return syncDir(fs, dir)
+}
+
+// makeDir makes a directory, so that it outlives a crash.
+func makeDir(fs vfs.FS, dir string) error {
+	changed := []string{fs.PathDir(dir)}
+	for at := changed[0]; fs.PathDir(at) != at; at = fs.PathDir(at) {
+		if _, err := fs.Stat(at); err == nil {
+			break
+		}
+		changed = append(changed, fs.PathDir(at))
+	}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, at := range changed {
+		if err := syncDir(fs, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := d.Sync(); err != nil {
+		_ = d.Close()
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return d.Close()
+}
+
+// moveAside renames a directory to a name that is free.
+func moveAside(fs vfs.FS, dir string) (to string, err error) {
+	dir = strings.TrimRight(dir, "/")
+	for i := 1; ; i++ {
+		to = fmt.Sprintf("%s.damaged-%d", dir, i)
+		if _, err := fs.Stat(to); err == nil {
+			continue
+		}
+		if err := fs.Rename(dir, to); err != nil {
+			return "", err
+		}
+		return to, syncDir(fs, fs.PathDir(dir))
+	}
+}
+
+// guardedFS is the file system that Pebble sees. Where a directory cannot be
+// synced Pebble panics, at times on goroutines of its own, which would end the
+// process: the engine is parked instead.
+type guardedFS struct {
+	vfs.FS
+	*parking
+}
+
+type guardedDir struct {
+	vfs.File
+	*parking
+}
+
+func (fs guardedFS) OpenDir(name string) (vfs.File, error) {
+	f, err := fs.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return guardedDir{f, fs.parking}, nil
+}
+
+func (d guardedDir) Sync() error {
+	err := d.File.Sync()
+	if err != nil {
+		d.park(fmt.Errorf("sync directory: %w", err))
+		runtime.Goexit()
+	}
+	return nil
+}
