@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
@@ -19,10 +18,8 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 		return
 	}
 	id, slot := req.ID, req.Slot
-	var res Result
 	if isRead(req.Op) {
-		req.Call.Value = nil
-		n.answerRead(p, id, req, &res, req.Timeout)
+		n.answerRead(p, req)
 		return
 	}
 	r := &Result{}
@@ -32,31 +29,21 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 	}
 }
 
-// answerRead answers a read, or parks it until the write it depends on is
-// acknowledged. The call is copied only then.
-func (n *Node) answerRead(p *transport.Peer, id uint64, req *transport.Request, res *Result, timeout int64) {
-	err, wait := n.read(&req.Call, res)
-	if err != nil || wait == 0 {
-		n.respond(p, id, req.Slot, res, err)
-		return
-	}
-	again := transport.Request{Call: Call{
-		Op: req.Op, Flags: req.Flags, Slot: req.Slot, Kind: req.Kind,
-		Key: string([]byte(req.Key)), Field: string([]byte(req.Field)), Delta: req.Delta,
-	}}
-	slot := req.Slot
-	start := time.Now()
-	later := func(error) {
-		left := timeout - time.Since(start).Microseconds()
-		if timeout > 0 && left <= 0 {
-			n.respond(p, id, slot, &Result{}, errNotYet)
+// answerRead answers a read, perhaps when a write it depends on is
+// acknowledged.
+func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
+	var res Result
+	req.Call.Value = nil // no buffer of the receiver's
+	err, wait := n.read(&req.Call, &res)
+	id, slot := req.ID, req.Slot
+	if err == nil && wait > 0 {
+		later := res
+		err = n.readLater(slot, wait, func(err error) { n.respond(p, id, slot, &later, err) })
+		if err == nil {
 			return
 		}
-		n.answerRead(p, id, &again, &Result{}, left)
 	}
-	if err := n.readLater(&again.Call, wait, later); err != nil {
-		n.respond(p, id, slot, res, err)
-	}
+	n.respond(p, id, slot, &res, err)
 }
 
 func (n *Node) respond(p *transport.Peer, id uint64, slot uint16, r *Result, err error) {

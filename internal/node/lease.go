@@ -36,6 +36,7 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 	if c := int64(clock); c > n.clock.Load() && c < now.UnixMilli()+60_000 {
 		n.clock.Store(c)
 	}
+	n.peer(from).heardAt.Store(n.now())
 	lease = min(lease, uint64(10*n.cfg.Lease))
 	n.coreMu.Lock()
 	lend := n.core.MayLend(from) && !n.closing.Load()
@@ -43,9 +44,10 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 		n.core.Lease(from, int64(now.Sub(n.start))+int64(lease))
 	}
 	n.coreMu.Unlock()
-	if lend {
-		_ = tp.SendControl(body(ctlBeatReply, number, lease))
+	if !lend {
+		lease = 0 // alive, but not lending
 	}
+	_ = tp.SendControl(body(ctlBeatReply, number, lease))
 }
 
 // onBeatReply counts nine tenths of the lease from when it was asked for.
@@ -55,10 +57,11 @@ func (n *Node) onBeatReply(from shard.NodeID, f *fields) {
 		return
 	}
 	p := n.peer(from)
+	p.heardAt.Store(n.now())
 	p.mu.Lock()
 	b := p.beats[number%uint64(len(p.beats))]
 	p.mu.Unlock()
-	if b.number != number || lease > uint64(10*n.cfg.Lease) {
+	if b.number != number || lease == 0 || lease > uint64(10*n.cfg.Lease) {
 		return
 	}
 	span := int64(lease) / 10 * 9
@@ -66,4 +69,32 @@ func (n *Node) onBeatReply(from shard.NodeID, f *fields) {
 		p.leaseMono.Store(mono)
 		p.leaseWall.Store(b.wall + span)
 	}
+}
+
+// listen notices peers that fall silent, and those that are heard again. A
+// node whose own loop was late has heard nobody for that reason: it begins to
+// count anew. Control loop only.
+func (n *Node) listen(now int64) {
+	if now-n.steppedAt > int64(n.cfg.Lease) {
+		n.resumedAt = now
+	}
+	n.steppedAt = now
+	for _, p := range n.allPeers() {
+		heard := max(p.heardAt.Load(), n.resumedAt)
+		switch silent := p.heardAt.Load() > 0 && now-heard > int64(n.cfg.FailureTimeout); {
+		case silent && !p.silent:
+			p.silent = true
+			n.vanish(p.id, true)
+			n.post(event{kind: evDown, id: p.id})
+		case !silent && p.silent && p.heardAt.Load() >= n.resumedAt:
+			p.silent = false
+			n.vanish(p.id, false)
+			n.post(event{kind: evUp, id: p.id})
+		}
+	}
+}
+
+// heardLately reports whether a peer has answered within the failure timeout.
+func (n *Node) heardLately(p *peer) bool {
+	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.cfg.FailureTimeout)
 }

@@ -84,6 +84,7 @@ func (n *Node) step() (busy bool) {
 	n.eventsMu.Unlock()
 
 	now := n.now()
+	n.listen(now)
 	n.coreMu.Lock()
 	for i := range events {
 		n.take(&events[i], now)

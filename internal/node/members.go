@@ -29,6 +29,10 @@ func (n *Node) onMember(e gossip.Event) {
 			n.past.names[id] = e.Member.Name
 		}
 	case gossip.Failed:
+		if n.heardLately(n.peer(id)) {
+			n.membersMu.Unlock()
+			return // gossip errs, or is ahead: the heartbeats will tell
+		}
 		delete(n.members, id)
 		n.vanished[id] = e.Member
 	case gossip.Left:
@@ -71,6 +75,20 @@ func (n *Node) buryLocked(id shard.NodeID) {
 	delete(n.members, id)
 	delete(n.vanished, id)
 	n.gone[id] = true
+}
+
+// vanish moves a member among those that may be back, or back among the living.
+func (n *Node) vanish(id shard.NodeID, silent bool) {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	from, to := n.vanished, n.members
+	if silent {
+		from, to = to, from
+	}
+	if m, ok := from[id]; ok {
+		to[id] = m
+		delete(from, id)
+	}
 }
 
 // setPeers tells the transport whom to keep a connection to: the living, and

@@ -98,6 +98,8 @@ type Node struct {
 	failedAt     int64 // when a node last died
 	reconciledAt int64
 	beatAt       int64
+	steppedAt    int64 // when the loop last ran
+	resumedAt    int64 // when it last ran again after being late by a lease
 	dutyAt       int64
 	leftoversAt  int64
 	settling     []uint16

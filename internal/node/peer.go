@@ -19,8 +19,10 @@ type peer struct {
 	// node's monotonic and wall clocks: it is lost when either has passed.
 	leaseMono, leaseWall atomic.Int64
 	upSince              atomic.Int64
-	tableSeen            atomic.Bool // its whole table has arrived since it came up
-	pastSeen             atomic.Bool // and what it knows from disks
+	tableSeen            atomic.Bool  // its whole table has arrived since it came up
+	heardAt              atomic.Int64 // when it last sent or answered a heartbeat
+	silent               bool         // of the control loop: it counts as dead for its silence
+	pastSeen             atomic.Bool  // and what it knows from disks
 
 	mu    sync.Mutex // guards below
 	beat  uint64     // number of the last heartbeat

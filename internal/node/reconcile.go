@@ -131,6 +131,11 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, settled bool, now int64,
 	if s.holding {
 		return n.drainLocked(s, now)
 	}
+	if w := n.witnesses(plan, cl.Primary, cl.Backups, s.no); len(w) > len(cl.Witnesses) ||
+		len(w) == len(cl.Witnesses) && slices.ContainsFunc(cl.Witnesses, n.isDown) {
+		n.proposeLocked(s, plan, cl.Backups, now)
+		return true
+	}
 	want := append([]shard.NodeID{planned}, plan.Backups(s.no)...)
 	if planned.IsZero() {
 		return false
@@ -166,10 +171,6 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, settled bool, now int64,
 			n.proposeLocked(s, plan, without(cl.Backups, id), now)
 			return true
 		}
-	}
-	if w := n.witnesses(plan, cl.Primary, cl.Backups, s.no); len(w) > len(cl.Witnesses) || slices.ContainsFunc(cl.Witnesses, n.isDown) && !sameSet(w, cl.Witnesses) {
-		n.proposeLocked(s, plan, cl.Backups, now)
-		return true
 	}
 	return false
 }

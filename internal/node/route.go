@@ -162,7 +162,8 @@ func (n *Node) overdue(ctx context.Context, c *Call, req *transport.Request, las
 	case errors.Is(last, ErrOverloaded):
 		return fmt.Errorf("%w: %w", ErrOverloaded, cause)
 	}
-	return fmt.Errorf("%w (slot %d): %w", ErrNoPrimary, c.Slot, cause)
+	cl := n.table.Load().Claim(c.Slot)
+	return fmt.Errorf("%w (slot %d, claim %v, %d redirects, last answer %q): %w", ErrNoPrimary, c.Slot, cl, req.Hops, last, cause)
 }
 
 // attempt makes the call once: here, at the claim's primary, or at ask.
@@ -190,10 +191,27 @@ func (n *Node) attempt(ctx context.Context, deadline time.Time, c *Call, req *tr
 		}
 		cell.ch <- err
 	})
-	var err error
-	select {
-	case err = <-cell.ch:
-	case <-ctx.Done():
+	err := errWaiting
+	for err == errWaiting {
+		s := &n.slots[c.Slot]
+		s.mu.Lock()
+		changed := s.changeLocked()
+		s.mu.Unlock()
+		if ask == nil && n.table.Load().Claim(c.Slot).Primary != cl.Primary {
+			// Served elsewhere now: whoever has the call may never answer.
+			if pending, sent := t.Cancel(id); pending {
+				cells.Put(cell)
+				if !sent {
+					return Result{}, nil, transport.ErrNotSent
+				}
+				return Result{}, nil, transport.ErrLost
+			}
+			err = <-cell.ch
+			break
+		}
+		err = n.answer(ctx, cell, changed)
+	}
+	if err == errGaveUp {
 		if pending, sent := t.Cancel(id); pending {
 			cells.Put(cell)
 			if sent && !isRead(c.Op) {
@@ -238,6 +256,23 @@ func (n *Node) attempt(ctx context.Context, deadline time.Time, c *Call, req *tr
 		n.learn([]*shard.Claim{claim})
 	}
 	return rsp.Result, to, err
+}
+
+var (
+	errWaiting = errors.New("no answer yet")
+	errGaveUp  = errors.New("the caller gave up")
+)
+
+// answer waits for a forwarded call's answer, or for a reason to stop waiting.
+func (n *Node) answer(ctx context.Context, cell *waitCell, changed <-chan struct{}) error {
+	select {
+	case err := <-cell.ch:
+		return err
+	case <-changed:
+		return errWaiting
+	case <-ctx.Done():
+		return errGaveUp
+	}
 }
 
 // here runs the call on this node and waits for it.

@@ -45,8 +45,9 @@ func (n *Node) licensed(sv *serving, now time.Time) bool {
 func (n *Node) slotTime(now time.Time) int64 { return max(now.UnixMilli(), n.clock.Load()) }
 
 // read answers Get and Peek from this node's own copy. It is on the hot path:
-// one atomic load, a clock read, the leases, a store access. wait is not nil
-// where the answer depends on a write not yet acknowledged.
+// one atomic load, a clock read, the leases, a store access. wait is not 0
+// where the answer depends on a write not yet acknowledged: once that is, the
+// answer stands, since at that moment no later write was.
 func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
 	s := &n.slots[c.Slot]
 	sv := s.serving.Load()
@@ -78,9 +79,7 @@ func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
 	if err != nil {
 		return engineError(err), 0
 	}
-	if it.Version > s.acked.Load() {
-		return nil, it.Version
-	}
+	pending := it.Version > s.acked.Load()
 	if s.serving.Load() == nil { // the records may have been another generation's
 		return errNotYet, 0
 	}
@@ -97,6 +96,9 @@ func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
 		n.stats.hits.Add(1)
 	} else {
 		n.stats.misses.Add(1)
+	}
+	if pending {
+		return nil, it.Version
 	}
 	return nil, 0
 }
@@ -140,21 +142,31 @@ func (n *Node) run(c *Call, req *transport.Request, r *Result, done func(error))
 			done(nil)
 			return nil
 		}
-		return n.readLater(c, wait, done)
+		return n.readLater(c.Slot, wait, done)
 	}
 	return n.write(c, req, r, done)
 }
 
-// readLater calls done with errNotYet, so that the read is made again, once
-// the write it depends on is acknowledged.
-func (n *Node) readLater(c *Call, version uint64, done func(error)) error {
-	s := &n.slots[c.Slot]
+// readLater calls done once the write that a read depends on is acknowledged.
+// Where it may never be, the read is made again.
+func (n *Node) readLater(slot uint16, version uint64, done func(error)) error {
+	s := &n.slots[slot]
 	s.mu.Lock()
-	if s.serving.Load() == nil || s.acked.Load() >= version || version > s.last {
+	switch {
+	case s.serving.Load() == nil || version > s.last:
 		s.mu.Unlock()
 		return errNotYet
+	case s.acked.Load() >= version:
+		s.mu.Unlock()
+		done(nil)
+		return nil
 	}
-	s.insertWaiterLocked(version, func(error) { done(errNotYet) })
+	s.insertWaiterLocked(version, func(err error) {
+		if err != nil {
+			err = errNotYet
+		}
+		done(err)
+	})
 	s.mu.Unlock()
 	return nil
 }

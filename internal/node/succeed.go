@@ -93,7 +93,8 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		for _, id := range cl.Witnesses {
 			sv.voters = append(sv.voters, n.peer(id))
 		}
-		sv.needed = shard.Quorum(len(sv.voters))
+		// So many that those left are no quorum without this node.
+		sv.needed = max(0, len(sv.voters)+1-shard.Quorum(1+len(sv.voters)))
 	}
 	s.serving.Store(sv)
 }
