@@ -51,7 +51,7 @@ func (n *xnode) copy(v View) {
 	}
 }
 
-// learn starts a copy at a node that is not in sync.
+// teach starts a copy at a node that is not in sync.
 func (n *xnode) teach(id NodeID) {
 	w := n.w
 	w.sessions++
@@ -59,14 +59,15 @@ func (n *xnode) teach(id NodeID) {
 	n.learner = l
 	at := len(n.log)
 	n.peers[id] = &xpeer{sent: at, acked: at, heardAt: w.now}
-	b, to := n.ballot(), w.byID[id]
+	b, to, known := n.ballot(), w.byID[id], n.core.View(0).Known
 	w.send(n, to, true, func() {
+		to.core.Learn([]*Claim{known}, w.now) // first know what one's own copy is worth
+		to.flush()
 		if to.below(b) {
 			p := to.core.View(0).Promised
 			w.send(to, n, true, func() { n.core.SeeEpoch(0, p.Epoch) })
 			return
 		}
-		to.stand(to.core.View(0))
 		to.data, to.filling, to.learned = recs{}, true, Ballot{}
 		to.session, to.stream, to.pos = l.session, b, at
 	})

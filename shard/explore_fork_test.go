@@ -16,10 +16,7 @@ func (n *xnode) stand(v View) {
 	case n.standing != nil && Compare(k, n.standing) > 0:
 		if !SameLineage(k, n.standing) {
 			n.w.tracef("%v has to offer what it holds of %v to %v", n.id, n.standing, k)
-			if n.duty != nil {
-				n.w.failf("%v has two duties", n.id)
-			}
-			n.duty, n.old = n.standing, n.data
+			n.duties = append(n.duties, xduty{n.standing, n.data})
 			n.w.stats.duties++
 		}
 		n.standing = nil
@@ -30,12 +27,12 @@ func (n *xnode) stand(v View) {
 // winner, which may be this node itself by now.
 func (n *xnode) offer(v View) {
 	w := n.w
-	if n.duty == nil || v.Known == nil || w.now-n.offeredAt < 2*xResend {
+	if len(n.duties) == 0 || v.Known == nil || w.now-n.offeredAt < 2*xResend {
 		return
 	}
 	n.offeredAt = w.now
-	duty, old, to := n.duty, n.old, w.byID[v.Known.Primary]
-	w.send(n, to, false, func() { to.onOffer(n, duty, old) })
+	d, to := n.duties[w.rng.IntN(len(n.duties))], w.byID[v.Known.Primary]
+	w.send(n, to, false, func() { to.onOffer(n, d.claim, d.old) })
 }
 
 // onOffer writes anew the records that are newer by origin, under an epoch
@@ -45,6 +42,7 @@ func (n *xnode) onOffer(from *xnode, duty *Claim, old recs) {
 	if !n.core.View(0).Open || n.epoch == 0 || !n.handTo.IsZero() || !n.core.Merge(0, duty, w.now) {
 		return
 	}
+	w.tracef("%v takes offer of %v from %v: %v over %v", n.id, duty, from.id, old, n.data)
 	for key := range old {
 		if old[key].origin > n.data[key].origin && !w.rules.noOffers {
 			w.stats.rewrites++
@@ -53,6 +51,13 @@ func (n *xnode) onOffer(from *xnode, duty *Claim, old recs) {
 	}
 	n.confirms = append(n.confirms, xconfirm{from, duty, len(n.log)})
 	n.acknowledge()
+}
+
+// xduty is what a node held under a claim that lost a fork. It may have
+// several: it went on alone, lost, copied from one winner, and lost again.
+type xduty struct {
+	claim *Claim
+	old   recs
 }
 
 type xconfirm struct {
@@ -67,9 +72,7 @@ func (n *xnode) confirm() {
 			return false
 		}
 		n.w.send(n, c.to, false, func() {
-			if c.to.duty == c.duty {
-				c.to.duty = nil
-			}
+			c.to.duties = slices.DeleteFunc(c.to.duties, func(d xduty) bool { return d.claim == c.duty })
 		})
 		return true
 	})
@@ -84,6 +87,7 @@ type xowed struct {
 // acked notes a write that is acknowledged.
 func (w *world) acked(n *xnode, key int, ver uint64) {
 	w.stats.acks++
+	w.tracef("%v acknowledged key %d %d/%d", n.id, key, ver>>40, ver&(1<<40-1))
 	w.owed = append(w.owed, xowed{key, ver})
 }
 
@@ -111,7 +115,9 @@ func (w *world) forgive() {
 	for _, n := range w.alive() {
 		n.stand(n.core.View(0))
 		add(n, n.standing, &n.data)
-		add(n, n.duty, &n.old)
+		for _, d := range n.duties {
+			add(n, d.claim, &d.old)
+		}
 	}
 	w.owed = slices.DeleteFunc(w.owed, func(o xowed) bool { return have[o.key].origin < o.ver })
 }

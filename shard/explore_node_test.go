@@ -90,8 +90,7 @@ type xnode struct {
 	confirms []xconfirm
 	// Of a fork: what is in sync under which claim, and what is to be offered.
 	standing  *Claim
-	duty      *Claim
-	old       recs
+	duties    []xduty
 	offeredAt int64
 	lastIn    *Claim // newest claim in force seen, which only moves forward
 }

@@ -304,8 +304,8 @@ func (w *world) unrest() string {
 		return fmt.Sprintf("%v lacks backups", v.Known)
 	}
 	for _, n := range w.alive() {
-		if n.duty != nil {
-			return fmt.Sprintf("%v still offers what it holds of %v", n.id, n.duty)
+		if len(n.duties) > 0 {
+			return fmt.Sprintf("%v still offers what it holds of %v", n.id, n.duties[0].claim)
 		}
 		if x := n.core.View(0); Compare(x.Known, v.Known) != 0 || x.Changing {
 			return fmt.Sprintf("%v knows %v, not %v", n.id, x.Known, v.Known)
