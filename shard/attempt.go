@@ -403,7 +403,9 @@ func (c *Core) tellUnaware(old NodeID, slot uint16, s *slotState) {
 // aware takes note that a primary knows that it was succeeded in slot.
 func (c *Core) aware(old NodeID, slot uint16) {
 	if c.unaware[old][slot] {
-		delete(c.unaware[old], slot)
+		if delete(c.unaware[old], slot); len(c.unaware[old]) == 0 {
+			delete(c.unaware, old)
+		}
 		c.release(old)
 	}
 }
