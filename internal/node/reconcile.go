@@ -65,7 +65,7 @@ func (n *Node) reconcile(now int64) (busy bool) {
 	}
 	n.unclaimed.Store(int64(unclaimed))
 	n.wrong.Store(int64(wrong))
-	return copying > 0 || handing > 0 || wrong > 0 && settled || unclaimed > 0 && found
+	return copying > 0 || handing > 0 || unclaimed > 0 && found
 }
 
 // found claims a slot that nobody serves, if it is this node's to claim.
@@ -131,10 +131,11 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, settled bool, now int64,
 	if s.holding {
 		return n.drainLocked(s, now)
 	}
-	if w := n.witnesses(plan, cl.Primary, cl.Backups, s.no); len(w) > len(cl.Witnesses) ||
-		len(w) == len(cl.Witnesses) && slices.ContainsFunc(cl.Witnesses, n.isDown) {
-		n.proposeLocked(s, plan, cl.Backups, now)
-		return true
+	if dead := slices.ContainsFunc(cl.Witnesses, n.isDown); dead || 1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) {
+		if w := n.witnesses(plan, cl.Primary, cl.Backups, s.no); len(w) > len(cl.Witnesses) || dead && len(w) == len(cl.Witnesses) {
+			n.proposeLocked(s, plan, cl.Backups, now)
+			return true
+		}
 	}
 	want := append([]shard.NodeID{planned}, plan.Backups(s.no)...)
 	if planned.IsZero() {
