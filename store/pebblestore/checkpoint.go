@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -15,7 +16,8 @@ func (s *Store) Checkpoint(dir string) error {
 		return err
 	}
 	err := s.disk(func() error {
-		return s.guard(func() error { return s.db.Checkpoint(dir, pebble.WithFlushedWAL()) })
+		err := s.guard(func() error { return s.db.Checkpoint(dir, pebble.WithFlushedWAL()) })
+		return errors.Join(err, s.reason())
 	})
 	if err != nil {
 		return fmt.Errorf("checkpoint to %s: %w", dir, err)

@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -100,34 +99,4 @@ func moveAside(fs vfs.FS, dir string) (to string, err error) {
 		}
 		return to, syncDir(fs, fs.PathDir(dir))
 	}
-}
-
-// guardedFS is the file system that Pebble sees. Where a directory cannot be
-// synced Pebble panics, at times on goroutines of its own, which would end the
-// process: the engine is parked instead.
-type guardedFS struct {
-	vfs.FS
-	*parking
-}
-
-type guardedDir struct {
-	vfs.File
-	*parking
-}
-
-func (fs guardedFS) OpenDir(name string) (vfs.File, error) {
-	f, err := fs.FS.OpenDir(name)
-	if err != nil {
-		return nil, err
-	}
-	return guardedDir{f, fs.parking}, nil
-}
-
-func (d guardedDir) Sync() error {
-	err := d.File.Sync()
-	if err != nil {
-		d.park(fmt.Errorf("sync directory: %w", err))
-		runtime.Goexit()
-	}
-	return nil
 }

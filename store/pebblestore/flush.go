@@ -57,6 +57,9 @@ func (s *Store) write(u *unit) error {
 	if err == nil && u.after != nil {
 		err = u.after()
 	}
+	if err == nil {
+		err = s.reason() // a frozen file system reports success
+	}
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", s.opts.Dir, err)
 	}

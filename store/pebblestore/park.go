@@ -19,6 +19,7 @@ import (
 type parking struct {
 	log    *slog.Logger
 	parked chan struct{} // closed by park
+	freed  chan struct{} // closed by Close: nothing waits any more
 
 	mu     sync.Mutex // guards err and onPark
 	err    error
@@ -26,7 +27,7 @@ type parking struct {
 }
 
 func newParking(log *slog.Logger) *parking {
-	return &parking{log: log, parked: make(chan struct{})}
+	return &parking{log: log, parked: make(chan struct{}), freed: make(chan struct{})}
 }
 
 // park keeps the first cause.

@@ -110,6 +110,9 @@ func open(opts Options) (*Store, error) {
 		}
 		return complete(opts.FS, opts.Dir)
 	})
+	if err == nil {
+		err = s.reason()
+	}
 	if err != nil {
 		_ = errors.Join(s.shut(), s.mem.Close())
 		return nil, fmt.Errorf("open %s: %w", opts.Dir, damage(err))
@@ -120,7 +123,7 @@ func open(opts Options) (*Store, error) {
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	return &pebble.Options{
-		FS: guardedFS{s.opts.FS, s.parking}, Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
+		FS: newFreezingFS(s.opts.FS, s.parking), Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
 		FormatMajorVersion: pebble.FormatWALSyncChunks,
 		MemTableSize:       uint64(s.budget.memtable), MemTableStopWritesThreshold: 2,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
@@ -173,6 +176,7 @@ func (s *Store) Close() error {
 // shut closes what open has opened.
 func (s *Store) shut() error {
 	var err error
+	close(s.freed)
 	if s.db != nil {
 		done := make(chan struct{})
 		go func() { // ends with db.Close, or leaks where Pebble hangs

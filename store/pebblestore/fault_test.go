@@ -1,0 +1,171 @@
+package pebblestore_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/store/pebblestore"
+)
+
+// faulty fails operations once it is armed.
+type faulty struct {
+	armed atomic.Bool
+	err   error
+	match func(errorfs.Op) bool
+}
+
+func (f *faulty) String() string { return "faulty" }
+
+func (f *faulty) MaybeError(op errorfs.Op) error {
+	if f.armed.Load() && f.match(op) {
+		return f.err
+	}
+	return nil
+}
+
+func isWrite(suffix string) func(errorfs.Op) bool {
+	return func(op errorfs.Op) bool {
+		switch op.Kind {
+		case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo, errorfs.OpCreate, errorfs.OpReuseForWrite:
+			return strings.Contains(op.Path, suffix)
+		}
+		return false
+	}
+}
+
+// TestFailedDiskParksTheEngine lets kinds of files fail: writes get errors that
+// say why, reads go on, Close returns, and what was durable is there later.
+func TestFailedDiskParksTheEngine(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		err   error
+		match func(errorfs.Op) bool
+	}{
+		{"log full", syscall.ENOSPC, isWrite(".log")},
+		{"log io", syscall.EIO, isWrite(".log")},
+		{"tables full", syscall.ENOSPC, isWrite(".sst")},
+		{"manifest io", syscall.EIO, isWrite("MANIFEST")},
+		{"directory io", syscall.EIO, func(op errorfs.Op) bool { return op.Kind == errorfs.OpFileSync && op.Path == "data" }},
+		{"all full", syscall.ENOSPC, isWrite("")},
+	} {
+		for _, fsync := range []pebblestore.Fsync{pebblestore.Always, pebblestore.EverySec, pebblestore.Never} {
+			t.Run(fmt.Sprintf("%s/%d", tt.name, fsync), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := &faulty{err: tt.err, match: tt.match}
+					mem := vfs.NewMem()
+					s := newForgetful(open(t, pebblestore.Options{Dir: "data", FS: errorfs.Wrap(mem, f), Fsync: fsync, Limit: 16 << 20}))
+					fail(t, s.Apply(1, []store.Record{{Key: "kept", Value: []byte("v"), Version: 1}}))
+					fail(t, s.Sync(1))
+					s.UnloadAll()
+					f.armed.Store(true)
+					var err error
+					for v := uint64(2); err == nil && v < 20000; v++ { // 80 MB
+						err = s.Store.Apply(1, []store.Record{{Key: fmt.Sprint(v % 8), Value: make([]byte, 4<<10), Version: v}})
+						if v%100 == 0 && err == nil && fsync != pebblestore.EverySec {
+							err = s.Sync(1)
+						}
+					}
+					if !errors.Is(err, store.ErrParked) || !errors.Is(err, tt.err) {
+						t.Fatalf("Apply or Sync = %v, want ErrParked by %v", err, tt.err)
+					}
+					for name, err := range map[string]error{
+						"Sync": s.Sync(1), "SetMeta": s.SetMeta(map[string][]byte{"a": {1}}), "Drop": s.Drop(2), "Checkpoint": s.Checkpoint("c"),
+					} {
+						if !errors.Is(err, store.ErrParked) {
+							t.Errorf("%s = %v, want ErrParked", name, err)
+						}
+					}
+					it, err := s.Fetch(nil, 1, 0, "kept", "", 0)
+					if err != nil || it.State != store.Found || string(it.Value) != "v" {
+						t.Errorf("Fetch = %+v, %v", it, err)
+					}
+					s.Stats()
+					if err := s.Close(); !errors.Is(err, store.ErrParked) {
+						t.Errorf("Close = %v, want ErrParked", err)
+					}
+					f.armed.Store(false)
+					again := open(t, pebblestore.Options{Dir: "data", FS: mem})
+					if it, err := again.Fetch(nil, 1, 0, "kept", "", 0); err != nil || it.State != store.Found {
+						t.Errorf("after reopening: %+v, %v", it, err)
+					}
+					fail(t, again.Close())
+				})
+			})
+		}
+	}
+}
+
+func TestOpenOnFullDiskReportsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &faulty{err: syscall.ENOSPC, match: isWrite("")}
+		f.armed.Store(true)
+		mem := vfs.NewMem()
+		for range 2 {
+			if _, err := pebblestore.Open(pebblestore.Options{Dir: "data", FS: errorfs.Wrap(mem, f), Recover: true}); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, pebblestore.ErrCorrupt) {
+				t.Errorf("Open = %v, want ENOSPC", err)
+			}
+		}
+		fail(t, open(t, pebblestore.Options{Dir: "data", FS: mem}).Close())
+	})
+}
+
+// slow makes syncs of the log take a second, once it is armed.
+type slow struct{ armed atomic.Bool }
+
+func (s *slow) String() string { return "slow" }
+
+func (s *slow) MaybeError(op errorfs.Op) error {
+	if s.armed.Load() && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData) && strings.Contains(op.Path, ".log") {
+		<-time.After(time.Second)
+	}
+	return nil
+}
+
+func TestWritersWaitForASlowDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const maxDirty = 64 << 10
+		disk := &slow{}
+		s := open(t, pebblestore.Options{FS: errorfs.Wrap(vfs.NewMem(), disk), Fsync: pebblestore.Always, MaxDirty: maxDirty})
+		disk.armed.Store(true)
+		start := time.Now()
+		for v := range uint64(1000) { // 1 MB
+			fail(t, s.Apply(1, []store.Record{{Key: "a", Value: make([]byte, 1000), Version: v + 1}}))
+			if d := s.Stats().DirtyBytes; d > maxDirty+2000 {
+				t.Fatalf("%d bytes are dirty, want at most %d", d, maxDirty)
+			}
+		}
+		if took := time.Since(start); took < 10*time.Second || took > 60*time.Second {
+			t.Errorf("1 MB through 64 KiB of dirty data took %v at a second a sync", took)
+		}
+		// A reader does not wait.
+		start = time.Now()
+		if it, err := s.Get(nil, 1, 0, "a", "", 0); err != nil || it.State != store.Found || time.Since(start) != 0 {
+			t.Errorf("Get = %+v, %v after %v", it, err, time.Since(start))
+		}
+		fail(t, s.Close())
+	})
+}
+
+func TestEverySecIsDurableAfterASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, pebblestore.Options{FS: vfs.NewMem()})
+		marks := make(chan uint64, 10)
+		s.OnDurable(func(_ uint16, v uint64) { marks <- v })
+		start := time.Now()
+		fail(t, s.Apply(1, []store.Record{{Key: "a", Version: 7}}))
+		if v := <-marks; v != 7 || time.Since(start) > 1100*time.Millisecond {
+			t.Errorf("mark %d after %v", v, time.Since(start))
+		}
+		fail(t, s.Close())
+	})
+}
