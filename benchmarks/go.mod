@@ -4,7 +4,10 @@ go 1.26.0
 
 replace github.com/slotmesh/slotmesh => ../
 
-require github.com/slotmesh/slotmesh v0.0.0
+require (
+	github.com/redis/rueidis v1.0.79
+	github.com/slotmesh/slotmesh v0.0.0
+)
 
 require (
 	github.com/DataDog/zstd v1.5.7 // indirect

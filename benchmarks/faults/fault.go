@@ -94,7 +94,8 @@ func (r *result) add(p Report) {
 }
 
 // runMesh lets a fresh fleet suffer the fault once.
-func runMesh(ft fault, verbose bool) (result, error) {
+// With a path it writes the CPU profile of the first survivor from the blow on.
+func runMesh(ft fault, verbose bool, profile string) (result, error) {
 	r := result{errors: map[string]int{}, resumed: map[string]int{}}
 	f, err := mesh.Start(ft.replicas, ft.backups, verbose)
 	if err != nil {
@@ -125,6 +126,13 @@ func runMesh(ft fault, verbose bool) (result, error) {
 		}
 	}
 	var errs []error
+	if profile != "" {
+		end, err := f.Profile(ft.victims, profile)
+		if err != nil {
+			return r, err
+		}
+		defer func() { _ = end() }() // the profile is by the way
+	}
 	if err := ft.strike(f); err != nil {
 		errs = append(errs, err)
 	}

@@ -29,6 +29,7 @@ func main() {
 	rounds := flag.Int("rounds", 3, "rounds of each fault; -quick makes one")
 	only := flag.String("only", "", "comma-separated faults; default all")
 	noRedis := flag.Bool("noredis", false, "leave Redis Cluster out")
+	profile := flag.String("profile", "", "write the CPU profile of a survivor in the last round to this file")
 	verbose := flag.Bool("v", false, "log what the replicas do, and each round's details, on standard error")
 	flag.Parse()
 
@@ -56,7 +57,7 @@ func main() {
 				if system == "redis" {
 					r, err = runRedis(f)
 				} else {
-					r, err = runMesh(f, *verbose)
+					r, err = runMesh(f, *verbose, *profile)
 				}
 				if err != nil {
 					failed = true
