@@ -1,0 +1,193 @@
+package simcluster_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+	. "github.com/slotmesh/slotmesh/internal/simcluster"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+var (
+	seeds     = flag.Int("seeds", 2, "how many seeds TestNemesis runs")
+	firstSeed = flag.Uint64("seed", 1, "the first of them")
+)
+
+// TestNemesis has random faults befall a cluster under load. Under policy
+// Majority, with crashes one at a time, every key's history is linearizable
+// whoever calls (I1-I5, I8); after the faults the cluster comes to rest (I9).
+func TestNemesis(t *testing.T) {
+	for i := range *seeds {
+		seed := *firstSeed + uint64(i)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			var hist History
+			r := rand.New(rand.NewPCG(seed, 1))
+			nodes := 3 + r.IntN(3)
+			backups := 1
+			if nodes == 5 {
+				backups += r.IntN(2)
+			}
+			Run(t, Config{Nodes: nodes, Backups: backups, Policy: node.Majority, Seed: seed, Adjust: patient}, func(sc *Cluster) {
+				stop := make(chan struct{})
+				var wg sync.WaitGroup
+				for c := range 4 {
+					wg.Go(func() { load(sc, &hist, c, nodes, seed, stop) })
+				}
+				nm := &nemesis{sc: sc, r: r, t: t, nodes: nodes, begin: time.Now()}
+				for range 6 {
+					nm.step()
+				}
+				nm.end()
+				close(stop)
+				wg.Wait()
+				if !t.Failed() {
+					sc.AwaitCopies()
+				}
+			})
+			hist.Check(t)
+			if t.Failed() {
+				t.Logf("go test ./internal/simcluster -run Nemesis -seeds 1 -seed %d", seed)
+			}
+		})
+	}
+}
+
+// patient keeps a slot whose holders are cut off from being started anew.
+func patient(_ string, c *node.Config) { c.OrphanWait = 40 * time.Second }
+
+// load makes calls from random nodes until stop closes.
+func load(sc *Cluster, hist *History, client, nodes int, seed uint64, stop <-chan struct{}) {
+	r := rand.New(rand.NewPCG(seed, uint64(client)+100))
+	last := map[string]string{}
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(5+r.IntN(60)) * time.Millisecond):
+		}
+		from := fmt.Sprintf("n%d", 1+r.IntN(nodes))
+		key := fmt.Sprintf("key%d", r.IntN(4))
+		c := node.Call{Op: transport.OpGet, Key: key}
+		switch n := r.IntN(10); {
+		case n < 3:
+			c.Op, c.Value = transport.OpSet, fmt.Appendf(nil, "%d-%d", client, i)
+		case n < 5 && last[key] != "":
+			c.Op, c.Old, c.Value = transport.OpCompare, []byte(last[key]), fmt.Appendf(nil, "%d-%d", client, i)
+		case n < 7:
+			c.Op, c.Key, c.Delta = transport.OpIncr, fmt.Sprintf("counter%d", r.IntN(2)), 1
+		case n < 8:
+			c.Key = fmt.Sprintf("counter%d", r.IntN(2))
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		res, err := hist.Do(ctx, sc, client, from, c)
+		cancel()
+		if err == nil && c.Op == transport.OpGet {
+			last[key] = string(res.Value)
+		} else if err == nil {
+			last[key] = string(c.Value)
+		}
+	}
+}
+
+// nemesis brings faults about.
+type nemesis struct {
+	sc    *Cluster
+	r     *rand.Rand
+	t     *testing.T
+	nodes int
+	begin time.Time
+	down  string // killed or left; at most one at a time
+}
+
+func (nm *nemesis) log(what, who string) {
+	nm.t.Logf("%v: %s %s", time.Since(nm.begin).Round(time.Millisecond), what, who)
+}
+
+func (nm *nemesis) any() string {
+	up := nm.sc.Up()
+	return up[nm.r.IntN(len(up))].Name
+}
+
+func (nm *nemesis) wait(least, most time.Duration) {
+	nm.sc.Advance(least + time.Duration(nm.r.Int64N(int64(most-least))))
+}
+
+// step is one fault and its end. A node is killed only while every slot has
+// all its copies: more than that is not promised.
+func (nm *nemesis) step() {
+	sc, who := nm.sc, nm.any()
+	nm.wait(100*time.Millisecond, 2*time.Second)
+	switch fault := nm.r.IntN(8); fault {
+	case 0, 1, 2:
+		nm.rest()
+		if nm.down != "" {
+			nm.log("start", nm.down)
+			sc.Start(nm.down)
+			nm.down = ""
+			return
+		}
+		switch fault {
+		case 0:
+			nm.log("kill", who)
+			sc.Kill(who)
+		case 1:
+			nm.log("pull the plug of", who)
+			sc.KillSilent(who)
+		case 2:
+			nm.log("shut down", who)
+			if err := sc.Shutdown(who, 30*time.Second); err != nil {
+				nm.t.Errorf("shutdown: %v", err)
+			}
+		}
+		nm.down = who
+	case 3:
+		if nm.down != "" {
+			return
+		}
+		nm.rest()
+		nm.log("restart", who)
+		sc.Restart(who)
+		nm.rest() // what it held is copied
+	case 4, 5:
+		nm.log("pause", who)
+		sc.Pause(who)
+		nm.wait(100*time.Millisecond, 5*time.Second)
+		nm.log("resume", who)
+		sc.Resume(who)
+	case 6:
+		nm.log("isolate", who)
+		sc.Isolate(who)
+		nm.wait(100*time.Millisecond, 8*time.Second)
+		nm.log("heal", who)
+		sc.Heal()
+	case 7:
+		other := nm.any()
+		nm.log("cut "+other+" and", who)
+		sc.Cut(who, other)
+		nm.wait(100*time.Millisecond, 5*time.Second)
+		nm.log("heal", who)
+		sc.Heal()
+	}
+}
+
+// rest waits until the cluster is stable.
+func (nm *nemesis) rest() {
+	begin := time.Now()
+	nm.sc.AwaitStable(60 * time.Second)
+	nm.log("stable after", time.Since(begin).String())
+}
+
+func (nm *nemesis) end() {
+	if nm.down != "" {
+		nm.rest()
+		nm.log("start", nm.down)
+		nm.sc.Start(nm.down)
+	}
+	nm.rest()
+}
