@@ -34,7 +34,7 @@ func (c *Core) onFence(from NodeID, m Message, now int64) {
 	switch {
 	case !c.seats[m.Seat]:
 		reply.NoSeat = true
-	case b != s.promised && m.Epoch <= s.highestPromise():
+	case b != s.promised && m.Epoch <= s.highestPromise() && !(c.cfg.off.promise && m.Epoch == s.promised.Epoch):
 	case s.known != nil && len(s.known.Backups) == 0 && s.known.Primary != from && s.known.Primary != c.self && c.lease[s.known.Primary] > now:
 		reply.Busy = true
 	default:

@@ -196,6 +196,13 @@ func (c *Core) endAttempt(slot uint16, s *slotState) {
 // fail ends an attempt and waits a random time that doubles before the next.
 func (c *Core) fail(slot uint16, s *slotState, now int64) {
 	c.endAttempt(slot, s)
+	if c.cfg.off.unionVoid {
+		s.union = nil
+	}
+	if c.cfg.off.backOff {
+		c.watch(slot)
+		return
+	}
 	s.tries = min(s.tries+1, 6)
 	span := uint64(c.cfg.Resend) << s.tries
 	s.notBefore = now + int64(c.cfg.Rand()%span)
@@ -301,7 +308,9 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 	if a == nil || a.claim == nil {
 		return
 	}
-	if a.fork {
+	if c.cfg.off.force {
+		a.need = nil
+	} else if a.fork {
 		for _, id := range a.claim.Backups {
 			if !slices.Contains(a.accepts, id) {
 				return
@@ -381,7 +390,7 @@ func (c *Core) tryOpen(slot uint16, s *slotState, now int64) {
 	if len(s.union) > 0 {
 		return // a proposal is out: its backups have not settled
 	}
-	if now < s.lentUntil {
+	if now < s.lentUntil && !c.cfg.off.lentWait {
 		c.watch(slot)
 		return
 	}

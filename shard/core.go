@@ -64,6 +64,20 @@ type CoreConfig struct {
 	// by another node: it is in sync with that primary, or the claim founds
 	// the slot and nothing is held.
 	CanList func(c *Claim) bool
+
+	off rulesOff // the explorer shows that each rule is needed
+}
+
+// rulesOff switches single rules off in tests.
+type rulesOff struct {
+	force     bool // a claim counts as in force once its proposer accepted it
+	lentWait  bool // opening does not wait out the own leases
+	oppose    bool // a primary is lent to while it is being succeeded
+	union     bool // a proposal changes nothing about who must acknowledge
+	unionVoid bool // the union ends with a proposal that failed
+	dropFirst bool // a claim that is not open drops nobody
+	promise   bool // an epoch is promised to any number of proposers
+	backOff   bool // a refused proposer tries again at once
 }
 
 // CoreStats counts since the start.
@@ -191,7 +205,7 @@ func (c *Core) View(slot uint16) View {
 		v.Fenced = s.promised.Epoch > s.known.Epoch
 		v.Open = s.opened && !v.Fenced
 		v.Settling = !s.opened && !v.Fenced
-		v.Required = s.required()
+		v.Required = c.required(s)
 	}
 	return v
 }
@@ -211,10 +225,10 @@ func (s *slotState) newest() *Claim {
 	return s.known
 }
 
-func (s *slotState) required() []NodeID {
+func (c *Core) required(s *slotState) []NodeID {
 	req := slices.Clone(s.known.Backups)
 	for _, id := range s.union {
-		if !slices.Contains(req, id) {
+		if !c.cfg.off.union && !slices.Contains(req, id) {
 			req = append(req, id)
 		}
 	}
@@ -279,7 +293,7 @@ func (c *Core) Lease(primary NodeID, until int64) {
 }
 
 // MayLend reports whether primary's heartbeats may be answered with a lease.
-func (c *Core) MayLend(primary NodeID) bool { return c.against[primary] == 0 }
+func (c *Core) MayLend(primary NodeID) bool { return c.against[primary] == 0 || c.cfg.off.oppose }
 
 // Down says that a node counts as dead; gone, that there is proof of it.
 func (c *Core) Down(id NodeID, gone bool, now int64) {

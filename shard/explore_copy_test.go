@@ -48,6 +48,7 @@ func (n *xnode) copy(v View) {
 	if l.ended && p.acked >= l.from && !v.Changing {
 		witnesses := slices.DeleteFunc(slices.Clone(v.Known.Witnesses), func(id NodeID) bool { return id == l.id })
 		n.change(append(slices.Clone(v.Known.Backups), l.id), witnesses)
+		l.wait = l.wait && !w.rules.off.unionVoid // the Core's union covers it
 	}
 }
 
@@ -68,7 +69,10 @@ func (n *xnode) teach(id NodeID) {
 			w.send(to, n, true, func() { n.core.SeeEpoch(0, p.Epoch) })
 			return
 		}
-		to.data, to.filling, to.learned = recs{}, true, Ballot{}
+		to.filling, to.learned = true, Ballot{}
+		if !w.rules.leftovers {
+			to.data = recs{}
+		}
 		to.session, to.stream, to.pos = l.session, b, at
 	})
 }
@@ -199,10 +203,10 @@ func (n *xnode) detect() {
 		}
 		at, ok := n.since[x.id]
 		if !ok {
-			at = w.now + int64(w.rng.IntN(xFailure))
+			at = w.now + int64(w.rng.IntN(w.failure))
 			n.since[x.id] = at
 		}
-		if !down && w.now-at >= xFailure {
+		if !down && w.now-at >= int64(w.failure) {
 			n.core.Down(x.id, false, w.now)
 		}
 		if !x.alive && (w.healing || w.proofs && w.chance(20)) && !w.cut[n.host][x.host] {

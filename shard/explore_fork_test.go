@@ -44,7 +44,11 @@ func (n *xnode) onOffer(from *xnode, duty *Claim, old recs) {
 	}
 	w.tracef("%v takes offer of %v from %v: %v over %v", n.id, duty, from.id, old, n.data)
 	for key := range old {
-		if old[key].origin > n.data[key].origin && !w.rules.noOffers {
+		newer := old[key].origin > n.data[key].origin
+		if w.rules.byVersion {
+			newer = old[key].ver > n.data[key].ver
+		}
+		if newer && !w.rules.noOffers {
 			w.stats.rewrites++
 			n.write(key, rec{val: old[key].val, origin: old[key].origin})
 		}

@@ -173,7 +173,7 @@ func (n *xnode) sync() {
 // required are all whose acknowledgements and leases count.
 func (n *xnode) required(v View) []NodeID {
 	req := v.Required
-	if l := n.learner; l != nil && l.wait && !slices.Contains(req, l.id) {
+	if l := n.learner; l != nil && l.wait && !n.w.rules.noWait && !slices.Contains(req, l.id) {
 		req = append(slices.Clone(req), l.id)
 	}
 	return req
@@ -308,9 +308,6 @@ func (n *xnode) pump() {
 	n.settle(v)
 	n.copy(v)
 	n.acknowledge()
-	if w.rules.quiet {
-		return
-	}
 	n.reconcile(v)
 	n.handOver(v)
 }

@@ -3,7 +3,6 @@ package shard
 import (
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -87,6 +86,7 @@ func (w *world) profile() (p profile) {
 	p.transfer = pick(0, 0, 60, 200)
 	p.length = int64(pick(150, 300, 500))
 	p.op = pick(2, 4, 8)
+	w.failure = pick(8, 30)
 	w.slow = pick(0, 10, 50)
 	w.majority = w.rng.IntN(5) > 1
 	w.proofs = w.chance(2)
@@ -348,5 +348,3 @@ func (w *world) judge() {
 		}
 	}
 }
-
-var _ = rand.Uint64

@@ -11,15 +11,23 @@ import (
 
 // Times of the model, in its ticks.
 const (
-	xLease   = 20
-	xResend  = 6
-	xFailure = 30
-	xSettle  = 40
+	xLease  = 20
+	xResend = 6
+	xSettle = 40
 )
 
 // rules switches single rules off, to see that the explorer notices.
 type rules struct {
-	noOffers, noLeases, readsUngated, noSettling, notFenced, quiet bool
+	off rulesOff
+
+	noLeases     bool // reads need no leases
+	readsUngated bool // reads do not wait for the record's acknowledgement
+	noSettling   bool // a promoted node opens on its own records
+	notFenced    bool // copies take appends of any epoch
+	noWait       bool // nobody waits for a learner before it is listed
+	leftovers    bool // a copy is filled over what was there
+	noOffers     bool // a loser's records are not written anew
+	byVersion    bool // they are compared by version
 }
 
 // world is one walk: nodes, a network, clients, and what went wrong.
@@ -42,6 +50,7 @@ type world struct {
 	backups  int
 	majority bool
 	proofs   bool
+	failure  int // suspected after; shorter than a lease in some walks
 	slow     int // a message in so many is late
 	healing  bool
 	forked   bool
@@ -103,8 +112,8 @@ func (w *world) start(host int) *xnode {
 	n := &xnode{w: w, id: NewNodeID(w.starts, 0), host: host, alive: true, since: map[NodeID]int64{}, falsly: map[NodeID]int64{}}
 	n.core = NewCore(CoreConfig{
 		Self: n.id, Rand: w.rng.Uint64, Majority: w.majority,
-		Resend: xResend, Failure: xFailure, Settle: xSettle, PartitionWait: 100, OrphanWait: 150,
-		CanList: n.canList,
+		Resend: xResend, Failure: time.Duration(w.failure), Settle: xSettle, PartitionWait: 100, OrphanWait: 150,
+		CanList: n.canList, off: w.rules.off,
 	})
 	w.nodes = append(w.nodes, n)
 	w.hosts[host] = n
@@ -247,5 +256,3 @@ func newWorld(seed uint64, r rules, trace bool) *world {
 	}
 	return w
 }
-
-var _ = time.Duration(0)

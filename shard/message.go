@@ -128,7 +128,7 @@ func decodeMessage(b []byte) (m Message, err error) {
 			continue
 		}
 		if *dst, rest, err = DecodeClaim(rest); err != nil {
-			return m, err
+			return m, fmt.Errorf("%w: %w", ErrMessage, err)
 		}
 		if (*dst).Slot != m.Slot {
 			return m, fmt.Errorf("%w: claim of another slot", ErrMessage)

@@ -125,7 +125,7 @@ func (c *Core) settle(slot uint16, s *slotState, now int64) {
 		if slices.Contains(s.settled, id) && slices.Contains(s.acceptors, id) {
 			continue
 		}
-		if late || c.IsDown(id) {
+		if (late || c.IsDown(id)) && !c.cfg.off.dropFirst {
 			backups := slices.DeleteFunc(slices.Clone(s.known.Backups), func(b NodeID) bool { return b == id })
 			s.inForceAt = now
 			c.Change(slot, backups, append(slices.Clone(s.known.Witnesses), id), now)
