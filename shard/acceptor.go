@@ -126,8 +126,11 @@ func (c *Core) onReply(m Message, now int64) {
 		c.see(m.Slot, s, m.Claim.Epoch)
 	}
 	a := s.attempt
-	if a == nil && s.known == nil && m.Claim != nil && m.Claim.Holds(c.self) && Compare(m.Claim, s.accepted) > 0 {
-		s.accepted = m.Claim // a founder's, of whom nobody else told
+	if a == nil && m.Claim != nil && m.Claim.Holds(c.self) && Compare(m.Claim, s.newest()) > 0 &&
+		(s.known == nil || c.IsDown(m.Claim.Primary)) {
+		// Its proposer died half-way, and this node is to take it up.
+		c.replaced(s, s.newest(), m.Claim)
+		s.accepted = m.Claim
 		c.save(m.Slot)
 		c.watch(m.Slot)
 		return

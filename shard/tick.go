@@ -39,6 +39,9 @@ func (c *Core) tick(slot uint16, s *slotState, now int64) bool {
 	if s == nil {
 		return false
 	}
+	if c.telling {
+		c.remind(slot, s)
+	}
 	switch {
 	case s.attempt != nil:
 		if c.overtaken(s) {
@@ -65,13 +68,21 @@ func (c *Core) tick(slot uint16, s *slotState, now int64) bool {
 		}
 		return true
 	}
-	if s.known == nil && c.telling && c.IsDown(n.Primary) {
-		// A founder died half-way: a backup it named may not know.
-		for _, id := range n.Backups {
-			c.send(id, Message{Kind: MsgFenceReply, Slot: slot, Seat: c.self, Promised: s.promised, Claim: n})
+	return c.IsDown(n.Primary)
+}
+
+// remind tells the backups of a claim whose proposer died half-way that it
+// lists them: they may not know, and nobody else can take it up.
+func (c *Core) remind(slot uint16, s *slotState) {
+	n := s.accepted
+	if Compare(n, s.known) <= 0 || c.holds(n) || !c.IsDown(n.Primary) {
+		return
+	}
+	for _, id := range n.Backups {
+		if !c.IsDown(id) {
+			c.send(id, Message{Kind: MsgFenceReply, Slot: slot, Seat: c.self, Promised: s.promised, Claim: n, Known: s.known})
 		}
 	}
-	return c.IsDown(n.Primary)
 }
 
 // rank is how many candidates for succession stand before this node.

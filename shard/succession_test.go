@@ -1,0 +1,318 @@
+package shard
+
+import (
+	"slices"
+	"testing"
+)
+
+// cast is a few Cores that hear what the script hands on, and nothing else.
+type cast struct {
+	t     *testing.T
+	now   int64
+	cores map[NodeID]*Core
+	mail  []mail
+}
+
+type mail struct {
+	from NodeID
+	Envelope
+}
+
+var nodeA, nodeB, nodeC, nodeD = NewNodeID(1, 0), NewNodeID(2, 0), NewNodeID(3, 0), NewNodeID(4, 0)
+
+func newCast(t *testing.T, ids ...NodeID) *cast {
+	c := &cast{t: t, cores: map[NodeID]*Core{}}
+	for _, id := range ids {
+		c.cores[id] = NewCore(CoreConfig{
+			Self: id, Rand: func() uint64 { return id.Counter() * 8 }, Majority: true,
+			Resend: 5, Failure: 30, Settle: 40, PartitionWait: 100, OrphanWait: 150,
+			CanList: func(*Claim) bool { return true },
+		})
+	}
+	return c
+}
+
+// take collects what the Cores want to send.
+func (c *cast) take() {
+	for _, id := range []NodeID{nodeA, nodeB, nodeC, nodeD} {
+		if core := c.cores[id]; core != nil {
+			for _, e := range core.Take().Messages {
+				c.mail = append(c.mail, mail{id, e})
+			}
+		}
+	}
+}
+
+// hand delivers all mail between the named nodes until there is none; what
+// others sent or should get waits.
+func (c *cast) hand(among ...NodeID) {
+	for {
+		c.take()
+		i := slices.IndexFunc(c.mail, func(m mail) bool { return slices.Contains(among, m.from) && slices.Contains(among, m.To) })
+		if i < 0 {
+			return
+		}
+		m := c.mail[i]
+		c.mail = slices.Delete(c.mail, i, i+1)
+		c.cores[m.To].Receive(m.from, m.Message, c.now)
+	}
+}
+
+// lose drops all mail on its way.
+func (c *cast) lose() { c.take(); c.mail = nil }
+
+// pass lets time go by for the named nodes.
+func (c *cast) pass(d int64, ids ...NodeID) {
+	c.now += d
+	for _, id := range ids {
+		c.cores[id].Tick(c.now)
+	}
+}
+
+// serve has the backups of id's claim settle, so that it opens.
+func (c *cast) serve(id NodeID) {
+	v := c.cores[id].View(0)
+	for _, b := range v.Known.Backups {
+		c.cores[id].Settled(0, v.Known.Epoch, b, c.now)
+	}
+}
+
+// founded starts with a as the open primary, b its backup, others witnesses.
+func founded(t *testing.T, witnesses ...NodeID) *cast {
+	all := append([]NodeID{nodeA, nodeB}, witnesses...)
+	c := newCast(t, all...)
+	c.cores[nodeA].Found(0, []NodeID{nodeB}, witnesses, 0)
+	c.hand(all...)
+	c.serve(nodeA)
+	for _, id := range all {
+		c.cores[id].Learn([]*Claim{c.cores[nodeA].View(0).Known}, 0)
+	}
+	if !c.cores[nodeA].View(0).Open {
+		t.Fatalf("founder does not open: %+v", c.cores[nodeA].View(0))
+	}
+	return c
+}
+
+func (c *cast) open(id NodeID, want bool, when string) {
+	c.t.Helper()
+	if got := c.cores[id].View(0); got.Open != want {
+		c.t.Errorf("%s: %v open = %v, want %v (%v, promised %v)", when, id, got.Open, want, got.Known, got.Promised)
+	}
+}
+
+func TestDropAndPromotionMeetAtTheWitness(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeA].Change(0, nil, []NodeID{nodeB, nodeC}, c.now)
+	c.hand(nodeA, nodeC) // in force by A and C; B sleeps
+	if got := c.cores[nodeA].View(0).Known.Rev; got != 1 {
+		t.Fatalf("drop with the witness: rev %d, want 1", got)
+	}
+	c.lose()
+	c.cores[nodeB].Promote(0, c.now)
+	c.hand(nodeB, nodeC)
+	c.open(nodeB, false, "promotion of a dropped backup")
+	if n := c.cores[nodeB].Newest(0); n.Rev != 1 || n.Holds(nodeB) {
+		t.Errorf("dropped backup keeps %v as newest, want the drop", n)
+	}
+}
+
+func TestPromotionOutlawsTheDrop(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeB].Promote(0, c.now)
+	c.hand(nodeB, nodeC) // A sleeps
+	c.lose()
+	c.cores[nodeA].Change(0, nil, []NodeID{nodeB, nodeC}, c.now)
+	c.hand(nodeA, nodeC)
+	if v := c.cores[nodeA].View(0); v.Known.Rev != 0 || v.Changing {
+		t.Errorf("known %v changing %v, want the drop refused after the witness promised elsewhere", v.Known, v.Changing)
+	}
+	c.pass(200, nodeA)
+	c.open(nodeA, false, "the old primary, having met a higher epoch")
+}
+
+func TestNobodyOpensBeforeForce(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeB].Promote(0, c.now)
+	c.open(nodeB, false, "before anybody answered")
+	c.pass(1000, nodeB)
+	c.open(nodeB, false, "long after, alone, where a majority is demanded")
+}
+
+func TestAcceptanceAfterAHigherPromiseIsVoid(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeB].Promote(0, c.now)
+	c.take()
+	c.hand(nodeB, nodeC) // B's claim (2,0) is accepted by C and in force
+	c2 := founded(t, nodeC)
+	c2.cores[nodeA].Change(0, nil, []NodeID{nodeB, nodeC}, c2.now)
+	c2.take() // accepts are on their way
+	late := Message{Kind: MsgAcceptReply, Epoch: 1, Rev: 1, Seat: nodeC, OK: true}
+	c2.cores[nodeA].Receive(nodeB, Message{Kind: MsgFence, Epoch: 5, Seat: nodeA}, c2.now)
+	c2.cores[nodeA].Receive(nodeC, late, c2.now)
+	v := c2.cores[nodeA].View(0)
+	if v.Known.Rev != 0 || v.Open || !v.Fenced {
+		t.Errorf("late acceptance under %v: known %v open %v, want the claim void", v.Promised, v.Known, v.Open)
+	}
+	if !slices.Contains(v.Required, nodeB) {
+		t.Errorf("required %v, want the union with %v until a claim is in force", v.Required, nodeB)
+	}
+}
+
+// A primary fences itself anew with a drop of its own outstanding, and hears
+// meanwhile, from a member that promises nothing, that it was succeeded. What
+// the members of its own drop say is no quorum for going on.
+func TestFencerThatLearnsItWasSucceededStops(t *testing.T) {
+	c := newCast(t, nodeA, nodeB, nodeC, nodeD)
+	c.cores[nodeA].Found(0, []NodeID{nodeB}, []NodeID{nodeC}, 0)
+	c.hand(nodeA, nodeB, nodeC)
+	c.serve(nodeA)
+	first := c.cores[nodeA].View(0).Known
+	for _, id := range []NodeID{nodeB, nodeC, nodeD} {
+		c.cores[id].Learn([]*Claim{first}, 0)
+	}
+	c.cores[nodeA].Change(0, nil, []NodeID{nodeC, nodeD}, c.now)
+	c.hand(nodeA, nodeD) // D alone accepts the drop
+	c.lose()
+	c.cores[nodeB].Down(nodeA, false, c.now)
+	c.cores[nodeB].Promote(0, c.now)
+	c.hand(nodeB, nodeC)
+	c.lose()
+	second := c.cores[nodeB].View(0).Known
+	if second.Primary != nodeB {
+		t.Fatalf("B's claim is not in force: %v", second)
+	}
+	c.cores[nodeC].Lease(nodeB, 1000) // C may not promise
+	c.cores[nodeC].Learn([]*Claim{second}, c.now)
+	c.cores[nodeA].SeeEpoch(0, 2)
+	c.pass(200, nodeA)
+	c.hand(nodeA, nodeC, nodeD)
+	c.pass(200, nodeA)
+	c.hand(nodeA, nodeC, nodeD)
+	if k := c.cores[nodeA].View(0).Known; Compare(k, second) != 0 {
+		t.Errorf("A knows %v, want %v, which does not list it", k, second)
+	}
+}
+
+func TestEpochIsPromisedToOneProposer(t *testing.T) {
+	c := founded(t, nodeC)
+	ask := func(from NodeID) bool {
+		c.cores[nodeC].Receive(from, Message{Kind: MsgFence, Epoch: 2, Seat: nodeC}, c.now)
+		out := c.cores[nodeC].Take().Messages
+		return out[len(out)-1].Message.OK
+	}
+	if !ask(nodeB) || ask(nodeA) || !ask(nodeB) {
+		t.Error("epoch 2 must go to the first who asked, as often as it asks, and to nobody else")
+	}
+}
+
+func TestPromiseToTheOldPrimaryIsWaitedOut(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeB].Lease(nodeA, 20)
+	c.cores[nodeB].Down(nodeA, false, c.now)
+	c.cores[nodeB].Promote(0, c.now)
+	c.hand(nodeB, nodeC)
+	c.serve(nodeB)
+	c.open(nodeB, false, "while the lease runs")
+	if c.cores[nodeB].MayLend(nodeA) {
+		t.Error("the old primary is lent to while it does not know")
+	}
+	c.pass(21, nodeB)
+	c.open(nodeB, true, "after the lease")
+	if c.cores[nodeB].MayLend(nodeA) {
+		t.Error("the old primary is lent to though it still does not know")
+	}
+	c.hand(nodeA, nodeB, nodeC)
+	if !c.cores[nodeB].MayLend(nodeA) {
+		t.Error("the old primary knows, and is lent nothing")
+	}
+}
+
+// A claim that this node accepted may have been in force, its primary reading
+// with this node's lease, though it never heard so.
+func TestPromiseToAnUnconfirmedPrimaryIsWaitedOut(t *testing.T) {
+	c := newCast(t, nodeA, nodeB, nodeC, nodeD)
+	all := []NodeID{nodeA, nodeB, nodeC, nodeD}
+	c.cores[nodeA].Found(0, []NodeID{nodeB, nodeC}, []NodeID{nodeD}, 0)
+	c.hand(all...)
+	for _, id := range all {
+		c.cores[id].Learn([]*Claim{c.cores[nodeA].View(0).Known}, 0)
+	}
+	c.cores[nodeB].Promote(0, c.now)
+	c.hand(nodeB, nodeC, nodeD)
+	c.lose() // C accepted B's claim and does not know it in force
+	c.cores[nodeC].Lease(nodeB, 20)
+	c.cores[nodeC].Promote(0, c.now)
+	c.hand(nodeA, nodeC, nodeD)
+	c.pass(10, nodeC)
+	c.hand(nodeA, nodeC, nodeD)
+	v := c.cores[nodeC].View(0)
+	if !v.Primary {
+		t.Fatalf("C's claim is not in force: %v", v.Known)
+	}
+	c.serve(nodeC)
+	c.open(nodeC, false, "while B may read with C's lease")
+	if c.cores[nodeC].MayLend(nodeB) {
+		t.Error("B is lent to while it is being succeeded")
+	}
+}
+
+func TestInvitedPromotionDoesNotWait(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeB].Lease(nodeA, 1000)
+	if !c.cores[nodeA].HandOver(0, nodeB, c.now) {
+		t.Fatal("HandOver refused")
+	}
+	c.open(nodeA, false, "after fencing itself")
+	c.hand(nodeA, nodeB, nodeC)
+	c.serve(nodeB)
+	c.open(nodeB, true, "the invited, under a lease to the source")
+	if got := c.cores[nodeB].View(0).Known.Backups; !slices.Equal(got, []NodeID{nodeA}) {
+		t.Errorf("backups %v, want the source %v in sync", got, nodeA)
+	}
+}
+
+func TestSourceFencesAgainWhenTheTargetStaysSilent(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeA].HandOver(0, nodeB, c.now)
+	c.lose()
+	c.cores[nodeB].Down(nodeA, false, c.now)
+	c.pass(31, nodeA)
+	c.hand(nodeA, nodeC)
+	v := c.cores[nodeA].View(0)
+	if v.Known.Primary != nodeA || v.Known.Epoch <= 2 {
+		t.Errorf("source is left with %v, want its own claim above the invitation's epoch", v.Known)
+	}
+}
+
+func TestSilentBackupIsDroppedBeforeOpening(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeA].Down(nodeC, false, c.now)
+	c.cores[nodeA].Up(nodeC)
+	c.cores[nodeB].Promote(0, c.now) // lists A, which never answers
+	c.hand(nodeB, nodeC)
+	for range 20 {
+		c.pass(5, nodeB)
+		c.hand(nodeB, nodeC)
+	}
+	c.open(nodeB, true, "without the silent backup")
+	if k := c.cores[nodeB].View(0).Known; len(k.Backups) != 0 || !k.InGroup(nodeA) {
+		t.Errorf("known %v, want A as a witness only", k)
+	}
+}
+
+// A proposer died with its claim accepted by those it does not list; the one
+// it lists is told, and takes it up.
+func TestHalfwayClaimIsTakenUpByTheBackupItNames(t *testing.T) {
+	c := newCast(t, nodeA, nodeB, nodeC)
+	c.cores[nodeA].Found(0, []NodeID{nodeB}, []NodeID{nodeC}, 0)
+	c.hand(nodeA, nodeC)
+	c.lose()
+	for _, id := range []NodeID{nodeB, nodeC} {
+		c.cores[id].Down(nodeA, true, c.now)
+	}
+	for range 20 {
+		c.pass(10, nodeB, nodeC)
+		c.hand(nodeB, nodeC)
+	}
+	c.open(nodeB, true, "after the founder died")
+}
