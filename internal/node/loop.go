@@ -93,9 +93,11 @@ func (n *Node) step() (busy bool) {
 	n.coreMu.Unlock()
 	n.carryOut()
 
-	if now-n.reconciledAt >= int64(tickBusy) || len(events) > 0 && now-n.reconciledAt >= int64(time.Millisecond) {
+	// A pass looks at every slot: often only where there is news.
+	n.moving = n.moving || len(events) > 0
+	if since := now - n.reconciledAt; since >= int64(tickIdle) || n.moving && since >= int64(tickBusy) {
 		n.reconciledAt = now
-		busy = n.reconcile(now)
+		n.moving = n.reconcile(now)
 		n.carryOut()
 	}
 	n.pressSettlements(now)
@@ -104,7 +106,7 @@ func (n *Node) step() (busy bool) {
 		n.beatAt = now
 		n.sendBeats()
 	}
-	return busy || n.core.Busy() || len(n.settling) > 0
+	return n.moving || n.core.Busy() || len(n.settling) > 0
 }
 
 func (n *Node) take(e *event, now int64) {

@@ -97,6 +97,7 @@ type Node struct {
 	membersAt    int64 // when the member list last changed
 	failedAt     int64 // when a node last died
 	reconciledAt int64
+	moving       bool // there is news to reconcile, or slots are on their way
 	beatAt       int64
 	steppedAt    int64 // when the loop last ran
 	resumedAt    int64 // when it last ran again after being late by a lease
