@@ -17,6 +17,7 @@ import (
 var (
 	seeds     = flag.Int("seeds", 2, "how many seeds TestNemesis runs")
 	firstSeed = flag.Uint64("seed", 1, "the first of them")
+	large     = flag.Bool("large", false, "have TestNemesis run up to five nodes, not three")
 )
 
 // TestNemesis has random faults befall a cluster under load. Under policy
@@ -28,8 +29,10 @@ func TestNemesis(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			var hist History
 			r := rand.New(rand.NewPCG(seed, 1))
-			nodes := 3 + r.IntN(3)
-			backups := 1
+			nodes, backups := 3, 1
+			if *large {
+				nodes += r.IntN(3)
+			}
 			if nodes == 5 {
 				backups += r.IntN(2)
 			}
