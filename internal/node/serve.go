@@ -254,6 +254,11 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		}
 		return err
 	}
+	if !n.licensed(sv, now) && c.Op != opRemove {
+		// Perhaps deposed: a version would leave the outcome open.
+		s.mu.Unlock()
+		return errNotYet
+	}
 	version := s.last + 1
 	rec.Version = version
 	r.Version = version
