@@ -63,9 +63,13 @@ func main() {
 					failed = true
 					fmt.Fprintf(os.Stderr, "%s, %s: %v\n", system, f.name, err)
 				}
-				line.add(r)
+				if r.acked > 0 { // else nothing was tried, and zeros would look like success
+					line.add(r)
+				}
 			}
-			out.print(line)
+			if len(line.rounds) > 0 {
+				out.print(line)
+			}
 		}
 	}
 	if failed {
