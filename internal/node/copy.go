@@ -52,10 +52,13 @@ func (n *Node) startCopyLocked(s *slot, p *peer) {
 	n.sendAppend(l, &a)
 }
 
+// stopCopyLocked gives a copy up. Writes that waited for the learner alone are
+// acknowledged; nothing that they wake takes the slot's lock.
 func (n *Node) stopCopyLocked(s *slot) {
 	if s.learner != nil {
 		delete(s.links, s.learner.link.peer.id)
 		s.learner = nil
+		finish(n.advanceLocked(s), nil)
 	}
 }
 
