@@ -1,9 +1,6 @@
 package shard
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 const xKeys = 2
 
@@ -446,6 +443,3 @@ func (n *xnode) onReport(from *xnode, b Ballot) {
 		}
 	})
 }
-
-// clone for maps that a walk's failure prints.
-func keys[V any](m map[NodeID]V) []NodeID { return slices.SortedFunc(maps.Keys(m), NodeID.Compare) }

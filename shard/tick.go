@@ -1,6 +1,9 @@
 package shard
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Tick repeats what was not answered, opens what waited for a lease, and
 // starts the attempts that are due. It looks only at slots where something
@@ -9,8 +12,9 @@ func (c *Core) Tick(now int64) {
 	c.telling = now-c.toldAt >= int64(c.cfg.Resend)
 	if c.telling {
 		c.toldAt = now
-		for old, slots := range c.unaware {
-			for slot := range slots {
+		// In order, so that a walk of a simulation can be repeated.
+		for _, old := range slices.SortedFunc(maps.Keys(c.unaware), NodeID.Compare) {
+			for _, slot := range slices.Sorted(maps.Keys(c.unaware[old])) {
 				if s := c.slots[slot]; c.gone[old] || s.known.Primary == old {
 					c.aware(old, slot)
 				} else if !c.IsDown(old) {
