@@ -236,6 +236,9 @@ func (n *Node) replan(now int64) {
 	if n.plan != nil && slices.Equal(list, n.planned) {
 		return
 	}
+	if len(list) < len(n.planned) {
+		n.planBefore = n.plan
+	}
 	n.planned, n.membersAt = list, now
 	n.plan = shard.Plan(list, nil, n.cfg.Backups)
 	n.planShared.Store(n.plan)

@@ -92,6 +92,7 @@ type Node struct {
 
 	// Of the control loop alone:
 	plan         *shard.Assignment
+	planBefore   *shard.Assignment // the plan before the last member went
 	planned      []shard.Member
 	downNow      map[shard.NodeID]bool
 	membersAt    int64 // when the member list last changed

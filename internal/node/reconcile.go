@@ -145,7 +145,10 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, settled bool, now int64,
 		if cl.Holds(id) {
 			continue
 		}
-		repairing := len(cl.Backups) < len(want)-1 && now-n.failedAt < int64(n.cfg.RepairDelay) && n.failedAt > 0
+		// A node that is to hold the slot only because another died waits: that
+		// one may be back.
+		repairing := n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay) &&
+			n.planBefore.Primary(s.no) != id && !slices.Contains(n.planBefore.Backups(s.no), id)
 		if p := n.peer(id); settled && !repairing && *copying < maxCopies && p.live() != nil && now-p.upSince.Load() > int64(50*time.Millisecond) {
 			*copying++
 			n.startCopyLocked(s, p)
@@ -254,14 +257,15 @@ func (n *Node) deadOrLate(s *slot, id shard.NodeID, now int64) bool {
 		return true
 	}
 	// Without its lease nothing can be read.
-	lost := now - max(l.peer.leaseMono.Load(), l.peer.upSince.Load(), n.openedAt)
+	lost := now - max(l.peer.leaseMono.Load(), l.peer.upSince.Load(), n.openedAt, n.resumedAt)
 	return lost > int64(n.cfg.ReplicationTimeout)
 }
 
 // late reports whether a write has waited for the copy longer than allowed.
 func (n *Node) late(s *slot, l *link, now int64) bool {
 	since := s.pendingSince.Load()
-	return since > 0 && now-since > int64(n.cfg.ReplicationTimeout) && l.acked < s.last
+	// The time in which this node itself did not run does not count.
+	return since > 0 && now-max(since, n.resumedAt) > int64(n.cfg.ReplicationTimeout) && l.acked < s.last
 }
 
 // dropBackup proposes a claim without a copy that can't be caught up.
