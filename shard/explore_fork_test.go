@@ -93,6 +93,9 @@ func (w *world) acked(n *xnode, key int, ver uint64) {
 	w.stats.acks++
 	w.tracef("%v acknowledged key %d %d/%d", n.id, key, ver>>40, ver&(1<<40-1))
 	w.owed = append(w.owed, xowed{key, ver})
+	if !w.majority {
+		w.forgive() // it may have been overtaken by a claim whose copies died
+	}
 }
 
 // inSync reports whether cl's lineage has no newer claim in force without n.
