@@ -16,7 +16,6 @@ type attempt struct {
 	newest   *Claim // of all answers and of this node
 	asked    []NodeID
 	promises []NodeID
-	refused  bool // a member promised a higher epoch: this attempt is over
 	orphan   bool // no holder of newest lives: anybody may start anew
 
 	claim   *Claim
@@ -143,9 +142,7 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 	}
 	s.handover = NodeID{}
 	c.promiseSelf(slot, s, epoch)
-	for _, id := range []NodeID{c.self} {
-		a.promises = append(a.promises, id)
-	}
+	a.promises = append(a.promises, c.self)
 	for seat := range c.seats {
 		if seat != c.self {
 			a.promises = append(a.promises, seat)

@@ -231,7 +231,6 @@ func (t *Transport) client(c *conn) (*grpc.ClientConn, error) {
 		grpc.WithWriteBufferSize(ioBuffer),
 		grpc.WithReadBufferSize(ioBuffer),
 		grpc.WithMaxHeaderListSize(maxHeader),
-		grpc.WithSharedWriteBuffer(true), // idle peers hold none
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableHealthCheck(),

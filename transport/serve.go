@@ -34,7 +34,6 @@ func (t *Transport) newServer() *grpc.Server {
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.WriteBufferSize(ioBuffer),
 		grpc.ReadBufferSize(ioBuffer),
-		grpc.SharedWriteBuffer(true),
 		grpc.MaxHeaderListSize(maxHeader),
 		grpc.MaxConcurrentStreams(4),
 		grpc.ConnectionTimeout(connectTime),

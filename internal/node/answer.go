@@ -34,7 +34,7 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 	var res Result
 	req.Call.Value = nil // no buffer of the receiver's
-	err, wait := n.read(&req.Call, &res)
+	wait, err := n.read(&req.Call, &res)
 	id, slot := req.ID, req.Slot
 	if err == nil && wait > 0 {
 		later := res

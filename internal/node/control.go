@@ -2,7 +2,6 @@ package node
 
 import (
 	"encoding/binary"
-	"errors"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
@@ -22,8 +21,6 @@ const (
 	ctlNames     byte = 10 // names of node IDs, for what follows
 	ctlPast      byte = 11 // claims that disks remember
 )
-
-var errBody = errors.New("malformed control body")
 
 // fields reads what a control body is made of.
 type fields struct {

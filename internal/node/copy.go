@@ -45,7 +45,7 @@ const (
 func (n *Node) startCopyLocked(s *slot, p *peer) {
 	session := n.env.Uint64()>>2 | 1
 	l := &link{peer: p, session: session, started: true}
-	s.links[p.id] = l
+	s.linkLocked(l)
 	s.learner = &learning{link: l, session: session, touched: n.now()}
 	n.copies.Add(1)
 	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Session: session, Version: s.ringTopLocked(), Mark: s.acked.Load()}

@@ -19,7 +19,7 @@ const maxNames = 4096
 // past is what the disks of the members remember. No disk is authoritative by
 // itself: what they say counts only for slots that nobody serves.
 type past struct {
-	claims [shard.Slots]*shard.Claim // the newest that any disk knows in force
+	claims map[uint16]*shard.Claim // the newest that any disk knows in force
 	names  map[shard.NodeID]string
 	old    map[shard.NodeID]bool // this node's own earlier IDs
 }
@@ -37,7 +37,7 @@ func (n *Node) savedCounter() (c uint64) {
 
 // readPast takes in what this node's own disk remembers.
 func (n *Node) readPast() {
-	n.past = past{names: map[shard.NodeID]string{}, old: map[shard.NodeID]bool{}}
+	n.past = past{claims: map[uint16]*shard.Claim{}, names: map[shard.NodeID]string{}, old: map[shard.NodeID]bool{}}
 	if !n.engine.Durable() {
 		return
 	}

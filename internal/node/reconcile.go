@@ -70,7 +70,9 @@ func (n *Node) reconcile(now int64) (busy bool) {
 
 // found claims a slot that nobody serves, if it is this node's to claim.
 func (n *Node) found(no uint16, plan *shard.Assignment, now int64) {
+	n.membersMu.Lock()
 	old := n.past.claims[no]
+	n.membersMu.Unlock()
 	if old == nil && plan.Primary(no) != n.id || old != nil && n.heir(old, plan.Primary(no), now) != n.id {
 		return
 	}

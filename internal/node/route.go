@@ -41,7 +41,7 @@ func (n *Node) Do(ctx context.Context, c *Call) (Result, error) {
 	}
 	if isRead(c.Op) && c.Op != transport.OpScan {
 		var r Result
-		if err, wait := n.read(c, &r); err == nil && wait == 0 {
+		if wait, err := n.read(c, &r); err == nil && wait == 0 {
 			n.stats.local.Add(1)
 			return r, nil
 		}

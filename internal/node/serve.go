@@ -48,15 +48,15 @@ func (n *Node) slotTime(now time.Time) int64 { return max(now.UnixMilli(), n.clo
 // one atomic load, a clock read, the leases, a store access. wait is not 0
 // where the answer depends on a write not yet acknowledged: once that is, the
 // answer stands, since at that moment no later write was.
-func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
+func (n *Node) read(c *Call, r *Result) (wait uint64, err error) {
 	s := &n.slots[c.Slot]
 	sv := s.serving.Load()
 	if sv == nil {
-		return n.notServing(s), 0
+		return 0, n.notServing(s)
 	}
 	now := n.env.Now()
 	if !n.licensed(sv, now) {
-		return errNotYet, 0
+		return 0, errNotYet
 	}
 	var dst []byte
 	var scratch *[]byte
@@ -77,11 +77,11 @@ func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
 		scratches.Put(scratch)
 	}
 	if err != nil {
-		return engineError(err), 0
+		return 0, engineError(err)
 	}
 	pending := it.Version > s.acked.Load()
 	if s.serving.Load() == nil { // the records may have been another generation's
-		return errNotYet, 0
+		return 0, errNotYet
 	}
 	r.Found = it.State == store.Found
 	r.Version, r.Expiry, r.Schema = 0, 0, 0
@@ -98,9 +98,9 @@ func (n *Node) read(c *Call, r *Result) (err error, wait uint64) {
 		n.stats.misses.Add(1)
 	}
 	if pending {
-		return nil, it.Version
+		return it.Version, nil
 	}
-	return nil, 0
+	return 0, nil
 }
 
 const maxScratch = 64 << 10
@@ -134,7 +134,7 @@ func isRead(op transport.Op) bool {
 // and nothing happened.
 func (n *Node) run(c *Call, req *transport.Request, r *Result, done func(error)) error {
 	if isRead(c.Op) {
-		err, wait := n.read(c, r)
+		wait, err := n.read(c, r)
 		if err != nil {
 			return err
 		}

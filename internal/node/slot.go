@@ -220,3 +220,11 @@ func (s *slot) noteLocked() {
 		s.copyState.Store(copyEmpty)
 	}
 }
+
+// linkLocked adds a copy that the primary sends to.
+func (s *slot) linkLocked(l *link) {
+	if s.links == nil {
+		s.links = map[shard.NodeID]*link{}
+	}
+	s.links[l.peer.id] = l
+}

@@ -72,9 +72,6 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		s.acked.Store(s.last)
 		s.heard(s.last)
 		s.holding = false
-		if s.links == nil {
-			s.links = map[shard.NodeID]*link{}
-		}
 	}
 	keep := s.view.Required
 	for id := range s.links {
@@ -105,7 +102,7 @@ func (n *Node) settleLocked(s *slot) {
 	epoch := s.view.Known.Epoch
 	if s.settle == nil || s.settle.epoch != epoch {
 		s.settle = &settlement{epoch: epoch, reported: map[shard.NodeID]bool{}}
-		s.links = map[shard.NodeID]*link{}
+		s.links = nil
 		n.settling = append(n.settling, s.no)
 	}
 	for id := range s.settle.reported {
@@ -168,7 +165,7 @@ func (n *Node) unionLocked(s *slot) {
 	t.begun = true
 	for _, id := range s.view.Known.Backups {
 		l := &link{peer: n.peer(id)}
-		s.links[id] = l
+		s.linkLocked(l)
 		n.beginLocked(s, l)
 	}
 }

@@ -94,7 +94,7 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 // Close go on; a goroutine blocked for ever would keep them. All goroutines
 // that Pebble may end so are its own, the flusher's, or guard's.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	cause := errors.New(fmt.Sprintf(format, args...))
+	cause := fmt.Errorf(format, args...)
 	for _, a := range args {
 		if err, ok := a.(error); ok {
 			cause = fmt.Errorf("pebble: %w", err)

@@ -18,7 +18,6 @@ type chunk struct {
 	recs  []store.Record
 	keys  [][]byte
 	bytes int
-	next  store.Cursor
 	done  bool
 }
 
