@@ -80,6 +80,9 @@ func (n *Node) beginCopyLocked(s *slot, from shard.NodeID, a *transport.Append) 
 	if s.stream.session == a.Session {
 		return
 	}
+	if s.duty != nil {
+		return // the old copy is owed to the winner of a fork first
+	}
 	n.leaveStreamLocked(s)
 	gen, err := n.engine.Begin(s.no)
 	if err != nil {
