@@ -40,6 +40,8 @@ func FuzzDecodeMessages(f *testing.F) {
 	f.Add(AppendMessages(nil, sampleMessages()))
 	f.Add(AppendMessages(nil, sampleMessages()[:1]))
 	f.Add([]byte{0})
+	// One Core for all inputs: making one costs more than feeding it.
+	c := NewCore(CoreConfig{Self: NewNodeID(2, 0), Rand: func() uint64 { return 1 }, Resend: 1, Failure: 1, Settle: 1, PartitionWait: 1, OrphanWait: 1, CanList: func(*Claim) bool { return true }})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ms, err := DecodeMessages(b)
 		if err != nil {
@@ -53,7 +55,6 @@ func FuzzDecodeMessages(f *testing.F) {
 		if two := AppendMessages(nil, again); !bytes.Equal(one, two) {
 			t.Fatalf("wire forms differ: %x, %x", one, two)
 		}
-		c := NewCore(CoreConfig{Self: NewNodeID(2, 0), Rand: func() uint64 { return 1 }, Resend: 1, Failure: 1, Settle: 1, PartitionWait: 1, OrphanWait: 1, CanList: func(*Claim) bool { return true }})
 		for i, m := range ms[:min(len(ms), 20)] {
 			c.Receive(NewNodeID(uint64(i%3)+1, 0), m, int64(i))
 			c.Tick(int64(i))
