@@ -47,7 +47,6 @@ func (n *Node) startCopyLocked(s *slot, p *peer) {
 	l := &link{peer: p, session: session, started: true}
 	s.linkLocked(l)
 	s.learner = &learning{link: l, session: session, touched: n.now()}
-	n.copies.Add(1)
 	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Session: session, Version: s.ringTopLocked(), Mark: s.acked.Load()}
 	n.sendAppend(l, &a)
 }

@@ -110,9 +110,7 @@ type Node struct {
 	openedAt     int64
 
 	planShared atomic.Pointer[shard.Assignment]
-	unclaimed  atomic.Int64
-	wrong      atomic.Int64
-	copies     atomic.Int64
+	uncovered  atomic.Int64 // slots without a living primary, as of the last pass
 	evictWake  chan struct{}
 	relief     atomic.Int64 // evictions that a copy asks for
 	joined     atomic.Bool  // the seeds were asked, or there are none

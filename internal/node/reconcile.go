@@ -37,14 +37,14 @@ func (n *Node) reconcile(now int64) (busy bool) {
 		}
 		s.mu.Unlock()
 	}
-	unclaimed := 0
-	wrong := 0
+	unclaimed, uncovered := 0, 0
 	table := n.table.Load()
 	for i := range n.slots {
 		no := uint16(i)
 		cl := table.Claim(no)
 		if cl == nil {
 			unclaimed++
+			uncovered++
 			if found {
 				n.found(no, plan, now)
 			}
@@ -54,17 +54,14 @@ func (n *Node) reconcile(now int64) (busy bool) {
 			if plan.Primary(no) == n.id && !cl.Holds(n.id) {
 				n.orphan(no, now)
 			}
-			if cl.Primary != plan.Primary(no) {
-				wrong++
+			if n.isDown(cl.Primary) {
+				uncovered++
 			}
 			continue
 		}
-		if n.improve(&n.slots[no], plan, settled, now, &copying, &handing) {
-			wrong++
-		}
+		n.improve(&n.slots[no], plan, settled, now, &copying, &handing)
 	}
-	n.unclaimed.Store(int64(unclaimed))
-	n.wrong.Store(int64(wrong))
+	n.uncovered.Store(int64(uncovered))
 	return copying > 0 || handing > 0 || unclaimed > 0 && found
 }
 

@@ -242,7 +242,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 	case a.Prev == 0:
 		n.beginStreamLocked(s, from, a)
 	case a.Prev == inheritPrev:
-		n.inheritLocked(s, from, a)
+		n.takeInLocked(s, a)
 		return
 	case st.primary != from || st.epoch != a.Epoch || st.session != a.Session:
 		return // a stream this copy is no part of

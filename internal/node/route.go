@@ -39,6 +39,9 @@ func (n *Node) Do(ctx context.Context, c *Call) (Result, error) {
 	if err := n.checkSize(c); err != nil {
 		return Result{}, err
 	}
+	if n.cfg.RequireFullCoverage && n.uncovered.Load() > 0 {
+		return Result{}, ErrNoPrimary
+	}
 	if isRead(c.Op) && c.Op != transport.OpScan {
 		var r Result
 		if wait, err := n.read(c, &r); err == nil && wait == 0 {

@@ -180,9 +180,6 @@ func (n *Node) beginLocked(s *slot, l *link) {
 	n.sendAppend(l, &a)
 }
 
-// inheritLocked: see takeInLocked, on a backup.
-func (n *Node) inheritLocked(s *slot, _ shard.NodeID, a *transport.Append) { n.takeInLocked(s, a) }
-
 // beginStreamLocked follows a new primary from the beginning of its epoch.
 func (n *Node) beginStreamLocked(s *slot, from shard.NodeID, a *transport.Append) {
 	if s.stream.primary == from && s.stream.epoch == a.Epoch && s.stream.session == 0 {
