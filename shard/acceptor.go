@@ -35,7 +35,7 @@ func (c *Core) onFence(from NodeID, m Message, now int64) {
 	case !c.seats[m.Seat]:
 		reply.NoSeat = true
 	case b != s.promised && m.Epoch <= s.highestPromise() && !(c.cfg.off.promise && m.Epoch == s.promised.Epoch):
-	case s.known != nil && len(s.known.Backups) == 0 && s.known.Primary != from && s.known.Primary != c.self && c.lease[s.known.Primary] > now:
+	case s.known != nil && len(s.known.Backups) == 0 && s.known.Primary != from && s.known.Primary != c.self && c.lent.lentUntil(s.known.Primary) > now:
 		reply.Busy = true
 	default:
 		reply.OK = true
@@ -174,7 +174,7 @@ func (c *Core) onReply(m Message, now int64) {
 	}
 	for _, cl := range []*Claim{m.Claim, m.Known} {
 		if Compare(cl, a.newest) > 0 {
-			c.oppose(s, cl.Primary)
+			c.oppose(m.Slot, s, cl.Primary)
 			a.newest = cl
 			c.ask(m.Slot, s, now)
 		}

@@ -6,11 +6,12 @@ import (
 
 // attempt is one claim being brought in force by this node.
 type attempt struct {
-	epoch   uint64
-	started int64
-	sent    int64    // when its messages last went out
-	heard   int64    // when a member last answered
-	against []NodeID // the primaries being succeeded without their leave
+	epoch     uint64
+	started   int64
+	sent      int64    // when its messages last went out
+	heard     int64    // when a member last answered
+	against   []NodeID // the primaries being succeeded without their leave
+	lentUntil int64    // when the last lease to them for this slot runs out
 
 	// Fencing, until claim is set.
 	newest   *Claim // of all answers and of this node
@@ -133,11 +134,11 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 	a := &attempt{epoch: epoch, started: now, heard: now, sent: now, newest: s.newest(), orphan: orphan}
 	s.attempt = a
 	for _, id := range s.priors {
-		c.oppose(s, id)
+		c.oppose(slot, s, id)
 	}
 	for _, cl := range []*Claim{s.known, s.accepted} {
 		if cl != nil && (s.invitedBy != cl.Primary || cl != s.known) {
-			c.oppose(s, cl.Primary)
+			c.oppose(slot, s, cl.Primary)
 		}
 	}
 	s.handover = NodeID{}
@@ -152,12 +153,12 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 	c.fenced(slot, s, now)
 }
 
-// oppose ends this node's leases to a primary that the attempt succeeds, until
-// that primary knows or the attempt is over.
-func (c *Core) oppose(s *slotState, old NodeID) {
+// oppose leaves the slot out of this node's leases to a primary that the
+// attempt succeeds, until that primary knows or the attempt is over.
+func (c *Core) oppose(slot uint16, s *slotState, old NodeID) {
 	if a := s.attempt; old != c.self && !slices.Contains(a.against, old) {
 		a.against = append(a.against, old)
-		c.against[old]++
+		a.lentUntil = max(a.lentUntil, c.lent.oppose(old, slot))
 	}
 }
 
@@ -184,7 +185,9 @@ func (c *Core) ask(slot uint16, s *slotState, now int64) {
 
 func (c *Core) endAttempt(slot uint16, s *slotState) {
 	for _, old := range s.attempt.against {
-		c.release(old)
+		if !c.unaware[old][slot] {
+			c.lent.release(old, slot)
+		}
 	}
 	s.attempt = nil
 	c.touch(slot)
@@ -333,9 +336,7 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 			late = append(late, id)
 		}
 	}
-	for _, old := range a.against {
-		s.lentUntil = max(s.lentUntil, c.lease[old])
-	}
+	s.lentUntil = max(s.lentUntil, a.lentUntil)
 	s.known = a.claim
 	s.union, s.unfit, s.merge = nil, nil, nil
 	s.tries = 0
@@ -348,12 +349,9 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 		c.stats.Promotions++
 	}
 	for _, old := range a.against {
-		if c.unaware[old][slot] {
-			c.release(old) // counted already
-		}
 		c.tellUnaware(old, slot, s)
 	}
-	a.against = nil // they stay counted until they know
+	a.against = nil // they stay opposed until they know
 	c.endAttempt(slot, s)
 	c.inForce = append(c.inForce, s.known)
 	c.save(slot)
@@ -412,13 +410,8 @@ func (c *Core) aware(old NodeID, slot uint16) {
 		if delete(c.unaware[old], slot); len(c.unaware[old]) == 0 {
 			delete(c.unaware, old)
 		}
-		c.release(old)
-	}
-}
-
-// release ends one count of against.
-func (c *Core) release(old NodeID) {
-	if c.against[old]--; c.against[old] <= 0 {
-		delete(c.against, old)
+		if a := c.slots[slot].attempt; a == nil || !slices.Contains(a.against, old) {
+			c.lent.release(old, slot)
+		}
 	}
 }

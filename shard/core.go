@@ -26,14 +26,11 @@ type Core struct {
 	seats map[NodeID]bool // self, and earlier IDs whose votes are on this disk
 	slots [Slots]*slotState
 
-	down  map[NodeID]int64 // since when a node counts as dead
-	gone  map[NodeID]bool  // those of them of whose death there is proof
-	lease map[NodeID]int64 // until when this node promised a primary not to open in its place
-	// against counts the slots in which this node tries to succeed, or has
-	// succeeded, a primary that was not asked and does not know yet: until
-	// it does, its heartbeats get no answer. unaware holds those slots in
-	// which a claim is in force.
-	against map[NodeID]int
+	down map[NodeID]int64 // since when a node counts as dead
+	gone map[NodeID]bool  // those of them of whose death there is proof
+	lent *lending
+	// unaware holds the slots in which a claim is in force that succeeds a
+	// primary without its leave, until it knows.
 	unaware map[NodeID]map[uint16]bool
 	toldAt  int64 // when the unaware were last told
 	telling bool  // they are told in this Tick
@@ -49,7 +46,7 @@ type Core struct {
 	stats   CoreStats
 }
 
-// CoreConfig holds a Core's surroundings. All fields but Seats are needed.
+// CoreConfig holds a Core's surroundings. All fields but Awake are needed.
 type CoreConfig struct {
 	Self NodeID
 	Rand func() uint64
@@ -64,6 +61,9 @@ type CoreConfig struct {
 	// by another node: it is in sync with that primary, or the claim founds
 	// the slot and nothing is held.
 	CanList func(c *Claim) bool
+	// Awake reports whether a node was heard from lately. One that is has the
+	// failure timeout to settle; nil: nobody is.
+	Awake func(NodeID) bool
 
 	off rulesOff // the explorer shows that each rule is needed
 }
@@ -162,8 +162,7 @@ func NewCore(cfg CoreConfig) *Core {
 		seats:   map[NodeID]bool{cfg.Self: true},
 		down:    map[NodeID]int64{},
 		gone:    map[NodeID]bool{},
-		lease:   map[NodeID]int64{},
-		against: map[NodeID]int{},
+		lent:    newLending(cfg.off.oppose),
 		unaware: map[NodeID]map[uint16]bool{},
 	}
 }
@@ -286,14 +285,13 @@ func (c *Core) see(slot uint16, s *slotState, epoch uint64) {
 	}
 }
 
-// Lease records that this node promised primary not to open a claim in its
-// place, and as a witness to grant no fence against it, until the given time.
-func (c *Core) Lease(primary NodeID, until int64) {
-	c.lease[primary] = max(c.lease[primary], until)
+// Lend promises primary not to open a claim in its place, and as a witness to
+// grant no fence against it, until the given time: in all slots but those
+// returned, in order, in which this node succeeds it. Unlike other methods it
+// may be called at any time from any goroutine.
+func (c *Core) Lend(primary NodeID, until int64) (except []uint16) {
+	return c.lent.lend(primary, until)
 }
-
-// MayLend reports whether primary's heartbeats may be answered with a lease.
-func (c *Core) MayLend(primary NodeID) bool { return c.against[primary] == 0 || c.cfg.off.oppose }
 
 // Down says that a node counts as dead; gone, that there is proof of it.
 func (c *Core) Down(id NodeID, gone bool, now int64) {
@@ -374,7 +372,7 @@ func (c *Core) learn(cl *Claim, now int64) bool {
 	if a := s.attempt; a != nil && a.claim == nil && Compare(cl, a.newest) > 0 {
 		// What is to be succeeded is this one: its group has the say.
 		a.newest = cl
-		c.oppose(s, cl.Primary)
+		c.oppose(cl.Slot, s, cl.Primary)
 		c.ask(cl.Slot, s, now)
 		c.fenced(cl.Slot, s, now)
 	}

@@ -314,10 +314,9 @@ func (n *xnode) beat(id NodeID) {
 	to := w.byID[id]
 	epoch := n.epoch
 	w.send(n, to, false, func() {
-		if !to.core.MayLend(n.id) {
+		if len(to.core.Lend(n.id, w.now+xLease)) > 0 {
 			return
 		}
-		to.core.Lease(n.id, w.now+xLease)
 		w.send(to, n, false, func() {
 			if n.epoch == epoch {
 				n.leases[id] = max(n.leases[id], sent+xLease*9/10)

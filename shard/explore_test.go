@@ -317,7 +317,7 @@ func (w *world) unrest() string {
 		}
 	}
 	for _, n := range w.alive() {
-		if len(n.core.against)+len(n.core.unaware) > 0 && !n.core.MayLend(open.id) {
+		if len(n.core.Lend(open.id, 0)) > 0 {
 			return fmt.Sprintf("%v lends nothing to %v", n.id, open.id)
 		}
 	}

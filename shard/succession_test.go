@@ -181,7 +181,7 @@ func TestFencerThatLearnsItWasSucceededStops(t *testing.T) {
 	if second.Primary != nodeB {
 		t.Fatalf("B's claim is not in force: %v", second)
 	}
-	c.cores[nodeC].Lease(nodeB, 1000) // C may not promise
+	c.cores[nodeC].Lend(nodeB, 1000) // C may not promise
 	c.cores[nodeC].Learn([]*Claim{second}, c.now)
 	c.cores[nodeA].SeeEpoch(0, 2)
 	c.pass(200, nodeA)
@@ -207,22 +207,22 @@ func TestEpochIsPromisedToOneProposer(t *testing.T) {
 
 func TestPromiseToTheOldPrimaryIsWaitedOut(t *testing.T) {
 	c := founded(t, nodeC)
-	c.cores[nodeB].Lease(nodeA, 20)
+	c.cores[nodeB].Lend(nodeA, 20)
 	c.cores[nodeB].Down(nodeA, false, c.now)
 	c.cores[nodeB].Promote(0, c.now)
 	c.hand(nodeB, nodeC)
 	c.serve(nodeB)
 	c.open(nodeB, false, "while the lease runs")
-	if c.cores[nodeB].MayLend(nodeA) {
+	if len(c.cores[nodeB].Lend(nodeA, 0)) == 0 {
 		t.Error("the old primary is lent to while it does not know")
 	}
 	c.pass(21, nodeB)
 	c.open(nodeB, true, "after the lease")
-	if c.cores[nodeB].MayLend(nodeA) {
+	if len(c.cores[nodeB].Lend(nodeA, 0)) == 0 {
 		t.Error("the old primary is lent to though it still does not know")
 	}
 	c.hand(nodeA, nodeB, nodeC)
-	if !c.cores[nodeB].MayLend(nodeA) {
+	if len(c.cores[nodeB].Lend(nodeA, 0)) > 0 {
 		t.Error("the old primary knows, and is lent nothing")
 	}
 }
@@ -240,7 +240,7 @@ func TestPromiseToAnUnconfirmedPrimaryIsWaitedOut(t *testing.T) {
 	c.cores[nodeB].Promote(0, c.now)
 	c.hand(nodeB, nodeC, nodeD)
 	c.lose() // C accepted B's claim and does not know it in force
-	c.cores[nodeC].Lease(nodeB, 20)
+	c.cores[nodeC].Lend(nodeB, 20)
 	c.cores[nodeC].Promote(0, c.now)
 	c.hand(nodeA, nodeC, nodeD)
 	c.pass(10, nodeC)
@@ -251,14 +251,14 @@ func TestPromiseToAnUnconfirmedPrimaryIsWaitedOut(t *testing.T) {
 	}
 	c.serve(nodeC)
 	c.open(nodeC, false, "while B may read with C's lease")
-	if c.cores[nodeC].MayLend(nodeB) {
+	if len(c.cores[nodeC].Lend(nodeB, 0)) == 0 {
 		t.Error("B is lent to while it is being succeeded")
 	}
 }
 
 func TestInvitedPromotionDoesNotWait(t *testing.T) {
 	c := founded(t, nodeC)
-	c.cores[nodeB].Lease(nodeA, 1000)
+	c.cores[nodeB].Lend(nodeA, 1000)
 	if !c.cores[nodeA].HandOver(0, nodeB, c.now) {
 		t.Fatal("HandOver refused")
 	}

@@ -140,7 +140,8 @@ func (c *Core) settle(slot uint16, s *slotState, now int64) {
 		if slices.Contains(s.settled, id) && slices.Contains(s.acceptors, id) {
 			continue
 		}
-		if (late || c.IsDown(id)) && !c.cfg.off.dropFirst {
+		patient := c.cfg.Awake != nil && c.cfg.Awake(id) && now-s.inForceAt <= int64(c.cfg.Failure)
+		if (late && !patient || c.IsDown(id)) && !c.cfg.off.dropFirst {
 			backups := slices.DeleteFunc(slices.Clone(s.known.Backups), func(b NodeID) bool { return b == id })
 			s.inForceAt = now
 			c.Change(slot, backups, append(slices.Clone(s.known.Witnesses), id), now)

@@ -29,6 +29,7 @@ type learning struct {
 	link    *link
 	session uint64
 	stage   uint8
+	empty   bool   // there was nothing to copy
 	waited  bool   // acknowledgements wait for it
 	from    uint64 // listed once it has acknowledged this
 	touched int64  // when it last got on
@@ -46,8 +47,12 @@ func (n *Node) startCopyLocked(s *slot, p *peer) {
 	session := n.env.Uint64()>>2 | 1
 	l := &link{peer: p, session: session, started: true}
 	s.linkLocked(l)
-	s.learner = &learning{link: l, session: session, touched: n.now()}
+	st := n.engine.SlotStats(s.no)
+	s.learner = &learning{link: l, session: session, touched: n.now(), empty: st.Records+st.Tombstones == 0}
 	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Session: session, Version: s.ringTopLocked(), Mark: s.acked.Load()}
+	if s.learner.empty {
+		a.Cause = causeEmpty
+	}
 	n.sendAppend(l, &a)
 }
 
@@ -57,6 +62,7 @@ func (n *Node) stopCopyLocked(s *slot) {
 	if s.learner != nil {
 		delete(s.links, s.learner.link.peer.id)
 		s.learner = nil
+		n.agenda.note(s.no)
 		finish(n.advanceLocked(s), nil)
 	}
 }
@@ -66,12 +72,24 @@ func (n *Node) learnerAckedLocked(s *slot, g *learning) {
 	g.touched = n.now()
 	switch {
 	case g.stage == stageBegun:
+		if g.empty {
+			n.copiedLocked(s, g)
+			return
+		}
 		g.stage = stageCopying
 		n.queueCopy(copyJob{slot: s.no, session: g.session, digest: true})
 	case g.stage == stageCopied && g.link.acked >= g.from:
 		g.stage = stageReady
+		n.agenda.note(s.no)
 		n.poke()
 	}
+}
+
+// copiedLocked: the learner has the snapshot. From here on writes wait for it,
+// so that it stays caught up.
+func (n *Node) copiedLocked(s *slot, g *learning) {
+	g.stage, g.waited, g.from = stageCopied, true, s.last
+	n.learnerAckedLocked(s, g)
 }
 
 // beginCopyLocked opens an empty generation on the learner.
@@ -83,16 +101,29 @@ func (n *Node) beginCopyLocked(s *slot, from shard.NodeID, a *transport.Append) 
 		return // the old copy is owed to the winner of a fork first
 	}
 	n.leaveStreamLocked(s)
-	gen, err := n.engine.Begin(s.no)
+	empty := a.Cause == causeEmpty
+	gen, err := n.beginGeneration(s.no, empty)
 	if err != nil {
 		n.log.Error("learner cannot begin", "slot", s.no, "err", err)
 		return
 	}
 	n.ringBytes.Add(-int64(s.ring.reset(a.Version)))
-	s.stream = stream{primary: from, epoch: a.Epoch, session: a.Session, pos: a.Version, base: a.Version, gen: gen, filling: true}
+	s.stream = stream{primary: from, epoch: a.Epoch, session: a.Session, pos: a.Version, base: a.Version, gen: gen, filling: !empty}
 	s.last = a.Version
 	s.acked.Store(a.Mark)
 	s.noteLocked()
+}
+
+// beginGeneration opens the generation that a copy is to fill; where the
+// primary has nothing, it drops what is here.
+func (n *Node) beginGeneration(no uint16, empty bool) (store.Generation, error) {
+	if !empty {
+		return n.engine.Begin(no)
+	}
+	if st := n.engine.SlotStats(no); st.Records+st.Tombstones == 0 {
+		return 0, nil
+	}
+	return 0, n.engine.Drop(no)
 }
 
 type copyJob struct {
@@ -278,10 +309,5 @@ func (n *Node) onCopyWord(from shard.NodeID, no uint16, session, what uint64) {
 		n.queueCopy(copyJob{slot: no, session: session})
 		return
 	}
-	// From here on writes wait for it, so that it stays caught up.
-	g.stage, g.waited, g.from = stageCopied, true, s.last
-	if g.link.acked >= g.from {
-		g.stage = stageReady
-		n.poke()
-	}
+	n.copiedLocked(s, g)
 }

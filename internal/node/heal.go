@@ -21,6 +21,7 @@ const (
 func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 	if !shard.SameLineage(s.standing, winner) && !n.outdated(s.standing, winner) && n.engine.SlotStats(s.no).Records > 0 {
 		s.duty = s.standing
+		n.owed.Add(1)
 		n.duties = append(n.duties, s.no)
 		n.stats.forks.Add(1)
 	} else {
@@ -89,6 +90,7 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 	}
 	if what == offerDone {
 		s.duty, s.leftAt = nil, n.now()
+		n.owed.Add(-1)
 		s.noteLocked()
 		n.stats.heals.Add(1)
 		return

@@ -127,13 +127,8 @@ func (n *Node) Health() Health {
 		} else if plan != nil && !sameSet(cl.Backups, plan.Backups(no)) {
 			h.Moving++
 		}
-		s := &n.slots[i]
-		s.mu.Lock()
-		if s.duty != nil {
-			h.Forked++
-		}
-		s.mu.Unlock()
 	}
+	h.Forked = int(n.owed.Load())
 	say := func(count int, what string) {
 		if count > 0 {
 			h.Reasons = append(h.Reasons, fmt.Sprintf("%d slots %s", count, what))

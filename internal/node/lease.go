@@ -1,9 +1,27 @@
 package node
 
 import (
+	"encoding/binary"
+	"time"
+
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
 )
+
+// beatLoop sends heartbeats on time whatever the control loop is busy with. It
+// ends when n.stop closes.
+func (n *Node) beatLoop() {
+	tick := time.NewTicker(n.cfg.Lease / 3)
+	defer tick.Stop()
+	for {
+		n.sendBeats()
+		select {
+		case <-n.stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
 
 // sendBeats sends a heartbeat to every peer: this node asks for the lease it
 // needs to read as a primary. It carries the slot clock.
@@ -38,32 +56,47 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 	}
 	n.peer(from).heardAt.Store(n.now())
 	lease = min(lease, uint64(10*n.cfg.Lease))
-	n.coreMu.Lock()
-	lend := n.core.MayLend(from) && !n.closing.Load()
-	if lend {
-		n.core.Lease(from, int64(now.Sub(n.start))+int64(lease))
+	if n.closing.Load() {
+		_ = tp.SendControl(body(ctlBeatReply, number, 0)) // alive, but lending nothing
+		return
 	}
-	n.coreMu.Unlock()
-	if !lend {
-		lease = 0 // alive, but not lending
+	b := body(ctlBeatReply, number, lease)
+	last := uint64(0)
+	for _, slot := range n.core.Lend(from, int64(now.Sub(n.start))+int64(lease)) {
+		b = binary.AppendUvarint(b, uint64(slot)-last)
+		last = uint64(slot)
 	}
-	_ = tp.SendControl(body(ctlBeatReply, number, lease))
+	_ = tp.SendControl(b)
 }
 
-// onBeatReply counts nine tenths of the lease from when it was asked for.
+// onBeatReply counts nine tenths of the lease from when it was asked for, but
+// for the slots that the peer leaves out.
 func (n *Node) onBeatReply(from shard.NodeID, f *fields) {
 	number, lease := f.num(), f.num()
+	var except *slotSet
+	for slot := uint64(0); f.more(); {
+		slot += f.num()
+		if f.bad || slot >= shard.Slots {
+			return
+		}
+		if except == nil {
+			except = new(slotSet)
+		}
+		except.add(uint16(slot))
+	}
 	if f.bad {
 		return
 	}
 	p := n.peer(from)
 	p.heardAt.Store(n.now())
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	b := p.beats[number%uint64(len(p.beats))]
-	p.mu.Unlock()
-	if b.number != number || lease == 0 || lease > uint64(10*n.cfg.Lease) {
+	if b.number != number || number <= p.replied || lease == 0 || lease > uint64(10*n.cfg.Lease) {
 		return
 	}
+	p.replied = number
+	p.except.Store(except)
 	span := int64(lease) / 10 * 9
 	if mono := b.mono + span; mono > p.leaseMono.Load() {
 		p.leaseMono.Store(mono)
@@ -97,4 +130,10 @@ func (n *Node) listen(now int64) {
 // heardLately reports whether a peer has answered within the failure timeout.
 func (n *Node) heardLately(p *peer) bool {
 	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.cfg.FailureTimeout)
+}
+
+// awake reports whether a peer has answered within the replication timeout.
+func (n *Node) awake(id shard.NodeID) bool {
+	p := n.peer(id)
+	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.cfg.ReplicationTimeout)
 }

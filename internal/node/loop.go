@@ -93,20 +93,11 @@ func (n *Node) step() (busy bool) {
 	n.coreMu.Unlock()
 	n.carryOut()
 
-	// A pass looks at every slot: often only where there is news.
-	n.moving = n.moving || len(events) > 0
-	if since := now - n.reconciledAt; since >= int64(tickIdle) || n.moving && since >= int64(tickBusy) {
-		n.reconciledAt = now
-		n.moving = n.reconcile(now)
-		n.carryOut()
-	}
+	n.reconcile(now)
+	n.carryOut()
 	n.pressSettlements(now)
 	n.pressDuties(now)
-	if now-n.beatAt >= int64(n.cfg.Lease)/3 {
-		n.beatAt = now
-		n.sendBeats()
-	}
-	return n.moving || n.core.Busy() || len(n.settling) > 0
+	return n.reconciling() || n.core.Busy() || len(n.settling) > 0
 }
 
 func (n *Node) take(e *event, now int64) {
@@ -168,6 +159,7 @@ func (n *Node) carryOut() {
 		}
 		for i, no := range out.Touched {
 			n.applyView(no, views[i])
+			n.agenda.note(no)
 		}
 		byPeer := map[shard.NodeID][]shard.Message{}
 		for _, e := range out.Messages {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -220,8 +221,9 @@ func (n *Node) Claims(tp *transport.Peer, b []byte) {
 	n.learn(claims)
 }
 
-// replan computes the plan anew when the member list has changed.
-func (n *Node) replan(now int64) {
+// replan computes the plan anew when the member list has changed; changed says
+// whether it has, or another set of nodes counts as dead.
+func (n *Node) replan(now int64) (changed bool) {
 	n.coreMu.Lock()
 	list := n.planMembers()
 	down := map[shard.NodeID]bool{}
@@ -231,10 +233,11 @@ func (n *Node) replan(now int64) {
 		}
 	}
 	n.coreMu.Unlock()
+	changed = !maps.Equal(down, n.downNow)
 	n.downNow = down
 	list = slices.DeleteFunc(list, func(m shard.Member) bool { return down[m.ID] })
 	if n.plan != nil && slices.Equal(list, n.planned) {
-		return
+		return changed
 	}
 	if len(list) < len(n.planned) {
 		n.planBefore = n.plan
@@ -242,6 +245,7 @@ func (n *Node) replan(now int64) {
 	n.planned, n.membersAt = list, now
 	n.plan = shard.Plan(list, nil, n.cfg.Backups)
 	n.planShared.Store(n.plan)
+	return true
 }
 
 func (n *Node) planMembers() []shard.Member {

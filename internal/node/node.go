@@ -91,26 +91,29 @@ type Node struct {
 	offers   map[offerKey]uint64
 
 	// Of the control loop alone:
-	plan         *shard.Assignment
-	planBefore   *shard.Assignment // the plan before the last member went
-	planned      []shard.Member
-	downNow      map[shard.NodeID]bool
-	membersAt    int64 // when the member list last changed
-	failedAt     int64 // when a node last died
-	reconciledAt int64
-	moving       bool // there is news to reconcile, or slots are on their way
-	beatAt       int64
-	steppedAt    int64 // when the loop last ran
-	resumedAt    int64 // when it last ran again after being late by a lease
-	dutyAt       int64
-	leftoversAt  int64
-	settling     []uint16
-	duties       []uint16
-	resend       time.Duration
-	openedAt     int64
+	plan        *shard.Assignment
+	planBefore  *shard.Assignment // the plan before the last member went
+	planned     []shard.Member
+	downNow     map[shard.NodeID]bool
+	membersAt   int64 // when the member list last changed
+	failedAt    int64 // when a node last died
+	agenda      agenda
+	outlook     outlook // as of the last pass
+	surveyedAt  int64   // when all slots were looked at
+	lookedAt    int64   // when those under way were
+	unclaimed   bool    // there are slots to found
+	steppedAt   int64   // when the loop last ran
+	resumedAt   int64   // when it last ran again after being late by a lease
+	dutyAt      int64
+	leftoversAt int64
+	settling    []uint16
+	duties      []uint16
+	resend      time.Duration
+	openedAt    int64
 
 	planShared atomic.Pointer[shard.Assignment]
 	uncovered  atomic.Int64 // slots without a living primary, as of the last pass
+	owed       atomic.Int64 // slots whose records are owed to the winner of a fork
 	evictWake  chan struct{}
 	relief     atomic.Int64 // evictions that a copy asks for
 	joined     atomic.Bool  // the seeds were asked, or there are none
@@ -186,7 +189,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.core = shard.NewCore(shard.CoreConfig{
 		Self: n.id, Rand: n.env.Uint64, Majority: n.cfg.Policy == Majority,
 		Resend: n.resend, Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
-		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList,
+		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Awake: n.awake,
 	})
 	n.readPast()
 	if n.cfg.SyncWrites {
@@ -195,6 +198,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.openedAt = n.now()
 	n.membersAt = n.now()
 	n.wg.Go(n.loop)     // ends when n.stop closes
+	n.wg.Go(n.beatLoop) // likewise
 	n.wg.Go(n.copyLoop) // likewise
 	n.wg.Go(n.copyLoop)
 	n.wg.Go(n.evictLoop)

@@ -18,16 +18,32 @@ type peer struct {
 	// leaseMono and leaseWall say until when the peer's lease is held, by this
 	// node's monotonic and wall clocks: it is lost when either has passed.
 	leaseMono, leaseWall atomic.Int64
+	except               atomic.Pointer[slotSet] // slots without the lease; nil: none
 	upSince              atomic.Int64
 	tableSeen            atomic.Bool  // its whole table has arrived since it came up
 	heardAt              atomic.Int64 // when it last sent or answered a heartbeat
 	silent               bool         // of the control loop: it counts as dead for its silence
 	pastSeen             atomic.Bool  // and what it knows from disks
 
-	mu    sync.Mutex // guards below
-	beat  uint64     // number of the last heartbeat
-	beats [16]beat   // the last heartbeats by number
+	mu      sync.Mutex // guards below
+	beat    uint64     // number of the last heartbeat
+	beats   [16]beat   // the last heartbeats by number
+	replied uint64     // the last heartbeat that was answered
 }
+
+// lends reports whether the peer's lease for a slot is held at the given times.
+func (p *peer) lends(slot uint16, mono, wall int64) bool {
+	if p.leaseMono.Load() <= mono || p.leaseWall.Load() <= wall {
+		return false
+	}
+	except := p.except.Load()
+	return except == nil || !except.has(slot)
+}
+
+type slotSet [shard.Slots / 64]uint64
+
+func (s *slotSet) add(slot uint16)      { s[slot/64] |= 1 << (slot % 64) }
+func (s *slotSet) has(slot uint16) bool { return s[slot/64]&(1<<(slot%64)) != 0 }
 
 type beat struct {
 	number     uint64

@@ -8,61 +8,143 @@ import (
 )
 
 const (
-	maxCopies    = 256             // copies under way at once
+	maxCopies    = 512             // copies under way at once
 	maxHandovers = 128             // hand-overs under way at once
 	copyStall    = 5 * time.Second // a copy that does not get on for so long begins again
 	holdLimit    = time.Second     // a hand-over that can't drain for so long is put off
+	surveyEvery  = time.Second     // all slots are looked at so often, whatever is noted
 )
 
+// outlook is what decides about all slots alike: when it changes, all are
+// looked at.
+type outlook struct {
+	settled   bool // the member list has been quiet for the settling time
+	repairing bool // a node died lately: it may be back
+	found     bool
+	leaving   bool
+}
+
 // reconcile moves the slots this node serves one step towards the plan, and
-// founds those that are its to found. Repair comes before moves. It reports
-// whether there is more to do.
-func (n *Node) reconcile(now int64) (busy bool) {
-	n.replan(now)
-	plan := n.plan
-	if plan == nil {
-		return false
+// founds those that are its to found. Repair comes before moves. It looks at
+// slots where something happened or is under way, and at all of them where
+// the circumstances have changed.
+func (n *Node) reconcile(now int64) {
+	changed := n.replan(now)
+	if n.plan == nil {
+		return
 	}
 	settled := now-n.membersAt >= int64(n.cfg.SettleDelay)
-	found := n.mayFound(settled)
-	copying, handing := 0, 0
-	for no := range n.slots {
-		s := &n.slots[no]
-		s.mu.Lock()
-		if s.learner != nil {
-			copying++
-		}
-		if s.holding || !s.view.Handover.IsZero() {
-			handing++
-		}
-		s.mu.Unlock()
+	o := outlook{
+		settled: settled, found: n.mayFound(settled), leaving: n.leaving.Load(),
+		repairing: n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay),
 	}
+	a := &n.agenda
+	notes := a.take()
+	every := surveyEvery
+	if n.unclaimed || n.uncovered.Load() > 0 || n.lapses(now) {
+		every = tickIdle
+	}
+	tick := now-n.lookedAt >= int64(tickIdle)
+	switch {
+	case changed || o != n.outlook || now-n.surveyedAt >= int64(every):
+		n.outlook, n.surveyedAt, n.lookedAt = o, now, now
+		n.survey(now)
+	default:
+		for _, no := range notes {
+			n.look(no, now)
+		}
+		if tick {
+			n.lookedAt = now
+			for _, no := range a.activeNow() {
+				n.look(no, now)
+			}
+			n.lookLate(now)
+		}
+	}
+	for i := range a.queues {
+		waits := toRepair + progress(i)
+		for a.counts[copying] < maxCopies && a.counts[handing] < maxHandovers {
+			no, ok := a.next(&a.queues[i], waits)
+			if !ok {
+				break
+			}
+			n.look(no, now)
+			if a.state[no] == waits {
+				break // no turn for it yet
+			}
+		}
+	}
+}
+
+// reconciling reports whether slots are on their way.
+func (n *Node) reconciling() bool {
+	a := &n.agenda
+	return a.counts[copying]+a.counts[handing]+a.counts[toRepair]+a.counts[toMove] > 0
+}
+
+// survey looks at every slot.
+func (n *Node) survey(now int64) {
 	unclaimed, uncovered := 0, 0
 	table := n.table.Load()
+	anyDown := len(n.downNow) > 0
 	for i := range n.slots {
 		no := uint16(i)
 		cl := table.Claim(no)
-		if cl == nil {
+		switch {
+		case cl == nil:
 			unclaimed++
 			uncovered++
-			if found {
-				n.found(no, plan, now)
+			if n.outlook.found {
+				n.found(no, n.plan, now)
 			}
-			continue
-		}
-		if cl.Primary != n.id {
-			if plan.Primary(no) == n.id && !cl.Holds(n.id) {
+		case cl.Primary == n.id, n.agenda.state[no] != atRest:
+			n.look(no, now)
+		case anyDown && n.isDown(cl.Primary):
+			uncovered++
+			if n.plan.Primary(no) == n.id && !cl.Holds(n.id) {
 				n.orphan(no, now)
 			}
-			if n.isDown(cl.Primary) {
-				uncovered++
-			}
-			continue
 		}
-		n.improve(&n.slots[no], plan, settled, now, &copying, &handing)
 	}
+	n.unclaimed = unclaimed > 0 && n.outlook.found
 	n.uncovered.Store(int64(uncovered))
-	return copying > 0 || handing > 0 || unclaimed > 0 && found
+}
+
+// look takes the next step for one slot.
+func (n *Node) look(no uint16, now int64) {
+	p := atRest
+	if cl := n.table.Load().Claim(no); cl != nil && cl.Primary == n.id {
+		p = n.improve(&n.slots[no], n.plan, now)
+	}
+	n.agenda.set(no, p)
+}
+
+// lookLate looks at the slots whose writes have waited too long for a copy.
+func (n *Node) lookLate(now int64) {
+	limit := int64(n.cfg.ReplicationTimeout)
+	for i := range n.slots {
+		if since := n.slots[i].pendingSince.Load(); since > 0 && now-since > limit {
+			n.look(uint16(i), now)
+		}
+	}
+}
+
+// lapses reports whether a peer that may be a backup has not lent its lease
+// for so long that it is dropped.
+func (n *Node) lapses(now int64) bool {
+	for _, p := range n.allPeers() {
+		if p.up.Load() && n.lapsed(p, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// lapsed reports whether a peer has not lent its lease for the replication
+// timeout. Times in which this node did not run, or was not connected, do not
+// count.
+func (n *Node) lapsed(p *peer, now int64) bool {
+	return now-max(p.leaseMono.Load(), p.upSince.Load(), n.openedAt, n.resumedAt) > int64(n.cfg.ReplicationTimeout)
 }
 
 // found claims a slot that nobody serves, if it is this node's to claim.
@@ -94,88 +176,153 @@ func (n *Node) orphan(no uint16, now int64) {
 }
 
 // improve takes the next step for one slot that this node serves, and reports
-// whether the slot is not where it should be.
-func (n *Node) improve(s *slot, plan *shard.Assignment, settled bool, now int64, copying, handing *int) bool {
+// how far it is.
+func (n *Node) improve(s *slot, plan *shard.Assignment, now int64) progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.view
+	v := &s.view
 	if !v.Open {
-		return true
+		if !v.Handover.IsZero() {
+			return handing
+		}
+		return unsettled
 	}
 	cl := v.Known
 	n.restartLocked(s)
 	for _, id := range cl.Backups {
 		if n.deadOrLate(s, id, now) {
 			n.proposeLocked(s, plan, without(cl.Backups, id), now)
-			return true
+			return unsettled
 		}
 	}
 	if v.Changing {
-		return true
-	}
-	if g := s.learner; g != nil {
-		switch id := g.link.peer.id; {
-		case g.stage == stageReady:
-			if n.deadOrLate(s, id, now) {
-				n.stopCopyLocked(s)
-				return true
-			}
-			n.proposeLocked(s, plan, append(slices.Clone(cl.Backups), id), now)
-		case now-g.touched > int64(copyStall), n.isDown(id), g.waited && n.late(s, g.link, now):
-			n.stopCopyLocked(s)
+		if s.learner != nil {
+			return copying
 		}
-		return true
+		return unsettled
 	}
-	planned := plan.Primary(s.no)
+	if s.learner != nil {
+		return n.superviseLocked(s, plan, now)
+	}
 	if s.holding {
 		return n.drainLocked(s, now)
 	}
-	if dead := slices.ContainsFunc(cl.Witnesses, n.isDown); dead || 1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) {
-		if w := n.witnesses(plan, cl.Primary, cl.Backups, s.no); len(w) > len(cl.Witnesses) || dead && len(w) == len(cl.Witnesses) {
-			n.proposeLocked(s, plan, cl.Backups, now)
-			return true
-		}
+	if n.mendGroupLocked(s, plan, now) {
+		return unsettled
 	}
-	want := append([]shard.NodeID{planned}, plan.Backups(s.no)...)
+	planned := plan.Primary(s.no)
 	if planned.IsZero() {
-		return false
+		return atRest
 	}
-	for _, id := range want {
-		if cl.Holds(id) {
-			continue
-		}
-		// A node that is to hold the slot only because another died waits: that
-		// one may be back.
-		repairing := n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay) &&
-			n.planBefore.Primary(s.no) != id && !slices.Contains(n.planBefore.Backups(s.no), id)
-		if p := n.peer(id); settled && !repairing && *copying < maxCopies && p.live() != nil && now-p.upSince.Load() > int64(50*time.Millisecond) {
-			*copying++
-			n.startCopyLocked(s, p)
-			return true
-		}
-		if !n.leaving.Load() {
-			return true
-		}
+	backups := plan.Backups(s.no)
+	if p, lacks := n.fillLocked(s, planned, backups, now); lacks {
+		return p
 	}
 	if planned != n.id {
-		to := planned
-		if !cl.Holds(to) && n.leaving.Load() {
-			to = n.heirLocked(s)
-		}
-		if cl.Holds(to) && (settled || n.leaving.Load()) && *handing < maxHandovers && n.peer(to).live() != nil && now >= s.notBefore {
-			*handing++
-			s.holding, s.holdTo, s.heldAt = true, to, now
-			return n.drainLocked(s, now)
-		}
-		return true
+		return n.moveLocked(s, planned, now)
 	}
 	for _, id := range cl.Backups {
-		if !slices.Contains(want, id) {
+		if !slices.Contains(backups, id) && id != planned {
 			n.proposeLocked(s, plan, without(cl.Backups, id), now)
-			return true
+			return unsettled
 		}
 	}
+	for _, l := range s.links {
+		if !l.started {
+			return unsettled
+		}
+	}
+	return atRest
+}
+
+// superviseLocked lists a learner that is ready, and gives up one that does
+// not get on.
+func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progress {
+	g := s.learner
+	switch id := g.link.peer.id; {
+	case g.stage == stageReady:
+		if n.deadOrLate(s, id, now) {
+			n.stopCopyLocked(s)
+			return unsettled
+		}
+		n.proposeLocked(s, plan, append(slices.Clone(s.view.Known.Backups), id), now)
+	case now-g.touched > int64(copyStall), n.isDown(id), g.waited && n.late(s, g.link, now):
+		n.stopCopyLocked(s)
+		return unsettled
+	}
+	return copying
+}
+
+// mendGroupLocked replaces dead witnesses, and adds those the group lacks.
+func (n *Node) mendGroupLocked(s *slot, plan *shard.Assignment, now int64) bool {
+	cl := s.view.Known
+	dead := slices.ContainsFunc(cl.Witnesses, n.isDown)
+	if !dead && 1+len(cl.Backups)+len(cl.Witnesses) >= shard.GroupSize(n.cfg.Backups) {
+		return false
+	}
+	w := n.witnesses(plan, cl.Primary, cl.Backups, s.no)
+	if len(w) > len(cl.Witnesses) || dead && len(w) == len(cl.Witnesses) {
+		n.proposeLocked(s, plan, cl.Backups, now)
+		return true
+	}
 	return false
+}
+
+// fillLocked starts the copy that the plan asks for next. lacks is false where
+// the slot has them all, or must go without.
+func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID, now int64) (p progress, lacks bool) {
+	for i := -1; i < len(backups); i++ {
+		id := planned
+		if i >= 0 {
+			id = backups[i]
+		}
+		if s.view.Known.Holds(id) {
+			continue
+		}
+		switch p := n.peer(id); {
+		case !n.outlook.settled, n.mayReturn(s.no, id), p.live() == nil:
+			if n.outlook.leaving {
+				continue // it hands over to whom it can
+			}
+			if n.outlook.settled && p.live() == nil {
+				return unsettled, true
+			}
+			return atRest, true // until the outlook changes
+		case now-p.upSince.Load() <= int64(50*time.Millisecond):
+			return unsettled, true
+		case n.agenda.counts[copying] >= maxCopies:
+			if len(s.view.Known.Backups) < len(backups) {
+				return toRepair, true
+			}
+			return toMove, true
+		default:
+			n.startCopyLocked(s, p)
+			return copying, true
+		}
+	}
+	return atRest, false
+}
+
+// mayReturn reports whether id is to hold the slot only because another node
+// died lately, which may be back.
+func (n *Node) mayReturn(no uint16, id shard.NodeID) bool {
+	return n.outlook.repairing && n.planBefore.Primary(no) != id && !slices.Contains(n.planBefore.Backups(no), id)
+}
+
+// moveLocked begins to hand the slot over.
+func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
+	leaving := n.outlook.leaving
+	if !s.view.Known.Holds(to) && leaving {
+		to = n.heirLocked(s)
+	}
+	switch {
+	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < s.notBefore:
+		return unsettled
+	case n.agenda.counts[handing] >= maxHandovers:
+		return toMove
+	}
+	s.holding, s.holdTo, s.heldAt = true, to, now
+	return n.drainLocked(s, now)
 }
 
 // heirLocked is the first living in-sync backup.
@@ -189,7 +336,7 @@ func (n *Node) heirLocked(s *slot) shard.NodeID {
 }
 
 // drainLocked hands over once every write is acknowledged.
-func (n *Node) drainLocked(s *slot, now int64) bool {
+func (n *Node) drainLocked(s *slot, now int64) progress {
 	if s.acked.Load() == s.last {
 		n.coreMu.Lock()
 		ok := n.core.HandOver(s.no, s.holdTo, now)
@@ -197,15 +344,15 @@ func (n *Node) drainLocked(s *slot, now int64) bool {
 		if ok {
 			// From here on nothing is read or acknowledged; the view follows.
 			s.serving.Store(nil)
-			return true
+			return handing
 		}
 	} else if now-s.heldAt < int64(holdLimit) {
-		return true
+		return handing
 	}
 	s.holding = false
 	s.notBefore = now + int64(holdLimit)
 	s.wakeLocked()
-	return true
+	return unsettled
 }
 
 func without(ids []shard.NodeID, id shard.NodeID) []shard.NodeID {
@@ -255,9 +402,7 @@ func (n *Node) deadOrLate(s *slot, id shard.NodeID, now int64) bool {
 	if n.late(s, l, now) {
 		return true
 	}
-	// Without its lease nothing can be read.
-	lost := now - max(l.peer.leaseMono.Load(), l.peer.upSince.Load(), n.openedAt, n.resumedAt)
-	return lost > int64(n.cfg.ReplicationTimeout)
+	return n.lapsed(l.peer, now) // without its lease nothing can be read
 }
 
 // late reports whether a write has waited for the copy longer than allowed.

@@ -76,6 +76,7 @@ func (n *Node) sendAppend(l *link, a *transport.Append) {
 	t := l.peer.live()
 	if t == nil || t.SendAppend(a) != nil {
 		l.started = false
+		n.agenda.note(a.Slot)
 	}
 }
 
@@ -118,6 +119,10 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 	}
 	if mark == s.last {
 		s.pendingSince.Store(0)
+		if s.holding { // drained
+			n.agenda.note(s.no)
+			n.poke()
+		}
 	} else {
 		s.pendingSince.Store(n.now())
 	}
@@ -191,9 +196,11 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 		// It has promised a higher epoch; the control loop meets that in the
 		// refusals of claims, or when the newer claim arrives.
 		l.started = false
+		n.agenda.note(s.no)
 		n.poke()
 	case a.Gap && a.Short:
 		l.started = false // see restartLocked
+		n.agenda.note(s.no)
 	case a.Gap:
 		if !n.resendLocked(s, l, a.Version) {
 			l.started = false

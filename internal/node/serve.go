@@ -24,14 +24,14 @@ var (
 func (n *Node) licensed(sv *serving, now time.Time) bool {
 	mono, wall := int64(now.Sub(n.start)), now.UnixNano()
 	for _, p := range sv.lenders {
-		if p.leaseMono.Load() <= mono || p.leaseWall.Load() <= wall {
+		if !p.lends(sv.claim.Slot, mono, wall) {
 			return false
 		}
 	}
 	if sv.needed > 0 {
 		have := 0
 		for _, p := range sv.voters {
-			if p.leaseMono.Load() > mono && p.leaseWall.Load() > wall {
+			if p.lends(sv.claim.Slot, mono, wall) {
 				have++
 			}
 		}

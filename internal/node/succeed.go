@@ -13,6 +13,7 @@ const (
 	reportSession = math.MaxUint64 // to a new primary: a record above the acknowledged mark
 	inheritPrev   = math.MaxUint64 // from a new primary: a record of the union
 	causeFloor    = 1              // Append.Cause: purge tombstones up to Mark
+	causeEmpty    = 2              // with the beginning of a copy: there is nothing to copy
 )
 
 // settlement is a new primary's exchange of unacknowledged records with the
