@@ -204,7 +204,7 @@ func (c *Core) fail(slot uint16, s *slotState, now int64) {
 		return
 	}
 	s.tries = min(s.tries+1, 6)
-	span := uint64(c.cfg.Resend) << s.tries
+	span := uint64(c.cfg.BackOff) << s.tries
 	s.notBefore = now + int64(c.cfg.Rand()%span)
 	c.watch(slot)
 }

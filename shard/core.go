@@ -46,13 +46,15 @@ type Core struct {
 	stats   CoreStats
 }
 
-// CoreConfig holds a Core's surroundings. All fields but Awake are needed.
+// CoreConfig holds a Core's surroundings. All fields but BackOff and Awake are
+// needed.
 type CoreConfig struct {
 	Self NodeID
 	Rand func() uint64
 	// Majority makes a slot without a quorum wait for it, for ever.
 	Majority      bool
 	Resend        time.Duration // unanswered messages are repeated after this
+	BackOff       time.Duration // a refused proposer waits a random time up to twice this, then four times; zero: Resend
 	Failure       time.Duration // the failure timeout
 	Settle        time.Duration // a listed backup that has not settled by then is dropped
 	PartitionWait time.Duration // without a quorum for so long: go on as a fork
@@ -157,6 +159,9 @@ type View struct {
 
 // NewCore returns a Core that knows nothing.
 func NewCore(cfg CoreConfig) *Core {
+	if cfg.BackOff == 0 {
+		cfg.BackOff = cfg.Resend
+	}
 	return &Core{
 		cfg: cfg, self: cfg.Self,
 		seats:   map[NodeID]bool{cfg.Self: true},

@@ -71,6 +71,7 @@ func pause(f *mesh.Fleet) error {
 type result struct {
 	gap    time.Duration
 	gapKey string
+	gapEnd time.Time
 	acked  uint64
 	lost   uint64
 	stale  int
@@ -86,7 +87,7 @@ func (r *result) add(p Report) {
 	r.stale += p.Stale
 	r.reads += p.Reads
 	if p.Gap > r.gap {
-		r.gap, r.gapKey = p.Gap, p.GapKey
+		r.gap, r.gapKey, r.gapEnd = p.Gap, p.GapKey, p.GapEnd
 	}
 	for text, n := range p.Errors {
 		r.errors[text] += n

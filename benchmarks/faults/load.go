@@ -48,6 +48,7 @@ type Report struct {
 	Stale  int
 	Gap    time.Duration
 	GapKey string
+	GapEnd time.Time
 	Reads  int
 }
 
@@ -132,7 +133,7 @@ func (l *load) gauge(k int, now time.Time) {
 		return
 	}
 	if gap := now.Sub(l.last[k]); gap > l.marks.Gap {
-		l.marks.Gap, l.marks.GapKey = gap, l.Keys[k]
+		l.marks.Gap, l.marks.GapKey, l.marks.GapEnd = gap, l.Keys[k], now
 	}
 }
 

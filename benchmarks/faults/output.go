@@ -56,8 +56,8 @@ func (o *output) print(l line) {
 	o.printed++
 	for i, r := range l.rounds {
 		if o.verbose {
-			fmt.Fprintf(os.Stderr, "%s %s round %d: gap %s at %s, %d reads, %d lost, %d stale\n",
-				l.System, l.Fault, i+1, r.gap, r.gapKey, r.reads, r.lost, r.stale)
+			fmt.Fprintf(os.Stderr, "%s %s round %d: gap %s at %s until %s, %d reads, %d lost, %d stale\n",
+				l.System, l.Fault, i+1, r.gap, r.gapKey, r.gapEnd.UTC().Format("15:04:05.000"), r.reads, r.lost, r.stale)
 		}
 		for text, n := range r.errors {
 			fmt.Fprintf(os.Stderr, "%s %s round %d: %d times %s\n", l.System, l.Fault, i+1, n, text)

@@ -97,6 +97,10 @@ func (n *Node) step() (busy bool) {
 	n.carryOut()
 	n.pressSettlements(now)
 	n.pressDuties(now)
+	if n.opened > 0 {
+		n.log.Info("slots opened", "count", n.opened, "settling", len(n.settling))
+		n.opened = 0
+	}
 	return n.reconciling() || n.core.Busy() || len(n.settling) > 0
 }
 

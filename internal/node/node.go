@@ -102,6 +102,7 @@ type Node struct {
 	surveyedAt  int64   // when all slots were looked at
 	lookedAt    int64   // when those under way were
 	unclaimed   bool    // there are slots to found
+	opened      int     // slots opened since that was logged
 	steppedAt   int64   // when the loop last ran
 	resumedAt   int64   // when it last ran again after being late by a lease
 	dutyAt      int64
@@ -142,7 +143,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
-		resend: max(cfg.Lease/4, 20*time.Millisecond), queueLimit: 8 << 20,
+		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32,
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -188,7 +189,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.core = shard.NewCore(shard.CoreConfig{
 		Self: n.id, Rand: n.env.Uint64, Majority: n.cfg.Policy == Majority,
-		Resend: n.resend, Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
+		Resend: n.resend, BackOff: max(n.cfg.Lease/4, 20*time.Millisecond), Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
 		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Awake: n.awake,
 	})
 	n.readPast()
@@ -399,14 +400,15 @@ func (n *Node) Close() error {
 		}
 		close(n.stop)
 		n.cancel()
-		if n.gossip != nil {
-			_ = n.gossip.Close()
-		}
+		// The connections first: their end tells the peers.
 		if n.transport != nil {
 			n.transport.Close()
 		}
 		if n.mux != nil {
 			n.mux.Close()
+		}
+		if n.gossip != nil {
+			_ = n.gossip.Close()
 		}
 		n.wg.Wait()
 		n.closeErr = n.engine.Close()

@@ -73,6 +73,7 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		s.acked.Store(s.last)
 		s.heard(s.last)
 		s.holding = false
+		n.opened++
 	}
 	keep := s.view.Required
 	for id := range s.links {
