@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"github.com/slotmesh/slotmesh/benchmarks/internal/load"
 )
 
 // line is one cell of one system, the medians of its rounds.
@@ -23,7 +25,7 @@ type line struct {
 	ops, cpu, p50, p99, p999 []float64 // by round
 }
 
-func (l *line) add(s Sample, cpuMicros float64) {
+func (l *line) add(s load.Sample, cpuMicros float64) {
 	ops := float64(max(s.Ops-s.Errors, 1))
 	put := func(median *float64, all *[]float64, v float64) {
 		*all = append(*all, v)
@@ -53,6 +55,8 @@ var pairs = []struct{ name, ours, theirs string }{
 	{"set_vs_rueidis", "set", "set"},
 	{"get_vs_rueidis", "get", "get"},
 	{"get_remote_vs_rueidis", "get_remote", "get"},
+	{"get_many_vs_rueidis", "get_many", "get_many"},
+	{"set_many_vs_rueidis", "set_many", "set_many"},
 }
 
 func ratios(lines []*line) []ratio {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/benchmarks/internal/load"
 	"github.com/slotmesh/slotmesh/benchmarks/internal/mesh"
 	"github.com/slotmesh/slotmesh/benchmarks/internal/process"
 	"github.com/slotmesh/slotmesh/benchmarks/internal/rediscluster"
@@ -25,7 +26,7 @@ import (
 type system interface {
 	pids() []int // of all its processes, clients included
 	fill(valueBytes int) error
-	run(Cell) (Sample, error)
+	run(load.Cell) (load.Sample, error)
 }
 
 // named is a system with the workloads that it knows.
@@ -72,7 +73,7 @@ func measure(s settings) error {
 		return err
 	}
 	defer f.Stop()
-	systems := []named{{meshSystem{f}, "slotmesh", []string{"get", "get_remote", "set", "mix"}}}
+	systems := []named{{meshSystem{f}, "slotmesh", []string{"get", "get_remote", "set", "mix", "get_many", "set_many"}}}
 	if !s.noRedis && rediscluster.Available() {
 		cluster, err := rediscluster.Start()
 		if err != nil {
@@ -88,7 +89,7 @@ func measure(s settings) error {
 				return err
 			}
 			defer end()
-			systems = append(systems, named{r, with.name, []string{"get", "set", "set_wait", "mix"}})
+			systems = append(systems, named{r, with.name, []string{"get", "set", "set_wait", "mix", "get_many", "set_many"}})
 		}
 	}
 	if s.profile != "" {
@@ -117,11 +118,11 @@ func measure(s settings) error {
 // measureSize runs all cells of one value size, round by round.
 func measureSize(s settings, systems []named, size int) ([]*line, error) {
 	var lines []*line
-	for _, workload := range []string{"get", "get_remote", "set", "set_wait", "mix"} {
-		if s.quick && workload == "mix" || s.workloads != "" && !slices.Contains(strings.Split(s.workloads, ","), workload) {
+	for _, workload := range []string{"get", "get_remote", "set", "set_wait", "get_many", "set_many", "mix"} {
+		if s.quick && workload == "mix" && s.workloads == "" || s.workloads != "" && !slices.Contains(strings.Split(s.workloads, ","), workload) {
 			continue
 		}
-		for _, callers := range []int{1, 16, 256} {
+		for _, callers := range callersOf(workload) {
 			for _, sys := range systems {
 				if slices.Contains(sys.workloads, workload) {
 					lines = append(lines, &line{System: sys.name, Workload: workload, Callers: callers, ValueBytes: size})
@@ -130,7 +131,13 @@ func measureSize(s settings, systems []named, size int) ([]*line, error) {
 		}
 	}
 	for _, sys := range systems {
-		if err := sys.fill(size); err != nil {
+		if err := sys.fill(size); err != nil { // a finding, and no reason to measure nothing
+			fmt.Fprintf(os.Stderr, "%s: some writes had to be repeated, such as one with: %v\n", sys.name, err)
+		}
+	}
+	// What nobody has called yet has connections to open and buffers to grow.
+	for _, sys := range systems {
+		if _, err := sys.run(load.Cell{Workload: "get", Callers: 16, ValueBytes: size, For: s.cell / 2}); err != nil {
 			return nil, fmt.Errorf("%s: %w", sys.name, err)
 		}
 	}
@@ -145,12 +152,25 @@ func measureSize(s settings, systems []named, size int) ([]*line, error) {
 	return lines, nil
 }
 
+// callersOf a workload. Hundreds of callers with a hundred keys each would
+// measure nothing but queues.
+func callersOf(workload string) []int {
+	if strings.HasSuffix(workload, "_many") {
+		return []int{1, 16}
+	}
+	return []int{1, 16, 256}
+}
+
 func measureCell(sys named, l *line, took time.Duration) error {
 	before, err := process.CPU(sys.pids()...)
 	if err != nil {
 		return err
 	}
-	sample, err := sys.run(Cell{Workload: l.Workload, Callers: l.Callers, ValueBytes: l.ValueBytes, For: took})
+	c := load.Cell{Workload: l.Workload, Callers: l.Callers, ValueBytes: l.ValueBytes, For: took}
+	if strings.HasSuffix(l.Workload, "_many") {
+		c.Batch = pipeline
+	}
+	sample, err := sys.run(c)
 	if err != nil {
 		return err
 	}

@@ -2,31 +2,93 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/benchmarks/internal/load"
 	"github.com/slotmesh/slotmesh/benchmarks/internal/mesh"
 )
+
+const (
+	keys      = 20000
+	opTimeout = 5 * time.Second
+	pipeline  = 100 // keys of a call in the workloads of many
+)
+
+func allNames() []string {
+	names := make([]string, keys)
+	for i := range names {
+		names[i] = fmt.Sprintf("bench:%08d", i)
+	}
+	return names
+}
+
+// mixed makes nine of ten calls gets.
+func mixed(get, set load.Call) load.Call {
+	return func(ctx context.Context, keys []string, value []byte) error {
+		if rand.IntN(10) > 0 {
+			return get(ctx, keys, value)
+		}
+		return set(ctx, keys, value)
+	}
+}
+
+// shared gives every caller the same call.
+func shared(c load.Call) func() load.Call { return func() load.Call { return c } }
 
 // Load is what a replica's process does for the driver.
 type Load struct{ cache func() *slotmesh.Cache }
 
-func (l *Load) client() client {
-	c := l.cache()
-	return client{
-		get: func(ctx context.Context, key string, _ []byte) error {
-			_, err := c.Get(ctx, key)
-			return err
-		},
-		set: func(ctx context.Context, key string, value []byte) error { return c.Set(ctx, key, value) },
+func (l *Load) get(ctx context.Context, keys []string, _ []byte) error {
+	_, err := l.cache().Get(ctx, keys[0])
+	return err
+}
+
+func (l *Load) set(ctx context.Context, keys []string, value []byte) error {
+	return l.cache().Set(ctx, keys[0], value)
+}
+
+func (l *Load) getMany(ctx context.Context, keys []string, _ []byte) error {
+	for _, r := range l.cache().GetMany(ctx, keys) {
+		if r.Err != nil {
+			return r.Err
+		}
 	}
+	return nil
+}
+
+func (l *Load) setMany(ctx context.Context, keys []string, value []byte) error {
+	entries := make([]slotmesh.Entry, len(keys))
+	for i, key := range keys {
+		entries[i] = slotmesh.Entry{Key: key, Value: value}
+	}
+	return errors.Join(l.cache().SetMany(ctx, entries)...)
+}
+
+func (l *Load) call(workload string) load.Call {
+	switch workload {
+	case "set":
+		return l.set
+	case "mix":
+		return mixed(l.get, l.set)
+	case "get_many":
+		return l.getMany
+	case "set_many":
+		return l.setMany
+	}
+	return l.get
 }
 
 // Fill stores all keys.
-func (l *Load) Fill(valueBytes int, _ *struct{}) error { return fill(l.client(), valueBytes) }
+func (l *Load) Fill(valueBytes int, _ *struct{}) error {
+	return load.Fill(allNames(), valueBytes, l.set)
+}
 
 // Run runs one cell.
-func (l *Load) Run(c Cell, s *Sample) error {
+func (l *Load) Run(c load.Cell, s *load.Sample) error {
 	names := allNames()
 	if c.Workload == "get_remote" {
 		view, remote := l.cache().Cluster(), names[:0]
@@ -37,7 +99,7 @@ func (l *Load) Run(c Cell, s *Sample) error {
 		}
 		names = remote
 	}
-	*s = run(c, l.client(), names)
+	*s = load.Run(c, names, shared(l.call(c.Workload)))
 	return nil
 }
 
@@ -56,7 +118,7 @@ func (m meshSystem) fill(valueBytes int) error {
 	return m.f.Replicas[0].Call(time.Minute, "Load.Fill", valueBytes, &struct{}{})
 }
 
-func (m meshSystem) run(c Cell) (s Sample, err error) {
+func (m meshSystem) run(c load.Cell) (s load.Sample, err error) {
 	err = m.f.Replicas[0].Call(c.For+2*opTimeout, "Load.Run", c, &s)
 	return s, err
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"math/bits"
@@ -10,10 +10,11 @@ const (
 	buckets  = 40 << mantissa
 )
 
-// latencies counts durations in buckets. The zero value is empty.
-type latencies [buckets]uint32
+// Latencies counts durations in buckets. The zero value is empty.
+type Latencies [buckets]uint32
 
-func (l *latencies) add(d time.Duration) { l[bucket(uint64(d))]++ }
+// Add counts d.
+func (l *Latencies) Add(d time.Duration) { l[bucket(uint64(d))]++ }
 
 func bucket(ns uint64) int {
 	if ns < 1<<mantissa {
@@ -23,15 +24,16 @@ func bucket(ns uint64) int {
 	return min(shift<<mantissa+int(ns>>shift), buckets-1)
 }
 
-func (l *latencies) merge(m *latencies) {
+// Merge adds the counts of m.
+func (l *Latencies) Merge(m *Latencies) {
 	for i, n := range m {
 		l[i] += n
 	}
 }
 
-// quantile returns the lower end of the bucket that holds the q-quantile, in
+// Quantile returns the lower end of the bucket that holds the q-quantile, in
 // microseconds.
-func (l *latencies) quantile(q float64) float64 {
+func (l *Latencies) Quantile(q float64) float64 {
 	total := 0.0
 	for _, n := range l {
 		total += float64(n)
