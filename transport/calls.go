@@ -29,14 +29,14 @@ const (
 	noDeadline = math.MaxInt64
 )
 
-// add registers a call; it returns 0 if there are too many.
-func (c *calls) add(at place, deadline int64, done func(*Response, error)) uint64 {
+// add registers a call, one of live that wait; id is 0 if there are too many.
+func (c *calls) add(at place, deadline int64, done func(*Response, error)) (id uint64, live int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := c.free
 	if i < 0 {
 		if i = len(c.slots); i >= 1<<indexBits {
-			return 0
+			return 0, c.live
 		}
 		c.slots = append(c.slots, call{next: -1})
 	}
@@ -45,7 +45,7 @@ func (c *calls) add(at place, deadline int64, done func(*Response, error)) uint6
 	c.count++
 	c.live++
 	*s = call{id: c.count<<indexBits | uint64(i), done: done, deadline: deadline, at: at}
-	return s.id
+	return s.id, c.live
 }
 
 // take removes the call id. Whoever takes it runs its done.

@@ -73,7 +73,7 @@ func TestExpiredAndCancelledCallsInTheQueueAreWithdrawn(t *testing.T) {
 		ab, _ := connect(t, a, b)
 		synctest.Wait()
 		out := ab.session.Load().data.out
-		out.cork()
+		occupy(out)
 		errs := make(chan error, 10)
 		done := func(_ *Response, err error) { errs <- err }
 		ab.Call(time.Now().Add(time.Second), &Request{Call: Call{Key: "expired"}}, done)
@@ -88,7 +88,7 @@ func TestExpiredAndCancelledCallsInTheQueueAreWithdrawn(t *testing.T) {
 		if pending, _ := ab.Cancel(cancelled); pending {
 			t.Error("cancelled twice")
 		}
-		out.uncork()
+		vacate(out)
 		synctest.Wait()
 		if k := <-got; k != "kept" || len(got) != 0 {
 			t.Errorf("%q arrived, and %d more", k, len(got))
@@ -135,7 +135,7 @@ func TestCallsAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				deadline := rapid.Int64Range(1, 100).Draw(t, "deadline")
-				id := c.add(place{}, deadline, nil)
+				id, _ := c.add(place{}, deadline, nil)
 				if _, ok := model[id]; ok || id == 0 {
 					t.Fatalf("ID %d given twice", id)
 				}

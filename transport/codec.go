@@ -21,8 +21,10 @@ type batch struct {
 
 // frame is a received message. It stays valid until free.
 type frame struct {
-	b   []byte
-	buf mem.Buffer // nil: b belongs to the garbage collector
+	b        []byte
+	buf      mem.Buffer // nil: b belongs to the garbage collector, if not borrowed
+	borrowed bool       // a part of a read buffer: cannot be kept
+	kept     bool
 }
 
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
@@ -58,7 +60,7 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 }
 
 // keep leaves the frame's bytes to whoever holds a part of them.
-func (f *frame) keep() { f.buf = nil }
+func (f *frame) keep() { f.buf, f.kept = nil, true }
 
 func (f *frame) free() {
 	if f.buf != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -18,20 +19,30 @@ type conn struct {
 	net.Conn
 	cause  atomic.Uint32 // a Cause, 0 while it lives
 	closed func()        // run once by Close; may be nil
+	in     *inflow       // nil: grpc gets what comes unseen
+
+	wmu sync.Mutex // held from a frame's first byte to its last
 }
 
 func newConn(c net.Conn) *conn { return &conn{Conn: c} }
 
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+func (c *conn) Read(p []byte) (n int, err error) {
+	if c.in != nil {
+		n, err = c.in.read(p)
+	} else {
+		n, err = c.Conn.Read(p)
+	}
 	if err != nil {
 		c.note(causeOf(err))
 	}
 	return n, err
 }
 
+// Write is called by grpc, with whole frames once a session has the connection.
 func (c *conn) Write(p []byte) (int, error) {
+	c.wmu.Lock()
 	n, err := c.Conn.Write(p)
+	c.wmu.Unlock()
 	if err != nil {
 		c.note(causeOf(err))
 	}
@@ -44,6 +55,9 @@ func (c *conn) Close() error {
 	if f := c.closed; f != nil {
 		f()
 	}
+	if c.in != nil {
+		c.in.close()
+	}
 	return c.Conn.Close()
 }
 
@@ -51,6 +65,13 @@ func (c *conn) Close() error {
 func (c *conn) shut(cause Cause) {
 	c.note(cause)
 	_ = c.Close() // nothing can be done about a failing close
+}
+
+// passAll says that c carries no data stream.
+func (c *conn) passAll() {
+	if !c.in.claimed.Load() {
+		c.in.plain.Store(true)
+	}
 }
 
 func (c *conn) note(cause Cause) { c.cause.CompareAndSwap(0, uint32(cause)) }
@@ -94,6 +115,7 @@ const maxConns = 4096
 // listener wraps what it accepts into conns.
 type listener struct {
 	net.Listener
+	t    *Transport
 	open atomic.Int32
 }
 
@@ -109,6 +131,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			continue
 		}
 		c := newConn(raw)
+		c.in = newInflow(c, &l.t.pool, l.t.cfg.maxReceive(), prefaceSize)
 		var once atomic.Bool
 		c.closed = func() {
 			if once.CompareAndSwap(false, true) {

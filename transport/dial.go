@@ -80,7 +80,7 @@ func (t *Transport) bulkLoop(s *session) {
 // connectBulk opens and serves a bulk connection; an error means that it
 // could not be opened.
 func (t *Transport) connectBulk(ctx context.Context, s *session) error {
-	l, err := t.dial(ctx, s.p.dialAddr(t))
+	l, err := t.dial(ctx, s.p.dialAddr(t), false)
 	if err != nil {
 		return err
 	}
@@ -102,29 +102,38 @@ func (p *Peer) dialAddr(t *Transport) string {
 
 // connect establishes a session with p and installs it.
 func (t *Transport) connect(ctx context.Context, p *Peer, addr string) (*session, error) {
-	l, err := t.dial(ctx, addr)
-	if err != nil {
-		return nil, err
-	}
 	h := &handshake{from: t.cfg.Self, to: p.id, session: rand.Uint64()}
-	data, from, err := l.open(methodData, h)
+	l, data, from, err := t.dialStream(ctx, addr, methodData, h)
 	if err != nil {
-		l.close()
 		return nil, err
 	}
-	control, _, err := l.open(methodControl, h)
+	l2, control, _, err := t.dialStream(ctx, addr, methodControl, h)
 	if err != nil {
 		l.close()
 		return nil, err
 	}
 	l.established()
-	s := t.newSession(p, from, h.session, l.conn, data, control)
-	s.release = l.close
+	l2.established()
+	s := t.newSession(p, from, h.session, l.conn, l2.conn, data, control)
+	s.release = func() { l.close(); l2.close() }
 	if err := t.install(ctx, s); err != nil {
-		l.close()
+		s.release()
 		return nil, err
 	}
 	return s, nil
+}
+
+func (t *Transport) dialStream(ctx context.Context, addr, method string, h *handshake) (*link, stream, Identity, error) {
+	l, err := t.dial(ctx, addr, method == methodData)
+	if err != nil {
+		return nil, nil, Identity{}, err
+	}
+	st, from, err := l.open(method, h)
+	if err != nil {
+		l.close()
+		return nil, nil, Identity{}, err
+	}
+	return l, st, from, nil
 }
 
 // link is a dialed connection.
@@ -139,8 +148,8 @@ type link struct {
 }
 
 // dial connects to addr. Until established is called the link is closed by
-// the end of ctx or of connectTime.
-func (t *Transport) dial(ctx context.Context, addr string) (*link, error) {
+// the end of ctx or of connectTime. With data its first stream is claimed.
+func (t *Transport) dial(ctx context.Context, addr string, data bool) (*link, error) {
 	dctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	raw, err := t.cfg.Dial(dctx, addr)
@@ -151,6 +160,10 @@ func (t *Transport) dial(ctx context.Context, addr string) (*link, error) {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
 	l := &link{t: t, conn: newConn(raw)}
+	if data {
+		l.conn.in = newInflow(l.conn, &t.pool, t.cfg.maxReceive(), 0)
+		l.conn.in.claim()
+	}
 	l.cc, err = t.client(l.conn)
 	if err != nil {
 		l.conn.shut(CauseOther)
@@ -242,7 +255,7 @@ func (t *Transport) client(c *conn) (*grpc.ClientConn, error) {
 // HelloTo asks whoever is at addr. The identity is valid, too, with
 // ErrCluster and ErrProtocol.
 func (t *Transport) HelloTo(ctx context.Context, addr string, body []byte) (Identity, []byte, error) {
-	l, err := t.dial(ctx, addr)
+	l, err := t.dial(ctx, addr, false)
 	if err != nil {
 		return Identity{}, nil, err
 	}

@@ -250,6 +250,20 @@ func (n *testNode) down(t testing.TB) Cause {
 	return e.cause
 }
 
+// occupy keeps what is queued from being written until vacate.
+func occupy(o *outbox) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.turn = senders
+}
+
+func vacate(o *outbox) {
+	o.mu.Lock()
+	o.turn = nobodys
+	o.mu.Unlock()
+	o.kick(true)
+}
+
 type answer struct {
 	rsp Response
 	err error

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -154,6 +155,14 @@ func (p *prefixed) Read(b []byte) (int, error) {
 	n := copy(b, p.prefix)
 	p.prefix = p.prefix[n:]
 	return n, nil
+}
+
+// SyscallConn makes prefixed a syscall.Conn, for writing.
+func (p *prefixed) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := p.Conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // side is one of the two listeners.

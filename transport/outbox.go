@@ -7,33 +7,66 @@ import (
 )
 
 // outbox is a stream's outgoing queue. Senders encode into the batch being
-// filled; one writer goroutine takes batch after batch and sends each as one
-// message, so that whatever queues up during a send leaves together.
+// filled. Whoever finds nobody writing writes what is queued, batch by batch,
+// where that needs no waiting; else, and where many send at a time, the writer
+// goroutine does. What queues up during a write leaves together in the next.
 type outbox struct {
 	pool  *pool
 	limit int // bytes queued above which senders are refused
+	head  int // bytes left free at the start of each batch, for the sink
+	sink  sink
+	eager trier // the sink, if it can write without waiting; else nil
+	fail  func(error)
+	nudge func() // tells a send that waits that there is credit
+	corks *corks // nil: messages leave at once
 
 	mu     sync.Mutex // guards all below
 	enc    *encoder   // its buf is the batch being filled
 	cur    *[]byte    // where enc.buf came from, nil if enc.buf is
 	full   []*[]byte  // batches before it
 	seq    uint64     // of the batch being filled, from 1
-	taken  uint64     // the last batch given to grpc
-	queued int        // bytes not yet through grpc, the batch in its hands included
+	taken  uint64     // the last batch given to the sink
+	queued int        // bytes not yet through the sink, the batch in its hands included
 	acks   []AppendAck
-	count  int  // messages since a batch was taken last
-	crowd  int  // above 0: one of the last batches held more than one
-	idle   bool // the writer waits for wake
-	corked bool // the reader is at work: it wakes the writer when done
+	count  int    // messages since a batch was taken last
+	crowd  int    // above 0: one of the last batches held more than one
+	credit int    // bytes received that the peer may send anew
+	turn   turn   // whose it is to write
+	begun  *batch // left to the writer goroutine half written
+	held   bool   // waits for a cork to be pulled; guarded by corks.mu
 	closed bool
 	wake   chan struct{} // capacity 1
 	room   chan struct{} // closed when there is room again; nil if nobody waits
+}
+
+// turn says who writes to the sink.
+type turn uint8
+
+const (
+	nobodys turn = iota
+	senders      // one of those who queue
+	writers      // the writer goroutine, which is awake or being woken
+)
+
+// sink takes batches on their way. Calls come one at a time.
+type sink interface {
+	// send writes a batch, or what try left of it.
+	send(b *batch, credit int) error
+}
+
+// trier is a sink that may not have to wait.
+type trier interface {
+	sink
+	// try is send without waiting; done false leaves the batch to send.
+	try(b *batch, credit int) (done bool, err error)
 }
 
 const (
 	softBatch   = 64 << 10 // a batch this full is followed by another
 	corkedBatch = 16 << 10 // so much is not held back by a cork
 	crowdMemory = 16       // batches of one message until there is no crowd
+	loneCalls   = 3        // so many calls at a time are no crowd
+	eagerTurns  = 4        // batches that a sender writes before it leaves the rest to the writer
 	ackWindow   = 8        // so many pending acks are searched for the same slot
 	maxAcks     = 512      // pending before they are encoded
 )
@@ -77,31 +110,98 @@ func (o *outbox) lock(size int, u urgency) (place, error) {
 			return place{}, ErrStalled
 		}
 	}
-	if n := len(o.enc.buf); n > 0 && n+size > softBatch {
-		o.sealLocked()
-	}
-	if o.cur == nil {
-		o.cur = o.pool.Get(size)
-		o.enc.buf = *o.cur
-	}
+	o.roomLocked(size)
 	return place{o, o.seq, len(o.enc.buf)}, nil
 }
 
-// unlock counts the message encoded since off and wakes the writer.
-func (o *outbox) unlock(off int) {
-	o.queued += len(o.enc.buf) - off
-	o.count++
-	wake := o.idle && (!o.corked || len(o.enc.buf) > corkedBatch)
-	o.unlockWake(wake)
+// roomLocked makes sure that there is a batch to be filled with size bytes.
+func (o *outbox) roomLocked(size int) {
+	if n := len(o.enc.buf); n > o.head && n+size > softBatch {
+		o.sealLocked()
+	}
+	if o.cur == nil {
+		o.cur = o.pool.Get(o.head + size)
+		o.enc.buf = (*o.cur)[:o.head]
+	}
 }
 
-func (o *outbox) unlockWake(wake bool) {
-	if wake {
-		o.idle = false
+// unlock counts the message encoded since off. A call's leaves at once, but
+// for a crowd's, others' when the handlers that run are done.
+func (o *outbox) unlock(off int) { o.unlockCall(off, 0) }
+
+func (o *outbox) unlockCall(off, live int) {
+	o.queued += len(o.enc.buf) - off
+	o.count++
+	large := len(o.enc.buf) > corkedBatch
+	if live > loneCalls {
+		o.crowd = max(o.crowd, 1)
 	}
+	if o.turn != nobodys {
+		o.mu.Unlock()
+		return
+	}
+	if live == 0 && !large && o.corks != nil {
+		o.mu.Unlock()
+		if !o.corks.hold(o) {
+			o.kick(false)
+		}
+		return
+	}
+	o.startLocked(large || o.crowd > 0)
+}
+
+// kick sees to it that what is queued leaves.
+func (o *outbox) kick(gathered bool) {
+	o.mu.Lock()
+	if o.turn != nobodys || o.closed || o.emptyLocked() {
+		o.mu.Unlock()
+		return
+	}
+	o.startLocked(o.crowd > 0 && !gathered)
+}
+
+// startLocked writes, or has the writer goroutine write, and unlocks.
+func (o *outbox) startLocked(later bool) {
+	if later || o.eager == nil {
+		o.leaveLocked()
+		return
+	}
+	o.turn = senders
+	for range eagerTurns {
+		out, credit := o.takeLocked()
+		o.mu.Unlock()
+		n := len(*out.data)
+		done, err := o.eager.try(&out, credit)
+		if err != nil {
+			o.fail(err)
+			return
+		}
+		o.mu.Lock()
+		if !done {
+			o.begun = &batch{data: out.data, pool: out.pool}
+			break
+		}
+		o.sentLocked(n)
+		if o.closed || o.emptyLocked() {
+			o.turn = nobodys
+			o.mu.Unlock()
+			return
+		}
+	}
+	o.leaveLocked()
+}
+
+// leaveLocked leaves what is queued to the writer goroutine, and unlocks.
+func (o *outbox) leaveLocked() {
+	o.turn = writers
 	o.mu.Unlock()
-	if wake {
-		o.wake <- struct{}{} // has room: idle is reset once per wake
+	o.wakeWriter()
+}
+
+func (o *outbox) wakeWriter() {
+	select {
+	case o.wake <- struct{}{}:
+	default: // it is about to look
 	}
 }
 
@@ -131,7 +231,11 @@ func (o *outbox) ack(a *AppendAck) error {
 		}
 		o.acks = append(o.acks, *a)
 	}
-	o.unlockWake(o.idle && !o.corked)
+	busy := o.turn != nobodys
+	o.mu.Unlock()
+	if !busy && (o.corks == nil || !o.corks.hold(o)) {
+		o.kick(false)
+	}
 	return nil
 }
 
@@ -152,13 +256,7 @@ func (o *outbox) mergeLocked(a *AppendAck) bool {
 
 func (o *outbox) flushAcksLocked() {
 	for i := range o.acks {
-		if n := len(o.enc.buf); n > 0 && n+sizeAck > softBatch {
-			o.sealLocked()
-		}
-		if o.cur == nil {
-			o.cur = o.pool.Get(0)
-			o.enc.buf = *o.cur
-		}
+		o.roomLocked(sizeAck)
 		off := len(o.enc.buf)
 		o.enc.ack(&o.acks[i])
 		o.queued += len(o.enc.buf) - off
@@ -183,63 +281,92 @@ func (at place) withdraw() bool {
 	return true
 }
 
-// cork holds back the writer while a received batch is worked through, so
-// that the answers to it leave together.
-func (o *outbox) cork() {
-	o.mu.Lock()
-	o.corked = true
-	o.mu.Unlock()
-}
-
-func (o *outbox) uncork() {
-	o.mu.Lock()
-	o.corked = false
-	o.unlockWake(o.idle && !o.emptyLocked())
-}
-
 func (o *outbox) emptyLocked() bool {
-	return len(o.full) == 0 && len(o.enc.buf) == 0 && len(o.acks) == 0
+	return len(o.full) == 0 && len(o.enc.buf) <= o.head && len(o.acks) == 0 && o.credit == 0
 }
 
-// write sends batches until o is closed or send fails.
-func (o *outbox) write(send func(*batch) error) error {
-	out := batch{pool: o.pool}
-	for o.take(&out) {
+// allow lets the peer send n bytes more.
+func (o *outbox) allow(n int) {
+	o.mu.Lock()
+	o.credit += n
+	busy := o.turn != nobodys
+	o.mu.Unlock()
+	if busy {
+		o.nudge()
+		return
+	}
+	o.kick(true)
+}
+
+// takeCredit returns what the peer may send anew and was not told.
+func (o *outbox) takeCredit() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := o.credit
+	o.credit = 0
+	return n
+}
+
+// write sends what is left to it until o is closed or sending fails.
+func (o *outbox) write() error {
+	var out batch
+	for {
+		credit, ok := o.take(&out)
+		if !ok {
+			return ErrNotSent
+		}
 		n := len(*out.data)
-		if err := send(&out); err != nil {
+		if err := o.sink.send(&out, credit); err != nil {
 			return err
 		}
-		o.sent(n)
+		o.mu.Lock()
+		o.sentLocked(n)
+		o.mu.Unlock()
 	}
-	return ErrNotSent
 }
 
-// take waits for the next batch; false means closed.
-func (o *outbox) take(out *batch) bool {
+// take waits for the next batch left to the writer; false means closed.
+func (o *outbox) take(out *batch) (credit int, ok bool) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	for {
+		if b := o.begun; b != nil {
+			o.begun = nil
+			*out = *b
+			return 0, true
+		}
 		if o.closed {
-			o.mu.Unlock()
-			return false
+			return 0, false
 		}
-		if !o.emptyLocked() {
-			break
+		if o.turn == writers {
+			if !o.emptyLocked() {
+				*out, credit = o.takeLocked()
+				return credit, true
+			}
+			o.turn = nobodys
 		}
-		o.idle = true
-		crowd := o.crowd > 0
 		o.mu.Unlock()
 		<-o.wake
-		if crowd {
+		o.mu.Lock()
+		if o.crowd > 0 && o.begun == nil {
 			// Let concurrent callers join. It would cost a lone caller a third
 			// of its latency.
+			o.mu.Unlock()
 			runtime.Gosched()
+			o.mu.Lock()
 		}
-		o.mu.Lock()
 	}
+}
+
+// takeLocked takes the next batch, and the credit to go with it. The batch is
+// empty where there is nothing else.
+func (o *outbox) takeLocked() (out batch, credit int) {
 	o.flushAcksLocked()
+	out.pool = o.pool
 	if len(o.full) > 0 {
 		out.data, o.full = o.full[0], o.full[1:]
 	} else {
+		o.roomLocked(0)
 		*o.cur = o.enc.buf
 		out.data, o.cur, o.enc.buf = o.cur, nil, nil
 		o.seq++
@@ -249,21 +376,19 @@ func (o *outbox) take(out *batch) bool {
 		o.crowd = crowdMemory
 	}
 	o.count = 0
-	o.mu.Unlock()
-	return true
+	credit, o.credit = o.credit, 0
+	return out, credit
 }
 
-// sent gives the room of n bytes back.
-func (o *outbox) sent(n int) {
-	o.mu.Lock()
+// sentLocked gives the room of n bytes back.
+func (o *outbox) sentLocked(n int) {
 	if !o.closed {
-		o.queued -= n
+		o.queued -= n - o.head
 	}
 	if o.room != nil && o.queued < o.limit/2 {
 		close(o.room)
 		o.room = nil
 	}
-	o.mu.Unlock()
 }
 
 // close drops what is queued and ends the writer. It returns the last batch
@@ -278,10 +403,7 @@ func (o *outbox) close() (taken uint64) {
 			close(o.room)
 			o.room = nil
 		}
-		if o.idle {
-			o.idle = false
-			o.wake <- struct{}{}
-		}
+		o.wakeWriter()
 	}
 	return o.taken
 }

@@ -94,7 +94,9 @@ func TestBatchesStaySmallButForOneLargeMessage(t *testing.T) {
 		if len(*out.data) > softBatch+16 && n != 1 {
 			t.Errorf("%d messages in %d bytes", n, len(*out.data))
 		}
-		o.sent(len(*out.data))
+		o.mu.Lock()
+		o.sentLocked(len(*out.data))
+		o.mu.Unlock()
 		total -= n
 	}
 	if o.bytes() != 0 {

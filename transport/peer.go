@@ -103,13 +103,14 @@ func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error))
 	if err != nil {
 		return 0, err
 	}
-	if r.ID = p.calls.add(at, limit, done); r.ID == 0 {
+	var live int
+	if r.ID, live = p.calls.add(at, limit, done); r.ID == 0 {
 		out.unlock(at.off)
 		return 0, ErrOverloaded
 	}
 	id := r.ID
 	out.enc.request(r)
-	out.unlock(at.off)
+	out.unlockCall(at.off, live)
 	if limit != noDeadline {
 		p.t.sweep.note(limit)
 	}

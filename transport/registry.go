@@ -20,6 +20,7 @@ type Transport struct {
 	sweep sweeper
 	stop  chan struct{}
 	wg    sync.WaitGroup
+	corks corks
 
 	mu     sync.Mutex // guards all below and the marked fields of each Peer
 	peers  map[NodeID]*Peer
@@ -27,10 +28,9 @@ type Transport struct {
 	closed bool
 }
 
-// halfKey is unique: the connection tells apart strangers who choose the same
-// number.
+// halfKey is unique unless somebody knows another's number, which is random.
 type halfKey struct {
-	conn   *conn
+	from   NodeID
 	number uint64
 }
 
@@ -48,7 +48,7 @@ func New(cfg Config) (*Transport, error) {
 	}
 	t.sweep.init()
 	t.srv = t.newServer()
-	ln := &listener{Listener: cfg.Listener}
+	ln := &listener{Listener: cfg.Listener, t: t}
 	t.wg.Go(func() { _ = t.srv.Serve(ln) })                     // ends when srv stops
 	t.wg.Go(func() { t.sweep.run(t.stop, t.now, t.expireAll) }) // ends when stop closes
 	return t, nil
@@ -265,7 +265,7 @@ func (t *Transport) uninstall(s *session) {
 func (t *Transport) putHalf(number uint64, h *half) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	k := halfKey{h.conn, number}
+	k := halfKey{h.from.ID, number}
 	if t.closed || len(t.halves) >= maxHalves || t.halves[k] != nil {
 		return false
 	}
@@ -273,10 +273,10 @@ func (t *Transport) putHalf(number uint64, h *half) bool {
 	return true
 }
 
-func (t *Transport) takeHalf(number uint64, c *conn) *half {
+func (t *Transport) takeHalf(number uint64, from NodeID) *half {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	k := halfKey{c, number}
+	k := halfKey{from, number}
 	h := t.halves[k]
 	delete(t.halves, k)
 	return h

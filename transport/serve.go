@@ -133,11 +133,11 @@ func (t *Transport) serveData(_ any, st grpc.ServerStream) error {
 	}
 	defer a.timer.Stop()
 	h := &half{conn: a.conn, from: a.hs.from, stream: st, session: make(chan *session, 1)}
-	if !t.putHalf(a.hs.session, h) {
+	if !a.conn.in.claim() || !t.putHalf(a.hs.session, h) {
 		return a.refuse(verdictBusy)
 	}
 	if err := a.welcome(verdictOK); err != nil {
-		if t.takeHalf(a.hs.session, a.conn) == h {
+		if t.takeHalf(a.hs.session, a.hs.from.ID) == h {
 			return err
 		}
 	}
@@ -145,7 +145,7 @@ func (t *Transport) serveData(_ any, st grpc.ServerStream) error {
 	select {
 	case s = <-h.session:
 	case <-st.Context().Done():
-		if t.takeHalf(a.hs.session, a.conn) == h {
+		if t.takeHalf(a.hs.session, a.hs.from.ID) == h {
 			return st.Context().Err()
 		}
 		s = <-h.session // the control stream's handler has it and will say
@@ -165,7 +165,8 @@ func (t *Transport) serveControl(_ any, st grpc.ServerStream) error {
 		return err
 	}
 	defer a.timer.Stop()
-	h := t.takeHalf(a.hs.session, a.conn)
+	a.conn.passAll()
+	h := t.takeHalf(a.hs.session, a.hs.from.ID)
 	if h == nil {
 		return a.refuse(verdictNoSession)
 	}
@@ -191,7 +192,7 @@ func (t *Transport) accepted(h *half, a *accepted) (*session, error) {
 		return nil, err
 	}
 	defer t.release(p)
-	s := t.newSession(p, h.from, a.hs.session, a.conn, h.stream, a.st)
+	s := t.newSession(p, h.from, a.hs.session, h.conn, a.conn, h.stream, a.st)
 	if err := t.install(a.st.Context(), s); err != nil {
 		return nil, err
 	}
@@ -205,6 +206,7 @@ func (t *Transport) serveBulk(_ any, st grpc.ServerStream) error {
 		return err
 	}
 	a.timer.Stop()
+	a.conn.passAll()
 	t.mu.Lock()
 	var s *session
 	if p := t.peers[a.hs.from.ID]; p != nil && p.cur != nil && p.cur.number == a.hs.session {

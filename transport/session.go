@@ -29,7 +29,9 @@ type session struct {
 	p       *Peer
 	ident   Identity
 	number  uint64 // ties its streams together
-	conn    *conn
+	conn    *conn  // of the data stream
+	aside   *conn  // of the control stream; perhaps the same
+	cause   Cause  // set by end
 	release func() // gives back what the dialing side holds; may be nil
 
 	data, control *lane
@@ -43,30 +45,52 @@ type session struct {
 	bulk bulk
 }
 
-func (t *Transport) newSession(p *Peer, ident Identity, number uint64, c *conn, data, control stream) *session {
+func (t *Transport) newSession(p *Peer, ident Identity, number uint64, c, aside *conn, data, control stream) *session {
 	s := &session{
-		t: t, p: p, ident: ident, number: number, conn: c,
+		t: t, p: p, ident: ident, number: number, conn: c, aside: aside,
 		data: t.newLane(data, ident.ID), control: t.newLane(control, ident.ID),
 		controlDone: make(chan struct{}), over: make(chan struct{}), gone: make(chan struct{}),
+	}
+	out, flow := s.data.out, c.in.out
+	out.head, out.sink, out.corks = dataHead, flow, &t.corks
+	out.fail = func(err error) { s.end(CauseOther, err) }
+	out.nudge = flow.nudge
+	flow.box = out
+	if flow.raw != nil {
+		out.eager = flow
 	}
 	s.bulk.init()
 	return s
 }
 
 func (t *Transport) newLane(st stream, peer NodeID) *lane {
-	return &lane{
+	l := &lane{
 		stream: st,
 		out:    newOutbox(t.cfg.Self.ID, &t.pool, t.cfg.QueueBytes),
 		dec:    newDecoder(peer, t.cfg.MaxMessage, t.cfg.MaxFrame),
 	}
+	l.out.sink = grpcSink{st}
+	return l
 }
+
+// grpcSink leaves batches to grpc, which frees them.
+type grpcSink struct{ stream stream }
+
+func (g grpcSink) send(b *batch, _ int) error { return g.stream.SendMsg(b) }
 
 // end ends the session, whoever calls first. It does not wait.
 func (s *session) end(cause Cause, why error) {
 	if !s.ended.CompareAndSwap(false, true) {
 		return
 	}
+	s.cause = cause
+	for _, c := range []*conn{s.aside, s.conn} {
+		if was := c.ended(); was != 0 {
+			s.cause = was
+		}
+	}
 	s.conn.shut(cause)
+	s.aside.shut(cause)
 	s.data.out.close()
 	s.control.out.close()
 	close(s.over)
@@ -76,13 +100,16 @@ func (s *session) end(cause Cause, why error) {
 	s.p.setErr(why)
 }
 
-// run serves an installed session until it ends. It is the data stream's
-// reader; readControl runs elsewhere.
+// run serves an installed session until it ends. The data stream is read by
+// its connection's inflow; what is left of it here is its end.
 func (s *session) run() {
 	s.writers.Go(func() { s.write(s.data) })    // ends with the outbox
 	s.writers.Go(func() { s.write(s.control) }) // likewise
-	s.read(s.data, s.onData)
+	s.conn.in.attach(s)
+	s.read(s.data, func(*frame) error { return fmt.Errorf("%w: message past the inflow", ErrBadFrame) })
+	s.conn.in.detach()
 	<-s.controlDone
+	<-s.over
 	if s.release != nil {
 		s.release()
 	}
@@ -95,8 +122,8 @@ func (s *session) run() {
 			c.done(nil, ErrLost)
 		}
 	}
-	s.t.log.Info("peer down", "peer", s.ident.Name, "cause", s.conn.ended())
-	s.t.cfg.Handler.PeerDown(s.p, s.conn.ended())
+	s.t.log.Info("peer down", "peer", s.ident.Name, "cause", s.cause)
+	s.t.cfg.Handler.PeerDown(s.p, s.cause)
 	s.t.uninstall(s)
 }
 
@@ -106,8 +133,7 @@ func (s *session) readControl() {
 }
 
 func (s *session) write(l *lane) {
-	err := l.out.write(func(b *batch) error { return l.stream.SendMsg(b) })
-	s.end(CauseOther, err)
+	s.end(CauseOther, l.out.write())
 }
 
 // read hands what arrives to on until the stream ends.
@@ -142,10 +168,8 @@ func (s *session) first(f *frame) (k kind, msg, rest []byte, err error) {
 func (s *session) onData(f *frame) error {
 	out := s.data.out
 	k, msg, rest, err := s.first(f)
-	if err == nil && len(rest) > 0 {
-		out.cork()
-		defer out.uncork()
-	}
+	s.t.corks.enter()
+	defer s.t.corks.leave(true)
 	busy := out.bytes() >= out.limit
 	for err == nil {
 		err = s.onMessage(f, k, msg, busy)
@@ -221,7 +245,7 @@ func (s *session) onResponse(f *frame, msg []byte) error {
 		c.done(nil, ErrLost)
 		return d.err
 	}
-	if n := len(r.Value); n >= keepValue && 2*n >= len(f.b) {
+	if n := len(r.Value); n >= keepValue && 2*n >= len(f.b) && !f.borrowed {
 		f.keep()
 	} else {
 		r.Value = bytes.Clone(r.Value)

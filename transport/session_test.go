@@ -22,7 +22,7 @@ type rawPeer struct {
 // rawConnect gives to a session with a peer of ID n, by the means of via.
 func rawConnect(t testing.TB, via, to *testNode, n int) *rawPeer {
 	t.Helper()
-	l, err := via.dial(t.Context(), to.addr)
+	l, err := via.dial(t.Context(), to.addr, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,9 +177,8 @@ func TestEndOfStreamTellsWhatWasSent(t *testing.T) {
 	done := func(_ *Response, err error) { errs <- err }
 	ab.Call(time.Time{}, &Request{}, done)
 	receive(t, got)
-	// The second stays in the queue: the writer believes the reader at work.
-	out := ab.session.Load().data.out
-	out.cork()
+	// The second stays in the queue: somebody seems to be writing.
+	occupy(ab.session.Load().data.out)
 	ab.Call(time.Time{}, &Request{}, done)
 	nw.cut()
 	var lost, notSent int
@@ -289,7 +288,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			if tt.want == ErrWrongNode {
 				to.ID = nodeID(6)
 			}
-			l, err := a.dial(t.Context(), b.addr)
+			l, err := a.dial(t.Context(), b.addr, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -302,7 +301,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	t.Run("the higher ID dials", func(t *testing.T) {
 		nw := newMemory()
 		a, b := startNode(t, nw, 7, newHandler(), nil), startNode(t, nw, 5, newHandler(), nil)
-		l, err := a.dial(t.Context(), b.addr)
+		l, err := a.dial(t.Context(), b.addr, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -332,7 +331,7 @@ func TestNewConnectionReplacesTheOld(t *testing.T) {
 
 // rawDial is rawConnect without waiting for PeerUp.
 func rawDial(t testing.TB, via, to *testNode, n int) *rawPeer {
-	l, err := via.dial(t.Context(), to.addr)
+	l, err := via.dial(t.Context(), to.addr, false)
 	if err != nil {
 		t.Error(err)
 		return nil
@@ -352,7 +351,7 @@ func rawDial(t testing.TB, via, to *testNode, n int) *rawPeer {
 
 func TestControlStreamNeedsItsDataStream(t *testing.T) {
 	a, b := startNode(t, loopback{}, 2, newHandler(), nil), startNode(t, loopback{}, 3, newHandler(), nil)
-	l, err := a.dial(t.Context(), b.addr)
+	l, err := a.dial(t.Context(), b.addr, false)
 	if err != nil {
 		t.Fatal(err)
 	}
