@@ -184,19 +184,9 @@ func (c *Cache) Persist(ctx context.Context, key string) error {
 	return err
 }
 
-// Incr adds delta, which may be negative, to the decimal integer under key and
-// returns the sum. An absent key counts as 0; a present one keeps its expiry.
-// Its errors are those of Set, and ErrNotInteger.
-func (c *Cache) Incr(ctx context.Context, key string, delta int64) (int64, error) {
-	call := keyCall(transport.OpIncr, key)
-	call.Delta = delta
-	r, err := c.n.Do(ctx, &call)
-	return r.Int, err
-}
-
 // CompareAndSwap stores a copy of next under key if its value is old byte for
-// byte. With another value, or none, it gives ErrConditionFailed. Of the
-// options it takes TTL, ExpireAt and KeepTTL; a condition gives ErrInvalid.
+// byte. With another value, or none, it gives ErrConditionFailed. Like Set it
+// removes the key's expiry, unless told otherwise. Of the options it takes TTL, ExpireAt and KeepTTL; a condition gives ErrInvalid.
 // Its other errors are those of Set.
 //
 // A value that was changed and changed back passes; IfVersion notices that.

@@ -490,5 +490,9 @@ func everyCall(ctx context.Context, c *slotmesh.Cache, key string) map[string]er
 	_, errs["Exists"] = c.Exists(ctx, key)
 	_, errs["TTL"] = c.TTL(ctx, key)
 	_, errs["Incr"] = c.Incr(ctx, key, 1)
+	_, errs["Append"] = c.Append(ctx, key, nil)
+	_, _, errs["GetSet"] = c.GetSet(ctx, key, nil)
+	_, errs["GetDelete"] = c.GetDelete(ctx, key)
+	_, errs["GetExpire"] = c.GetExpire(ctx, key, time.Hour)
 	return errs
 }

@@ -17,8 +17,8 @@ var (
 	// WithLimits.
 	ErrTooLarge = node.ErrTooLarge
 
-	// ErrConditionFailed means that IfAbsent met a key, IfPresent met none, or
-	// CompareAndSwap met another value.
+	// ErrConditionFailed means that IfAbsent met a key, IfPresent met none,
+	// CompareAndSwap met another value, or Incr would leave its bounds.
 	ErrConditionFailed = node.ErrConditionFailed
 
 	// ErrVersionMismatch means that IfVersion met another version.

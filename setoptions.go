@@ -8,8 +8,8 @@ import (
 	"github.com/slotmesh/slotmesh/transport"
 )
 
-// SetOption changes what one Set, SetMany or CompareAndSwap does. At most one
-// of TTL, ExpireAt and KeepTTL and at most one of IfAbsent, IfPresent and
+// SetOption changes what one Set, SetMany, GetSet, Append or CompareAndSwap
+// does. At most one of TTL, ExpireAt and KeepTTL and at most one of IfAbsent, IfPresent and
 // IfVersion may be given; more give ErrInvalid.
 //
 // It is a plain value, so that a call with options allocates nothing for them.

@@ -16,6 +16,7 @@ const (
 	OpCompare Op = 6 // set Value if the present value equals Old
 	OpPeek    Op = 7 // Get without the value: Exists, TTL
 	OpScan    Op = 8 // a page of the slot's live items after Cursor
+	OpAppend  Op = 9 // add Value to the end of the present value
 )
 
 // Call flags. Values are part of the wire format.
@@ -26,6 +27,8 @@ const (
 	FlagKeepTTL    uint16 = 1 << 3
 	FlagAckPrimary uint16 = 1 << 4 // do not wait for backups
 	FlagRelative   uint16 = 1 << 5 // Expiry is milliseconds from the primary's slot time
+	FlagReturnOld  uint16 = 1 << 6 // Result.Value is the value before the write
+	FlagBounds     uint16 = 1 << 7 // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
 )
 
 // Call is one operation on one key. Strings and slices of a received Call
@@ -38,7 +41,7 @@ type Call struct {
 	Key     string
 	Field   string
 	Value   []byte
-	Old     []byte // OpCompare: the value expected
+	Old     []byte // OpCompare: the value expected; OpIncr: see FlagBounds
 	Version uint64 // FlagIfVersion
 	Expiry  int64  // Unix milliseconds, 0 none
 	Delta   int64  // OpIncr; OpScan: page size
@@ -134,7 +137,7 @@ type Append struct {
 	Mark    uint64 // acknowledged version so far
 	Cause   uint8
 	Call    CallID
-	Result  Result // small results only: kept with the call ID
+	Result  Result // kept with the call ID; a large Value is left out
 	Records []Record
 }
 

@@ -24,9 +24,11 @@ func TestWireConstants(t *testing.T) {
 
 		{"OpGet", int(OpGet), 1}, {"OpSet", int(OpSet), 2}, {"OpDelete", int(OpDelete), 3}, {"OpExpire", int(OpExpire), 4},
 		{"OpIncr", int(OpIncr), 5}, {"OpCompare", int(OpCompare), 6}, {"OpPeek", int(OpPeek), 7}, {"OpScan", int(OpScan), 8},
+		{"OpAppend", int(OpAppend), 9},
 
 		{"FlagIfAbsent", int(FlagIfAbsent), 1}, {"FlagIfPresent", int(FlagIfPresent), 2}, {"FlagIfVersion", int(FlagIfVersion), 4},
 		{"FlagKeepTTL", int(FlagKeepTTL), 8}, {"FlagAckPrimary", int(FlagAckPrimary), 16}, {"FlagRelative", int(FlagRelative), 32},
+		{"FlagReturnOld", int(FlagReturnOld), 64}, {"FlagBounds", int(FlagBounds), 128},
 		{"bitRepeat", bitRepeat, 1 << 16}, {"bitAsked", bitAsked, 1 << 17},
 
 		{"CodeOK", int(CodeOK), 0}, {"CodeNotFound", int(CodeNotFound), 1}, {"CodeMoved", int(CodeMoved), 2}, {"CodeAsk", int(CodeAsk), 3},

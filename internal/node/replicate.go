@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -42,7 +43,7 @@ func (n *Node) trimLocked(s *slot) {
 }
 
 func entrySize(e *entry) int {
-	size := 160
+	size := 160 + len(e.result.Value)
 	for i := range e.records {
 		size += len(e.records[i].Key) + len(e.records[i].Field) + len(e.records[i].Value) + 96
 	}
@@ -283,7 +284,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		st.pos = a.Version
 		s.last = a.Version
 		e := entry{version: a.Version, call: a.Call, result: a.Result}
-		e.result.Value = nil
+		e.result.Value = bytes.Clone(a.Result.Value)
 		for _, r := range recs {
 			e.records = append(e.records, own(r))
 		}

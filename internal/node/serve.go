@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
 	"strconv"
@@ -193,7 +195,12 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	if req.Repeat {
 		if e := s.ring.find(req.ID2); e != nil {
+			if c.Flags&transport.FlagReturnOld != 0 && e.result.Found && e.result.Value == nil {
+				s.mu.Unlock()
+				return ErrUnknownOutcome // it took effect, but what it gave is lost
+			}
 			*r = e.result
+			r.Value = bytes.Clone(e.result.Value)
 			if e.version <= s.acked.Load() {
 				s.mu.Unlock()
 				done(nil)
@@ -262,8 +269,6 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	version := s.last + 1
 	rec.Version = version
 	r.Version = version
-	small := *r
-	small.Value = nil
 	if err := n.engine.Apply(s.no, []store.Record{rec}); err != nil {
 		s.mu.Unlock()
 		if errors.Is(err, store.ErrNoMemory) && !n.cfg.EvictNone {
@@ -274,7 +279,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		return engineError(err)
 	}
 	s.last = version
-	n.appendLocked(s, entry{version: version, call: req.ID2, result: small, records: []store.Record{own(rec)}})
+	n.appendLocked(s, entry{version: version, call: req.ID2, result: kept(r), records: []store.Record{own(rec)}})
 	if c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary {
 		n.advanceLocked(s)
 		s.mu.Unlock()
@@ -286,6 +291,17 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	s.mu.Unlock()
 	finish(ready, nil)
 	return nil
+}
+
+const maxKept = 64 << 10 // bytes of a result's value that are kept for a repeat of the call
+
+// kept is what the ring keeps of a result.
+func kept(r *Result) Result {
+	k := *r
+	if k.Value = nil; r.Value != nil && len(r.Value) <= maxKept {
+		k.Value = bytes.Clone(r.Value)
+	}
+	return k
 }
 
 func finish(ws []waiter, err error) {
@@ -331,7 +347,7 @@ const opRemove transport.Op = 200
 // to write. seen is the version of what the outcome depends on.
 func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uint64, err error) {
 	cur := store.Item{}
-	blind := c.Op == transport.OpSet && c.Flags&(transport.FlagIfAbsent|transport.FlagIfPresent|transport.FlagIfVersion|transport.FlagKeepTTL) == 0
+	blind := c.Op == transport.OpSet && c.Flags&(transport.FlagIfAbsent|transport.FlagIfPresent|transport.FlagIfVersion|transport.FlagKeepTTL|transport.FlagReturnOld) == 0
 	if !blind {
 		cur, err = n.engine.Get(nil, c.Slot, c.Kind, c.Key, c.Field, now)
 		if err == nil && cur.State == store.NotResident {
@@ -359,6 +375,12 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 	case c.Flags&transport.FlagIfVersion != 0 && c.Version != version:
 		r.Version = version
 		return rec, cur.Version, ErrVersionMismatch
+	}
+	if c.Flags&transport.FlagReturnOld != 0 && found {
+		if r.Value = cur.Value; r.Value == nil {
+			r.Value = []byte{} // there, and empty
+		}
+		r.Schema = cur.Schema
 	}
 	write := func(value []byte, expiry int64) (store.Record, uint64, error) {
 		rec.Value, rec.Expiry, rec.Version = value, expiry, 1
@@ -404,26 +426,54 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		if c.Delta > 0 && old > math.MaxInt64-c.Delta || c.Delta < 0 && old < math.MinInt64-c.Delta {
 			return rec, cur.Version, ErrNotInteger
 		}
+		if c.Flags&transport.FlagBounds != 0 {
+			low, high, ok := bounds(c.Old)
+			if !ok {
+				return rec, 0, ErrInvalid
+			}
+			if sum := old + c.Delta; sum < low || sum > high {
+				r.Int, r.Found = old, found
+				return rec, cur.Version, ErrConditionFailed
+			}
+		}
+		if found {
+			expiry = cur.Expiry
+		}
 		r.Int, r.Found = old+c.Delta, true
-		return write(strconv.AppendInt(nil, old+c.Delta, 10), cur.Expiry*b2i(found))
+		return write(strconv.AppendInt(nil, old+c.Delta, 10), expiry)
+	case transport.OpAppend:
+		if len(cur.Value)+len(c.Value) > n.cfg.MaxValue {
+			return rec, cur.Version, ErrTooLarge
+		}
+		if found {
+			rec.Schema = cur.Schema
+			if c.Expiry == 0 {
+				expiry = cur.Expiry
+			}
+		}
+		r.Int, r.Found = int64(len(cur.Value)+len(c.Value)), found
+		return write(append(cur.Value, c.Value...), expiry)
 	case transport.OpCompare:
 		if !found || string(cur.Value) != string(c.Old) {
 			return rec, cur.Version, ErrConditionFailed
 		}
-		if c.Flags&transport.FlagKeepTTL != 0 || expiry == 0 {
+		if c.Flags&transport.FlagKeepTTL != 0 {
 			expiry = cur.Expiry
 		}
-		r.Found, rec.Schema = true, cur.Schema
+		if r.Found = true; rec.Schema == 0 {
+			rec.Schema = cur.Schema
+		}
 		return write(c.Value, expiry)
 	}
 	return rec, 0, ErrInvalid
 }
 
-func b2i(b bool) int64 {
-	if b {
-		return 1
+// bounds reads what FlagBounds puts into Call.Old.
+func bounds(b []byte) (low, high int64, ok bool) {
+	if len(b) != 16 {
+		return 0, 0, false
 	}
-	return 0
+	return int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:])), true
 }
 
 // engineError turns an engine's error into one that callers know.

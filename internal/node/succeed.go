@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"math"
 	"slices"
 
@@ -137,7 +138,7 @@ func (n *Node) takeInLocked(s *slot, a *transport.Append) {
 		return
 	}
 	e := entry{version: a.Version, call: a.Call, result: a.Result}
-	e.result.Value = nil
+	e.result.Value = bytes.Clone(a.Result.Value)
 	for _, r := range recs {
 		e.records = append(e.records, own(r))
 	}
