@@ -59,13 +59,20 @@ var (
 	// that this release speaks too.
 	ErrIncompatible = node.ErrIncompatible
 
-	// ErrCrossSlot, ErrConflict and ErrSchema belong to transactions and typed
-	// values: keys of one transaction in different slots, a transaction that
-	// kept meeting others' writes, a value of an unknown schema. No call
-	// returns them yet.
+	// ErrCrossSlot means that keys of one transaction are in different slots.
 	ErrCrossSlot = node.ErrCrossSlot
-	ErrConflict  = node.ErrConflict
-	ErrSchema    = node.ErrSchema
+
+	// ErrConflict means that a transaction or an Update kept meeting others'
+	// writes.
+	ErrConflict = node.ErrConflict
+
+	// ErrSchema means that a typed view met a value of a schema or a codec
+	// that it does not know.
+	ErrSchema = node.ErrSchema
+
+	// ErrCodec means that a typed value could not be encoded or decoded. The
+	// text names the key.
+	ErrCodec = node.ErrCodec
 )
 
 // ErrDisk means that the data directory failed: it is damaged, in use by

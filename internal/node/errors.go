@@ -23,5 +23,6 @@ var (
 	ErrIncompatible     = errors.New("slotmesh: peer speaks no common protocol version")
 	ErrNotInteger       = errors.New("slotmesh: value is not an integer or would overflow")
 	ErrInvalid          = errors.New("slotmesh: invalid argument")
+	ErrCodec            = errors.New("slotmesh: value cannot be encoded or decoded")
 	ErrDisk             = errors.New("slotmesh: disk failed")
 )
