@@ -13,10 +13,11 @@ const (
 	OpDelete  Op = 3
 	OpExpire  Op = 4 // set, or with Expiry 0 remove, the expiry
 	OpIncr    Op = 5
-	OpCompare Op = 6 // set Value if the present value equals Old
-	OpPeek    Op = 7 // Get without the value: Exists, TTL
-	OpScan    Op = 8 // a page of the slot's live items after Cursor
-	OpAppend  Op = 9 // add Value to the end of the present value
+	OpCompare Op = 6  // set Value if the present value equals Old
+	OpPeek    Op = 7  // Get without the value: Exists, TTL
+	OpScan    Op = 8  // a page of the slot's live items after Cursor
+	OpAppend  Op = 9  // add Value to the end of the present value
+	OpTxn     Op = 10 // a transaction; Value is opaque here, as for the ops below
 )
 
 // Call flags. Values are part of the wire format.
@@ -89,6 +90,7 @@ const (
 	CodeNotInteger      Code = 15
 	CodeInvalid         Code = 16
 	CodeDisk            Code = 17
+	CodeConflict        Code = 18
 )
 
 // Result is what a call gives. Value of a received Result is the receiver's

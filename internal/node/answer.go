@@ -82,6 +82,7 @@ var pairs = []struct {
 	{ErrTooLarge, transport.CodeTooLarge}, {ErrNoMemory, transport.CodeNoMemory},
 	{ErrUnknownOutcome, transport.CodeUnknownOutcome}, {ErrOverloaded, transport.CodeOverloaded},
 	{ErrNotInteger, transport.CodeNotInteger}, {ErrInvalid, transport.CodeInvalid}, {ErrDisk, transport.CodeDisk},
+	{ErrConflict, transport.CodeConflict},
 }
 
 func codeOf(err error) transport.Code {

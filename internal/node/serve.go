@@ -232,6 +232,9 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		n.renew(s.no)
 		return errNotYet
 	}
+	if c.Op == transport.OpTxn {
+		return n.commitLocked(s, sv, c, req, r, done)
+	}
 	now := n.env.Now()
 	rec, seen, err := n.decide(c, r, n.slotTime(now))
 	if err != nil || rec.Version == 0 {

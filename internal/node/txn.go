@@ -1,0 +1,227 @@
+package node
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/slotmesh/slotmesh/hashtag"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// MaxTxnKeys is how many keys a transaction may read and write.
+const MaxTxnKeys = 1024
+
+// Txn is what a transaction commits: the versions it read, 0 for an absent
+// key, and what it writes. It travels in the Value of an OpTxn call.
+type Txn struct {
+	Checks []TxnCheck
+	Writes []TxnWrite
+}
+
+// TxnCheck is a key as the transaction saw it.
+type TxnCheck struct {
+	Key     string
+	Version uint64
+}
+
+// TxnWrite is a key as the transaction leaves it.
+type TxnWrite struct {
+	Key    string
+	Value  []byte
+	Delete bool
+	Flags  uint16 // of transport's: FlagRelative, FlagKeepTTL
+	Expiry int64
+	Schema uint32
+}
+
+const txnDelete = 1 << 15 // among the flags of a write
+
+// Pack appends the transaction's form on the wire.
+func (t *Txn) Pack(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(t.Checks)))
+	for _, c := range t.Checks {
+		b = packString(b, c.Key)
+		b = binary.AppendUvarint(b, c.Version)
+	}
+	b = binary.AppendUvarint(b, uint64(len(t.Writes)))
+	for _, w := range t.Writes {
+		flags := w.Flags
+		if w.Delete {
+			flags |= txnDelete
+		}
+		b = packString(b, w.Key)
+		b = binary.AppendUvarint(b, uint64(flags))
+		b = binary.AppendUvarint(b, uint64(w.Expiry))
+		b = binary.AppendUvarint(b, uint64(w.Schema))
+		b = packBytes(b, w.Value)
+	}
+	return b
+}
+
+// unpackTxn reads what Pack wrote; keys and values alias b. Keys of another
+// slot are at fault.
+func unpackTxn(b []byte, slot uint16, maxKey, maxValue int) (t Txn, ok bool) {
+	f := fields{b: b}
+	for range f.count(MaxTxnKeys) {
+		t.Checks = append(t.Checks, TxnCheck{Key: str(f.bytes(maxKey)), Version: f.num()})
+	}
+	for range f.count(MaxTxnKeys) {
+		w := TxnWrite{Key: str(f.bytes(maxKey))}
+		flags := f.num()
+		w.Flags, w.Delete = uint16(flags)&^txnDelete, flags&txnDelete != 0
+		w.Expiry = int64(f.num())
+		w.Schema = uint32(f.num())
+		w.Value = f.bytes(maxValue)
+		t.Writes = append(t.Writes, w)
+	}
+	if f.bad {
+		return Txn{}, false
+	}
+	for i := range t.Checks {
+		ok = ok || hashtag.Slot(t.Checks[i].Key) != slot
+	}
+	for i := range t.Writes {
+		ok = ok || hashtag.Slot(t.Writes[i].Key) != slot
+	}
+	return t, !ok
+}
+
+// decideTxn checks what a transaction saw and builds its records, whose
+// versions the caller sets. seen is the newest version the outcome depends on.
+func (n *Node) decideTxn(c *Call, now int64) (recs []store.Record, seen uint64, err error) {
+	t, ok := unpackTxn(c.Value, c.Slot, n.cfg.MaxKey, n.cfg.MaxValue)
+	if !ok {
+		return nil, 0, ErrInvalid
+	}
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	look := func(key string) (store.Item, error) {
+		cur, err := n.engine.Get((*scratch)[:0], c.Slot, 0, key, "", now)
+		if err != nil {
+			return cur, errors.Join(errEngine, engineError(err))
+		}
+		if cap(cur.Value) > cap(*scratch) && cap(cur.Value) <= maxScratch {
+			*scratch = cur.Value
+		}
+		seen = max(seen, cur.Version)
+		return cur, nil
+	}
+	for _, k := range t.Checks {
+		cur, err := look(k.Key)
+		if err != nil {
+			return nil, seen, err
+		}
+		version := uint64(0)
+		if exists(&cur) {
+			version = cur.Version
+		}
+		if version != k.Version {
+			return nil, seen, ErrConflict
+		}
+	}
+	for _, w := range t.Writes {
+		rec := store.Record{Key: w.Key, Value: w.Value, Expiry: w.Expiry, Schema: w.Schema}
+		if w.Flags&transport.FlagRelative != 0 && w.Expiry > 0 {
+			rec.Expiry += now
+		}
+		if w.Delete || w.Flags&transport.FlagKeepTTL != 0 {
+			cur, err := look(w.Key)
+			if err != nil {
+				return nil, seen, err
+			}
+			if w.Delete && cur.State != store.Found && cur.State != store.NotResident {
+				continue
+			}
+			if w.Flags&transport.FlagKeepTTL != 0 && exists(&cur) {
+				rec.Expiry = cur.Expiry
+			}
+		}
+		if w.Delete || rec.Expiry != 0 && rec.Expiry <= now {
+			rec = store.Record{Key: w.Key, Tombstone: true}
+		}
+		recs = append(recs, rec)
+	}
+	return recs, seen, nil
+}
+
+// exists reports whether an item is a value to callers.
+func exists(it *store.Item) bool {
+	return it.State == store.Found || it.State == store.NotResident
+}
+
+// commitLocked is the part of write that follows the checks every write
+// passes, for a transaction: its records get versions of their own, one after
+// another, and travel as one append under the last of them, so that every copy
+// and every disk has all of them or none. It unlocks the slot.
+func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Request, r *Result, done func(error)) error {
+	now := n.env.Now()
+	*r = Result{}
+	recs, seen, err := n.decideTxn(c, n.slotTime(now))
+	if errors.Is(err, errEngine) {
+		s.mu.Unlock()
+		return err
+	}
+	if !n.licensed(sv, now) {
+		s.mu.Unlock()
+		return errNotYet
+	}
+	if err != nil || len(recs) == 0 { // an answer like a read's
+		if seen > s.acked.Load() {
+			s.insertWaiterLocked(seen, func(e error) {
+				if e == nil {
+					e = err
+				}
+				done(e)
+			})
+			s.mu.Unlock()
+			return nil
+		}
+		s.mu.Unlock()
+		if err == nil {
+			done(nil)
+		}
+		return err
+	}
+	if s.last&(1<<seqBits-1)+uint64(len(recs)) >= 1<<seqBits-1 {
+		s.mu.Unlock()
+		n.renew(s.no)
+		return errNotYet
+	}
+	for i := range recs {
+		recs[i].Version = s.last + 1 + uint64(i)
+	}
+	version := recs[len(recs)-1].Version
+	r.Version = version
+	if err := n.engine.Apply(s.no, recs); err != nil {
+		s.mu.Unlock()
+		if errors.Is(err, store.ErrNoMemory) && !n.cfg.EvictNone {
+			n.relief.Store(8)
+			n.wakeEvict()
+			return errNotYet // there is room in a moment
+		}
+		return engineError(err)
+	}
+	s.last = version
+	for i := range recs {
+		recs[i] = own(recs[i])
+	}
+	n.appendLocked(s, entry{version: version, call: req.ID2, result: kept(r), records: recs})
+	if n.cfg.AckPrimary {
+		n.advanceLocked(s)
+		s.mu.Unlock()
+		done(nil)
+		return nil
+	}
+	s.waiters = append(s.waiters, waiter{version, done})
+	ready := n.advanceLocked(s)
+	s.mu.Unlock()
+	finish(ready, nil)
+	return nil
+}
+
+// Fits reports whether a key is within the limits, and size bytes within that
+// of one value.
+func (n *Node) Fits(key string, size int) bool {
+	return len(key) <= n.cfg.MaxKey && size <= n.cfg.MaxValue
+}

@@ -1,0 +1,369 @@
+package slotmesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/slotmesh/slotmesh/hashtag"
+	"github.com/slotmesh/slotmesh/internal/node"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Tx is a transaction under way: see Cache.Txn. It is for the goroutine that
+// the function runs in, and its calls give ErrInvalid once that has returned.
+//
+// A call's error other than ErrNotFound, ErrConditionFailed and
+// ErrVersionMismatch ends the transaction, also where the function goes on.
+type Tx struct {
+	c      *Cache
+	ctx    context.Context
+	slot   uint16
+	reads  map[string]txRead
+	order  []string // keys of reads in the order they were read
+	writes map[string]node.TxnWrite
+	writer []string // keys of writes in the order they were first written
+	size   int
+	err    error
+	over   bool
+}
+
+type txRead struct {
+	item  Item
+	found bool
+	res   node.Result
+}
+
+// Txn runs f, whose reads and writes of keys in the slot of tag take effect
+// together or not at all, as if nothing else ran meanwhile. tag is a hash tag,
+// with or without its braces, or a key: Txn(ctx, "user:42", ...) works on
+// "user:42", "{user:42}cart" and all others with that tag.
+//
+// Writes are kept here until f returns nil, and reads see them. Then one message
+// commits: if a key that f read was written by others since, nothing happens and
+// f runs again, after a random moment, up to a hundred times. So f must have no
+// effects of its own, and may see keys that do not fit together; what it
+// returns then is discarded. An error of f, once what it read proved to belong
+// together, is returned as it is and nothing is written.
+//
+// All copies of the slot get the writes as one unit; no crash leaves half of
+// them. Where two sides of a cut cluster are merged, each key is decided by
+// itself.
+//
+// Cost: a round trip for each call that reads, unless the slot is served here,
+// and one for the commit. A transaction that read one key and wrote none
+// commits for nothing.
+//
+// Errors, beside those of f: ErrCrossSlot, already from the call inside;
+// ErrConflict; ErrTooLarge beyond 1024 keys or where the writes together exceed
+// the limit of one value; otherwise those of Set.
+func (c *Cache) Txn(ctx context.Context, tag string, f func(tx *Tx) error) error {
+	if f == nil {
+		return fmt.Errorf("%w: Txn with a nil function", ErrInvalid)
+	}
+	for attempt := range maxAttempts {
+		if err := jitter(ctx, attempt); err != nil {
+			return err
+		}
+		tx := &Tx{c: c, ctx: ctx, slot: hashtag.Slot(tag), reads: map[string]txRead{}, writes: map[string]node.TxnWrite{}}
+		err := tx.run(f)
+		if tx.err != nil {
+			return tx.err
+		}
+		if err != nil {
+			clear(tx.writes)
+			tx.writer = nil
+		}
+		switch cerr := tx.commit(); {
+		case errors.Is(cerr, ErrConflict):
+			continue
+		case cerr != nil:
+			return cerr
+		}
+		return err
+	}
+	return fmt.Errorf("%w: what the transaction on %s read was written by others %d times", ErrConflict, quoted(tag), maxAttempts)
+}
+
+func (tx *Tx) run(f func(*Tx) error) error {
+	defer func() { tx.over = true }() // also where f panics
+	return f(tx)
+}
+
+// commit sends what the transaction saw and what it writes.
+func (tx *Tx) commit() error {
+	if len(tx.writer) == 0 && len(tx.reads) < 2 {
+		return nil // a single read is atomic by itself
+	}
+	var t node.Txn
+	for _, key := range tx.order {
+		t.Checks = append(t.Checks, node.TxnCheck{Key: key, Version: tx.reads[key].item.Version})
+	}
+	for _, key := range tx.writer {
+		t.Writes = append(t.Writes, tx.writes[key])
+	}
+	call := node.Call{Op: transport.OpTxn, Slot: tx.slot, Value: t.Pack(make([]byte, 0, tx.size+64))}
+	_, err := tx.c.n.Do(tx.ctx, &call)
+	return err
+}
+
+// fail ends the transaction with err.
+func (tx *Tx) fail(err error) error {
+	if tx.err == nil {
+		tx.err = err
+	}
+	return err
+}
+
+// check is what every call of the transaction begins with.
+func (tx *Tx) check(keys ...string) error {
+	switch {
+	case tx.over:
+		return fmt.Errorf("%w: the transaction is over", ErrInvalid)
+	case tx.err != nil:
+		return tx.err
+	}
+	if err := tx.ctx.Err(); err != nil {
+		return tx.fail(err)
+	}
+	for _, key := range keys {
+		if hashtag.Slot(key) != tx.slot {
+			return tx.fail(fmt.Errorf("%w: %s is in slot %d, the transaction in %d", ErrCrossSlot, quoted(key), hashtag.Slot(key), tx.slot))
+		}
+	}
+	return nil
+}
+
+// read returns a key as the transaction sees the store, which is remembered.
+func (tx *Tx) read(keys ...string) error {
+	calls := make([]node.Call, 0, 1)
+	for i, key := range keys {
+		if _, ok := tx.reads[key]; ok || contains(keys[:i], key) {
+			continue
+		}
+		calls = append(calls, keyCall(transport.OpGet, key))
+	}
+	if len(tx.order)+len(calls) > node.MaxTxnKeys {
+		return tx.fail(fmt.Errorf("%w: a transaction that reads more than %d keys", ErrTooLarge, node.MaxTxnKeys))
+	}
+	var results []node.Result
+	var errs []error
+	switch len(calls) {
+	case 0:
+		return nil
+	case 1:
+		r, err := tx.c.n.Do(tx.ctx, &calls[0])
+		results, errs = []node.Result{r}, []error{err}
+	default:
+		results, errs = tx.c.n.DoMany(tx.ctx, calls)
+	}
+	for i := range calls {
+		if errs[i] != nil {
+			return tx.fail(errs[i])
+		}
+		key := calls[i].Key
+		rd := txRead{item: Item{Key: key}, found: results[i].Found, res: results[i]}
+		if rd.found {
+			rd.item = newItem(key, results[i])
+		}
+		tx.reads[key] = rd
+		tx.order = append(tx.order, key)
+		tx.size += len(key) + 16
+	}
+	return nil
+}
+
+func contains(keys []string, key string) bool {
+	for _, k := range keys {
+		if k == key {
+			return true
+		}
+	}
+	return false
+}
+
+// result is a key as the transaction sees it, its own writes included.
+func (tx *Tx) result(key string) (node.Result, error) {
+	if err := tx.check(key); err != nil {
+		return node.Result{}, err
+	}
+	if w, ok := tx.writes[key]; ok {
+		return node.Result{Found: !w.Delete, Value: w.Value, Schema: w.Schema}, nil
+	}
+	if err := tx.read(key); err != nil {
+		return node.Result{}, err
+	}
+	return tx.reads[key].res, nil
+}
+
+// Get returns key's value, the transaction's own write included. It is the
+// caller's own. Its errors are those of Cache.Get, and ErrCrossSlot.
+func (tx *Tx) Get(key string) ([]byte, error) {
+	r, err := tx.result(key)
+	switch {
+	case err != nil:
+		return nil, err
+	case !r.Found:
+		return nil, ErrNotFound
+	}
+	return append([]byte{}, r.Value...), nil
+}
+
+// GetMany reads keys of the transaction's slot side by side: results are in
+// the order of keys, and one at fault ends the transaction.
+func (tx *Tx) GetMany(keys ...string) []ItemResult {
+	err := tx.check(keys...)
+	if err == nil {
+		var missing []string
+		for _, key := range keys {
+			if _, written := tx.writes[key]; !written {
+				missing = append(missing, key)
+			}
+		}
+		err = tx.read(missing...)
+	}
+	results := make([]ItemResult, len(keys))
+	for i, key := range keys {
+		results[i].Key = key
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		if results[i].Value, results[i].Err = tx.Get(key); results[i].Err == nil {
+			results[i].Version, results[i].Expires = tx.reads[key].item.Version, tx.reads[key].item.Expires
+			if _, written := tx.writes[key]; written {
+				results[i].Item = Item{Key: key, Value: results[i].Value}
+			}
+		}
+	}
+	return results
+}
+
+// Set writes a copy of value under key when the transaction commits. It takes
+// the options of Cache.Set; a condition is judged at once, by what the
+// transaction sees, and holds at the commit. IfVersion means the version
+// outside of the transaction.
+//
+// Errors: ErrInvalid, ErrCrossSlot, ErrTooLarge, ErrConditionFailed,
+// ErrVersionMismatch, and with a condition those of Get.
+func (tx *Tx) Set(key string, value []byte, opts ...SetOption) error {
+	return tx.set(key, value, 0, opts)
+}
+
+func (tx *Tx) set(key string, value []byte, schema uint32, opts []SetOption) error {
+	if err := tx.check(key); err != nil {
+		return err
+	}
+	var call node.Call
+	if err := applySet(&call, opts); err != nil {
+		return tx.fail(err)
+	}
+	if err := tx.conditions(key, &call); err != nil {
+		return err
+	}
+	w := node.TxnWrite{
+		Key: key, Value: append([]byte{}, value...), Schema: schema,
+		Flags: call.Flags & (transport.FlagRelative | transport.FlagKeepTTL), Expiry: call.Expiry,
+	}
+	if before, ok := tx.writes[key]; ok && w.Flags&transport.FlagKeepTTL != 0 {
+		// What is kept is the expiry as this transaction has set it.
+		w.Flags, w.Expiry = before.Flags, before.Expiry
+	}
+	return tx.write(w)
+}
+
+// conditions judges the conditions of a Set.
+func (tx *Tx) conditions(key string, call *node.Call) error {
+	const any = transport.FlagIfAbsent | transport.FlagIfPresent | transport.FlagIfVersion
+	if call.Flags&any == 0 {
+		return nil
+	}
+	r, err := tx.result(key)
+	if err != nil {
+		return err
+	}
+	switch {
+	case call.Flags&transport.FlagIfAbsent != 0 && r.Found, call.Flags&transport.FlagIfPresent != 0 && !r.Found:
+		return ErrConditionFailed
+	case call.Flags&transport.FlagIfVersion != 0:
+		if err := tx.read(key); err != nil {
+			return err
+		}
+		if tx.reads[key].item.Version != call.Version {
+			return ErrVersionMismatch
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) write(w node.TxnWrite) error {
+	before, ok := tx.writes[w.Key]
+	size := tx.size - len(before.Value) + len(w.Value)
+	if !ok {
+		size += len(w.Key) + 32
+	}
+	if !ok && len(tx.writer) == node.MaxTxnKeys || !tx.c.n.Fits(w.Key, size) {
+		return tx.fail(fmt.Errorf("%w: %d keys and %d bytes in one transaction", ErrTooLarge, len(tx.writer)+1, size))
+	}
+	if !ok {
+		tx.writer = append(tx.writer, w.Key)
+	}
+	tx.size = size
+	tx.writes[w.Key] = w
+	return nil
+}
+
+// Delete removes key when the transaction commits. Removing an absent key is no
+// error. Errors: ErrCrossSlot, ErrTooLarge.
+func (tx *Tx) Delete(key string) error {
+	if err := tx.check(key); err != nil {
+		return err
+	}
+	return tx.write(node.TxnWrite{Key: key, Delete: true})
+}
+
+// TypedTx is a typed view inside of a transaction.
+type TypedTx[T any] struct {
+	t  *Typed[T]
+	tx *Tx
+}
+
+// In returns the view for use inside of tx. The keys of the view have to be in
+// the transaction's slot.
+func (t *Typed[T]) In(tx *Tx) TypedTx[T] { return TypedTx[T]{t, tx} }
+
+// Get is Tx.Get of a T. Its errors are those of Tx.Get and of Typed.Get.
+func (v TypedTx[T]) Get(key string) (T, error) {
+	var none T
+	if v.t.err != nil {
+		return none, v.t.err
+	}
+	r, err := v.tx.result(v.t.prefix + key)
+	switch {
+	case err != nil:
+		return none, err
+	case !r.Found:
+		return none, ErrNotFound
+	}
+	return v.t.read(key, &r)
+}
+
+// Set is Tx.Set of a T. Its errors are those of Tx.Set, and ErrCodec.
+func (v TypedTx[T]) Set(key string, value T, opts ...SetOption) error {
+	if v.t.err != nil {
+		return v.t.err
+	}
+	data, err := v.t.codec.encode(v.t.prefix+key, value)
+	if err != nil {
+		return err
+	}
+	return v.tx.set(v.t.prefix+key, data, v.t.schema, opts)
+}
+
+// Delete is Tx.Delete.
+func (v TypedTx[T]) Delete(key string) error {
+	if v.t.err != nil {
+		return v.t.err
+	}
+	return v.tx.Delete(v.t.prefix + key)
+}

@@ -1,0 +1,402 @@
+package slotmesh_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// TestTxn runs the behaviour of transactions.
+func TestTxn(t *testing.T) {
+	onOneAndThree(t, map[string]func(*testing.T, pair){
+		"reads and writes take effect together":   txnTogether,
+		"own writes are seen":                     txnOwnWrites,
+		"an error writes nothing":                 txnError,
+		"keys of another slot":                    txnCrossSlot,
+		"a conflict runs it again":                txnConflict,
+		"a key that others keep writing":          txnConflictForEver,
+		"conditions":                              txnConditions,
+		"expiry":                                  txnExpiry,
+		"absent keys are guarded too":             txnAbsent,
+		"transfers keep the sum":                  txnTransfers,
+		"limits":                                  txnLimits,
+		"bad input":                               txnBadInput,
+		"typed values":                            txnTyped,
+		"what was read together belongs together": txnIsolatedErrors,
+	})
+}
+
+func txnTogether(t *testing.T, p pair) {
+	for i := range 20 {
+		tag := unique(t, strconv.Itoa(i))
+		a, b := "{"+tag+"}a", "{"+tag+"}b"
+		set(t, p.w, a, "1")
+		err := p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+			got, err := tx.Get(a)
+			if err != nil {
+				return err
+			}
+			return errors.Join(tx.Set(b, append(got, '!')), tx.Delete(a), tx.Set(tag, nil))
+		})
+		wantErr(t, "Txn", err, nil)
+		wantValue(t, p.w, b, "1!")
+		wantValue(t, p.w, tag, "")
+		_, err = p.w.Get(t.Context(), a)
+		wantErr(t, "Get of the deleted key", err, slotmesh.ErrNotFound)
+	}
+	wantErr(t, "empty Txn", p.r.Txn(t.Context(), "x", func(*slotmesh.Tx) error { return nil }), nil)
+}
+
+func txnOwnWrites(t *testing.T, p pair) {
+	key := unique(t, "")
+	set(t, p.w, key, "before")
+	err := p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+		wantErr(t, "Set", tx.Set(key, []byte("mine")), nil)
+		if got, err := tx.Get(key); string(got) != "mine" || err != nil {
+			t.Errorf("Get = %q, %v, want mine", got, err)
+		}
+		wantErr(t, "Delete", tx.Delete(key), nil)
+		_, err := tx.Get(key)
+		wantErr(t, "Get of what was deleted", err, slotmesh.ErrNotFound)
+		wantErr(t, "Set", tx.Set(key, []byte("again"), slotmesh.IfAbsent()), nil)
+		many := tx.GetMany(key, "{"+key+"}none")
+		if string(many[0].Value) != "again" || !errors.Is(many[1].Err, slotmesh.ErrNotFound) {
+			t.Errorf("GetMany = %+v", many)
+		}
+		wantValue(t, p.w, key, "before") // not outside
+		return nil
+	})
+	wantErr(t, "Txn", err, nil)
+	wantValue(t, p.w, key, "again")
+}
+
+func txnError(t *testing.T, p pair) {
+	key, mine := unique(t, ""), errors.New("mine")
+	err := p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+		return errors.Join(tx.Set(key, []byte("v")), mine)
+	})
+	wantErr(t, "Txn", err, mine)
+	_, err = p.w.Get(t.Context(), key)
+	wantErr(t, "Get", err, slotmesh.ErrNotFound)
+	func() {
+		defer func() { _ = recover() }()
+		_ = p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+			_ = tx.Set(key, []byte("v"))
+			panic("user's own")
+		})
+	}()
+	_, err = p.w.Get(t.Context(), key)
+	wantErr(t, "Get after a panic", err, slotmesh.ErrNotFound)
+}
+
+func txnCrossSlot(t *testing.T, p pair) {
+	tag := unique(t, "")
+	for name, call := range map[string]func(tx *slotmesh.Tx) error{
+		"Get":     func(tx *slotmesh.Tx) error { _, err := tx.Get("elsewhere"); return err },
+		"GetMany": func(tx *slotmesh.Tx) error { return tx.GetMany(tag, "elsewhere")[1].Err },
+		"Set":     func(tx *slotmesh.Tx) error { return tx.Set("elsewhere", nil) },
+		"Delete":  func(tx *slotmesh.Tx) error { return tx.Delete("elsewhere") },
+	} {
+		runs := 0
+		err := p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+			runs++
+			wantErr(t, name, call(tx), slotmesh.ErrCrossSlot)
+			_ = tx.Set(tag, []byte("v"))
+			return nil // the transaction fails all the same
+		})
+		wantErr(t, "Txn", err, slotmesh.ErrCrossSlot)
+		if runs != 1 {
+			t.Errorf("it ran %d times, want once", runs)
+		}
+	}
+	_, err := p.w.Get(t.Context(), tag)
+	wantErr(t, "Get", err, slotmesh.ErrNotFound)
+}
+
+func txnConflict(t *testing.T, p pair) {
+	key := unique(t, "")
+	set(t, p.w, key, "0")
+	runs := 0
+	err := p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+		got, err := tx.Get(key)
+		if runs++; runs == 1 {
+			set(t, p.w, key, "1")
+		}
+		return errors.Join(err, tx.Set(key, append(got, '+')))
+	})
+	wantErr(t, "Txn", err, nil)
+	if runs != 2 {
+		t.Errorf("it ran %d times, want twice", runs)
+	}
+	wantValue(t, p.w, key, "1+")
+	// Writes alone meet no conflict.
+	wantErr(t, "Txn", p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+		set(t, p.w, key, "2")
+		return tx.Set(key, []byte("blind"))
+	}), nil)
+	wantValue(t, p.w, key, "blind")
+}
+
+func txnConflictForEver(t *testing.T, p pair) {
+	key := unique(t, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := p.r.Txn(ctx, key, func(tx *slotmesh.Tx) error {
+		_, _ = tx.Get(key)
+		set(t, p.w, key, "other")
+		return tx.Set(key, nil)
+	})
+	wantErr(t, "Txn", err, slotmesh.ErrConflict)
+	wantValue(t, p.w, key, "other")
+}
+
+func txnConditions(t *testing.T, p pair) {
+	key := unique(t, "")
+	err := p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+		wantErr(t, "IfPresent", tx.Set(key, nil, slotmesh.IfPresent()), slotmesh.ErrConditionFailed)
+		wantErr(t, "IfVersion", tx.Set(key, nil, slotmesh.IfVersion(9)), slotmesh.ErrVersionMismatch)
+		wantErr(t, "IfVersion(0)", tx.Set(key, []byte("v"), slotmesh.IfVersion(0)), nil)
+		wantErr(t, "IfAbsent", tx.Set(key, nil, slotmesh.IfAbsent()), slotmesh.ErrConditionFailed)
+		return nil
+	})
+	wantErr(t, "Txn", err, nil)
+	wantValue(t, p.w, key, "v")
+	runs := 0
+	err = p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+		err := tx.Set(key, []byte("w"), slotmesh.IfPresent())
+		if runs++; runs == 1 {
+			_, _ = p.w.Delete(t.Context(), key)
+		}
+		return err
+	})
+	wantErr(t, "Txn whose condition ceased to hold", err, slotmesh.ErrConditionFailed)
+}
+
+func txnExpiry(t *testing.T, p pair) {
+	key, other := unique(t, ""), "{"+unique(t, "")+"}x"
+	wantErr(t, "Txn", p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+		return errors.Join(tx.Set(key, []byte("v"), slotmesh.TTL(time.Hour)), tx.Set(other, nil, slotmesh.ExpireAt(time.Now().Add(-time.Hour))))
+	}), nil)
+	wantTTL(t, p.w, key, 59*time.Minute, time.Hour)
+	_, err := p.w.Get(t.Context(), other)
+	wantErr(t, "Get of what expired in the past", err, slotmesh.ErrNotFound)
+	wantErr(t, "Txn", p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error {
+		return tx.Set(key, []byte("w"), slotmesh.KeepTTL())
+	}), nil)
+	wantTTL(t, p.w, key, 59*time.Minute, time.Hour)
+	wantErr(t, "Txn", p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error { return tx.Set(key, nil) }), nil)
+	wantTTL(t, p.w, key, slotmesh.NoTTL, slotmesh.NoTTL)
+}
+
+func txnAbsent(t *testing.T, p pair) {
+	a, b := "{"+unique(t, "")+"}a", "{"+unique(t, "")+"}b"
+	runs := 0
+	err := p.r.Txn(t.Context(), a, func(tx *slotmesh.Tx) error {
+		_, err := tx.Get(a)
+		if runs++; runs == 1 {
+			set(t, p.w, a, "came")
+		}
+		return tx.Set(b, fmt.Append(nil, err == nil))
+	})
+	wantErr(t, "Txn", err, nil)
+	wantValue(t, p.w, b, "true")
+}
+
+func txnTransfers(t *testing.T, p pair) {
+	transfers(t, p.all, unique(t, ""), 6, 25)
+}
+
+// transfers moves money between accounts of one tag from every node while
+// others read them all; every read has to see the same sum.
+func transfers(t *testing.T, caches []*slotmesh.Cache, tag string, movers, each int) {
+	t.Helper()
+	const accounts, start = 4, 100
+	key := func(i int) string { return fmt.Sprintf("{%s}%d", tag, i) }
+	for i := range accounts {
+		set(t, caches[0], key(i), strconv.Itoa(start))
+	}
+	stop := make(chan struct{})
+	var moving, reading sync.WaitGroup
+	for i := range caches {
+		reading.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				sum := 0
+				err := caches[i].Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+					sum = 0
+					for a := range accounts {
+						got, err := tx.Get(key(a))
+						if err != nil {
+							return err
+						}
+						n, _ := strconv.Atoi(string(got))
+						sum += n
+					}
+					return nil
+				})
+				if err != nil && !errors.Is(err, slotmesh.ErrConflict) {
+					t.Errorf("reading Txn = %v", err)
+				}
+				if err == nil && sum != accounts*start {
+					t.Errorf("a reader saw a sum of %d, want %d", sum, accounts*start)
+				}
+			}
+		})
+	}
+	for i := range movers {
+		moving.Go(func() {
+			for j := range each {
+				from, to := key((i+j)%accounts), key((i+2*j+1)%accounts)
+				err := caches[i%len(caches)].Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+					both := tx.GetMany(from, to)
+					if err := errors.Join(both[0].Err, both[1].Err); err != nil {
+						return err
+					}
+					a, _ := strconv.Atoi(string(both[0].Value))
+					b, _ := strconv.Atoi(string(both[1].Value))
+					if from == to {
+						return nil
+					}
+					return errors.Join(tx.Set(from, strconv.AppendInt(nil, int64(a-1), 10)), tx.Set(to, strconv.AppendInt(nil, int64(b+1), 10)))
+				})
+				if err != nil && !errors.Is(err, slotmesh.ErrConflict) {
+					t.Errorf("Txn = %v", err)
+				}
+			}
+		})
+	}
+	moving.Wait()
+	close(stop)
+	reading.Wait()
+}
+
+func txnLimits(t *testing.T, p pair) {
+	tag := unique(t, "")
+	wantErr(t, "Txn of 1024 keys", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		for i := range 1024 {
+			if err := tx.Set(fmt.Sprintf("{%s}%d", tag, i), []byte("v")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}), nil)
+	for i := range 1024 {
+		wantValue(t, p.w, fmt.Sprintf("{%s}%d", tag, i), "v")
+	}
+	wantErr(t, "Txn of 1025 keys", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		for i := range 1025 {
+			_ = tx.Set(fmt.Sprintf("{%s}%d", tag, i), []byte("w"))
+		}
+		return nil
+	}), slotmesh.ErrTooLarge)
+	wantErr(t, "Txn of two large values", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		return errors.Join(tx.Set("{"+tag+"}0", make([]byte, 5<<20)), tx.Set("{"+tag+"}1", make([]byte, 12<<20)))
+	}), slotmesh.ErrTooLarge)
+	wantErr(t, "Txn with a long key", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		return tx.Set("{"+tag+"}"+strings.Repeat("k", 64<<10), nil)
+	}), slotmesh.ErrTooLarge)
+	wantValue(t, p.w, "{"+tag+"}0", "v")
+}
+
+func txnBadInput(t *testing.T, p pair) {
+	ctx, key := t.Context(), unique(t, "")
+	wantErr(t, "Txn of nil", p.r.Txn(ctx, key, nil), slotmesh.ErrInvalid)
+	var kept *slotmesh.Tx
+	wantErr(t, "Txn", p.r.Txn(ctx, key, func(tx *slotmesh.Tx) error { kept = tx; return nil }), nil)
+	_, err := kept.Get(key)
+	wantErr(t, "Get after the end", err, slotmesh.ErrInvalid)
+	wantErr(t, "Set after the end", kept.Set(key, nil), slotmesh.ErrInvalid)
+	wantErr(t, "Txn with TTL 0", p.r.Txn(ctx, key, func(tx *slotmesh.Tx) error {
+		_ = tx.Set(key, nil, slotmesh.TTL(0))
+		return nil
+	}), slotmesh.ErrInvalid)
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	err = p.r.Txn(short, key, func(tx *slotmesh.Tx) error {
+		for { // until its context ends
+			if _, err := tx.Get(key); err != nil && !errors.Is(err, slotmesh.ErrNotFound) {
+				return err
+			}
+		}
+	})
+	wantErr(t, "Txn that never ends", err, context.DeadlineExceeded)
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	wantErr(t, "Txn with a done context", p.r.Txn(done, key, func(tx *slotmesh.Tx) error { return nil }), context.Canceled)
+}
+
+func txnTyped(t *testing.T, p pair) {
+	ctx := t.Context()
+	v := slotmesh.For[user](p.r, "{"+t.Name()+"}")
+	for want := 1; want <= 2; want++ {
+		wantErr(t, "Txn", p.r.Txn(ctx, t.Name(), func(tx *slotmesh.Tx) error {
+			in := v.In(tx)
+			u, err := in.Get("a")
+			if err != nil && !errors.Is(err, slotmesh.ErrNotFound) {
+				return err
+			}
+			u.Age++
+			return errors.Join(in.Set("a", u), in.Set("b", u), in.Delete("c"))
+		}), nil)
+		if u, err := v.Get(ctx, "b"); u.Age != want || err != nil {
+			t.Errorf("Get = %+v, %v, want age %d", u, err, want)
+		}
+	}
+}
+
+// A function that finds a contradiction in what it read is run again if what
+// it read never was true at one time.
+func txnIsolatedErrors(t *testing.T, p pair) {
+	a, b := "{"+unique(t, "")+"}a", "{"+unique(t, "")+"}b"
+	set(t, p.w, a, "1")
+	set(t, p.w, b, "1")
+	runs := 0
+	err := p.r.Txn(t.Context(), a, func(tx *slotmesh.Tx) error {
+		va, err := tx.Get(a)
+		if err != nil {
+			return err
+		}
+		if runs++; runs == 1 {
+			_ = p.w.Txn(t.Context(), a, func(tx *slotmesh.Tx) error {
+				return errors.Join(tx.Set(a, []byte("2")), tx.Set(b, []byte("2")))
+			})
+		}
+		if vb, err := tx.Get(b); err != nil || string(va) != string(vb) {
+			return fmt.Errorf("a is %s, b is %s", va, vb)
+		}
+		return nil
+	})
+	wantErr(t, "Txn", err, nil)
+}
+
+// TestTxnSurvivesACrash moves money while the node that serves it is lost.
+func TestTxnSurvivesACrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a failover takes seconds")
+	}
+	caches := slotmeshtest.Start(t, 3)
+	tag := ""
+	for i := 0; ; i++ {
+		tag = fmt.Sprintf("crash%d", i)
+		if owner, err := caches[0].Cluster().Owner(tag); err == nil && owner.Self {
+			break
+		}
+	}
+	closed := make(chan error, 1)
+	time.AfterFunc(150*time.Millisecond, func() { closed <- caches[0].Close() })
+	transfers(t, caches[1:], tag, 4, 100)
+	wantErr(t, "Close", <-closed, nil)
+	transfers(t, caches[1:], tag, 4, 10)
+}
