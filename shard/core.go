@@ -33,7 +33,9 @@ type Core struct {
 	// primary without its leave, until it knows.
 	unaware map[NodeID]map[uint16]bool
 	toldAt  int64 // when the unaware were last told
-	telling bool  // they are told in this Tick
+
+	telling bool // they are told in this Tick
+	slow    bool // see Slow
 
 	busy    []uint16 // slots that Tick looks at
 	isBusy  [Slots]bool
@@ -273,6 +275,9 @@ func (c *Core) watch(slot uint16) {
 }
 
 func (c *Core) send(to NodeID, m Message) {
+	if c.gone[to] {
+		return
+	}
 	c.out = append(c.out, Envelope{To: to, Message: m})
 }
 
@@ -289,6 +294,10 @@ func (c *Core) see(slot uint16, s *slotState, epoch uint64) {
 		c.watch(slot)
 	}
 }
+
+// Slow says whether answers are known to take longer than Resend: repeating
+// before they come would only make it worse.
+func (c *Core) Slow(slow bool) { c.slow = slow }
 
 // Lend promises primary not to open a claim in its place, and as a witness to
 // grant no fence against it, until the given time: in all slots but those

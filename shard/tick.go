@@ -179,7 +179,7 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 	} else if a.claim == nil && a.forkAt != 0 {
 		c.fenced(slot, s, now)
 	}
-	if now-a.sent < int64(c.cfg.Resend) {
+	if late := now - a.sent; late < int64(c.cfg.Resend) || c.slow && late < 4*int64(c.cfg.Resend) {
 		return
 	}
 	a.sent = now

@@ -89,6 +89,7 @@ func (n *Node) step() (busy bool) {
 	for i := range events {
 		n.take(&events[i], now)
 	}
+	n.core.Slow(n.stepTook > int64(n.resend)/4)
 	n.core.Tick(now)
 	n.coreMu.Unlock()
 	n.carryOut()
@@ -101,6 +102,7 @@ func (n *Node) step() (busy bool) {
 		n.log.Info("slots opened", "count", n.opened, "settling", len(n.settling))
 		n.opened = 0
 	}
+	n.stepTook = n.now() - now
 	return n.reconciling() || n.core.Busy() || len(n.settling) > 0
 }
 

@@ -104,6 +104,7 @@ type Node struct {
 	unclaimed   bool    // there are slots to found
 	opened      int     // slots opened since that was logged
 	steppedAt   int64   // when the loop last ran
+	stepTook    int64   // how long that took
 	resumedAt   int64   // when it last ran again after being late by a lease
 	dutyAt      int64
 	leftoversAt int64
