@@ -61,6 +61,10 @@ func SameLineage(a, b *Claim) bool {
 	return slices.Equal(a.Lineage, b.Lineage)
 }
 
+// Inherits reports whether c's lineage includes all of from's, so that whoever
+// brought c in force has met what was acknowledged under from.
+func (c *Claim) Inherits(from *Claim) bool { return contains(c.Lineage, from.Lineage) }
+
 // Quorum returns how many of a group of n are a majority. An empty group asks
 // for nobody.
 func Quorum(n int) int {

@@ -224,6 +224,14 @@ func (c *Core) Newest(slot uint16) *Claim {
 	return nil
 }
 
+// Known returns the newest claim in force that the node knows.
+func (c *Core) Known(slot uint16) *Claim {
+	if s := c.slots[slot]; s != nil {
+		return s.known
+	}
+	return nil
+}
+
 func (s *slotState) newest() *Claim {
 	if Compare(s.accepted, s.known) > 0 {
 		return s.accepted

@@ -53,6 +53,11 @@ func (n *Node) startCopyLocked(s *slot, p *peer) {
 	if s.learner.empty {
 		a.Cause = causeEmpty
 	}
+	// The learner has to know first what its own copy is worth.
+	if t := p.live(); t == nil || t.SendClaims(shard.AppendClaims(nil, []*shard.Claim{s.view.Known})) != nil {
+		l.started = false
+		return
+	}
 	n.sendAppend(l, &a)
 }
 
@@ -72,6 +77,9 @@ func (n *Node) learnerAckedLocked(s *slot, g *learning) {
 	g.touched = n.now()
 	switch {
 	case g.stage == stageBegun:
+		if g.link.acked < s.last {
+			n.resendLocked(s, g.link, g.link.acked) // it came before the copy was begun
+		}
 		if g.empty {
 			n.copiedLocked(s, g)
 			return
@@ -92,25 +100,54 @@ func (n *Node) copiedLocked(s *slot, g *learning) {
 	n.learnerAckedLocked(s, g)
 }
 
+// copyBegin is a primary's word that this node is to be its learner. The
+// control loop takes it up, after the claims that came before.
+type copyBegin struct {
+	from                          shard.NodeID
+	slot                          uint16
+	epoch, session, version, mark uint64
+	empty                         bool
+}
+
+func (n *Node) beginCopies(begins []copyBegin) {
+	for i := range begins {
+		b := &begins[i]
+		s := &n.slots[b.slot]
+		s.mu.Lock()
+		if pr := s.view.Promised; b.epoch < pr.Epoch || b.epoch == pr.Epoch && pr.To != b.from {
+			n.refuseLocked(s, b.from, b.epoch, b.session)
+		} else {
+			n.beginCopyLocked(s, b)
+			if s.stream.primary == b.from && s.stream.session == b.session {
+				n.ackLocked(s)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
 // beginCopyLocked opens an empty generation on the learner.
-func (n *Node) beginCopyLocked(s *slot, from shard.NodeID, a *transport.Append) {
-	if s.stream.session == a.Session {
+func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
+	if s.stream.session == a.session || s.view.Primary {
 		return
 	}
 	if s.duty != nil {
 		return // the old copy is owed to the winner of a fork first
 	}
 	n.leaveStreamLocked(s)
-	empty := a.Cause == causeEmpty
-	gen, err := n.beginGeneration(s.no, empty)
+	s.learned, s.standing = shard.Ballot{}, nil
+	gen, err := n.beginGeneration(s.no, a.empty)
 	if err != nil {
 		n.log.Error("learner cannot begin", "slot", s.no, "err", err)
 		return
 	}
-	n.ringBytes.Add(-int64(s.ring.reset(a.Version)))
-	s.stream = stream{primary: from, epoch: a.Epoch, session: a.Session, pos: a.Version, base: a.Version, gen: gen, filling: !empty}
-	s.last = a.Version
-	s.acked.Store(a.Mark)
+	n.ringBytes.Add(-int64(s.ring.reset(a.version)))
+	s.stream = stream{primary: a.from, epoch: a.epoch, session: a.session, pos: a.version, base: a.version, gen: gen, filling: !a.empty}
+	s.last = a.version
+	s.acked.Store(a.mark)
+	if a.empty {
+		s.learned = shard.Ballot{Epoch: a.epoch, To: a.from}
+	}
 	s.noteLocked()
 }
 
@@ -273,8 +310,13 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		}
 		st.count++
 		recs := make([]store.Record, len(c.Records))
+		seen := st.epoch
 		for i := range c.Records {
 			recs[i] = store.Record(c.Records[i])
+			seen = max(seen, recs[i].Version>>seqBits)
+		}
+		if seen > st.epoch { // no later claim may give versions below it
+			n.post(event{kind: evSee, slot: c.Slot, epoch: seen})
 		}
 		if err := n.engine.ApplyTo(c.Slot, st.gen, recs); err != nil {
 			n.log.Error("learner cannot store", "slot", c.Slot, "err", err)
@@ -291,6 +333,8 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		return
 	}
 	st.filling, s.leftAt = false, 0
+	s.learned = shard.Ballot{Epoch: st.epoch, To: st.primary}
+	s.standLocked(n.id)
 	s.noteLocked()
 	_ = p.SendControl(body(ctlCopy, uint64(c.Slot), c.Session, copyDone))
 }

@@ -31,6 +31,14 @@ func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 	n.leaveStreamLocked(s)
 }
 
+// dischargeLocked ends a duty.
+func (n *Node) dischargeLocked(s *slot) {
+	s.duty = nil
+	n.owed.Add(-1)
+	n.stats.heals.Add(1)
+	s.noteLocked()
+}
+
 // pressDuties asks the winners of forks to take what this node has to offer,
 // and drops leftovers. Control loop only.
 func (n *Node) pressDuties(now int64) {
@@ -89,10 +97,8 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 		return
 	}
 	if what == offerDone {
-		s.duty, s.leftAt = nil, n.now()
-		n.owed.Add(-1)
-		s.noteLocked()
-		n.stats.heals.Add(1)
+		n.dischargeLocked(s)
+		s.leftAt = n.now()
 		return
 	}
 	if s.offering == session {

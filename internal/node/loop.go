@@ -19,6 +19,8 @@ const (
 	evLose    // a copy can't be caught up: drop it
 	evOffer   // the loser of a fork asks to offer
 	evRenew   // sequence numbers are used up
+	evSee     // an epoch was met
+	evBegin   // a primary makes this node its learner
 )
 
 type event struct {
@@ -28,6 +30,7 @@ type event struct {
 	epoch    uint64
 	messages []shard.Message
 	claims   []*shard.Claim
+	begin    copyBegin
 }
 
 const maxEvents = 1 << 20 // control messages beyond are dropped: they are sent again
@@ -93,6 +96,8 @@ func (n *Node) step() (busy bool) {
 	n.core.Tick(now)
 	n.coreMu.Unlock()
 	n.carryOut()
+	n.beginCopies(n.begins)
+	n.begins = n.begins[:0]
 
 	n.reconcile(now)
 	n.carryOut()
@@ -133,6 +138,10 @@ func (n *Node) take(e *event, now int64) {
 		if v := c.View(e.slot); v.Open && !v.Changing {
 			c.Promote(e.slot, now)
 		}
+	case evSee:
+		c.SeeEpoch(e.slot, e.epoch)
+	case evBegin:
+		n.begins = append(n.begins, e.begin)
 	case evOffer:
 		n.decideOffer(e, now)
 	}

@@ -98,14 +98,15 @@ type Node struct {
 	membersAt   int64 // when the member list last changed
 	failedAt    int64 // when a node last died
 	agenda      agenda
-	outlook     outlook // as of the last pass
-	surveyedAt  int64   // when all slots were looked at
-	lookedAt    int64   // when those under way were
-	unclaimed   bool    // there are slots to found
-	opened      int     // slots opened since that was logged
-	steppedAt   int64   // when the loop last ran
-	stepTook    int64   // how long that took
-	resumedAt   int64   // when it last ran again after being late by a lease
+	outlook     outlook     // as of the last pass
+	surveyedAt  int64       // when all slots were looked at
+	lookedAt    int64       // when those under way were
+	unclaimed   bool        // there are slots to found
+	begins      []copyBegin // copies to begin in this step
+	opened      int         // slots opened since that was logged
+	steppedAt   int64       // when the loop last ran
+	stepTook    int64       // how long that took
+	resumedAt   int64       // when it last ran again after being late by a lease
 	dutyAt      int64
 	leftoversAt int64
 	settling    []uint16
@@ -301,15 +302,21 @@ func (n *Node) askSeeds(ctx context.Context) ([]string, error) {
 // Hello answers who is here. (transport.Handler)
 func (n *Node) Hello(transport.Identity, []byte) ([]byte, error) { return nil, nil }
 
-// canList: see shard.CoreConfig.
+// canList: see shard.CoreConfig. It is called by the core.
 func (n *Node) canList(cl *shard.Claim) bool {
-	switch s := &n.slots[cl.Slot]; s.copyState.Load() {
-	case copyUnfit:
-		return false
-	case copyFit:
-		return true
+	if f := n.slots[cl.Slot].fitness.Load(); f != nil {
+		if f.learned == (shard.Ballot{Epoch: cl.Epoch, To: cl.Primary}) {
+			return true
+		}
+		if f.unfit {
+			return false
+		}
 	}
-	return n.engine.SlotStats(cl.Slot).Records == 0
+	newest, known := n.core.Newest(cl.Slot), n.core.Known(cl.Slot)
+	if newest == nil {
+		return n.engine.SlotStats(cl.Slot).Records == 0
+	}
+	return newest.Holds(n.id) && cl.Inherits(newest) || known.Holds(n.id) && cl.Inherits(known)
 }
 
 // Ready returns when the node has joined, every slot is claimed and this

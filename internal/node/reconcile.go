@@ -155,6 +155,9 @@ func (n *Node) found(no uint16, plan *shard.Assignment, now int64) {
 	if old == nil && plan.Primary(no) != n.id || old != nil && n.heir(old, plan.Primary(no), now) != n.id {
 		return
 	}
+	if old == nil && n.engine.SlotStats(no).Records > 0 {
+		_ = n.engine.Drop(no) // of a cluster that nobody remembers
+	}
 	n.coreMu.Lock()
 	defer n.coreMu.Unlock()
 	if old == nil {

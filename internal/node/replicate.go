@@ -194,11 +194,10 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 	var ready []waiter
 	switch {
 	case a.Refused:
-		// It has promised a higher epoch; the control loop meets that in the
-		// refusals of claims, or when the newer claim arrives.
+		// It has promised a higher epoch.
 		l.started = false
 		n.agenda.note(s.no)
-		n.poke()
+		n.post(event{kind: evSee, slot: s.no, epoch: a.Version})
 	case a.Gap && a.Short:
 		l.started = false // see restartLocked
 		n.agenda.note(s.no)
@@ -239,14 +238,14 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 	}
 	ack := transport.AppendAck{Slot: s.no, Epoch: a.Epoch, Session: a.Session}
 	if pr := s.view.Promised; a.Epoch < pr.Epoch || a.Epoch == pr.Epoch && pr.To != from {
-		ack.Refused = true
-		_ = p.SendAck(&ack)
+		n.refuseLocked(s, from, a.Epoch, a.Session)
 		return
 	}
 	st := &s.stream
 	switch {
 	case a.Prev == 0 && a.Session != 0:
-		n.beginCopyLocked(s, from, a)
+		n.post(event{kind: evBegin, begin: copyBegin{from, s.no, a.Epoch, a.Session, a.Version, a.Mark, a.Cause == causeEmpty}})
+		return
 	case a.Prev == 0:
 		n.beginStreamLocked(s, from, a)
 	case a.Prev == inheritPrev:
@@ -301,6 +300,13 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		return
 	}
 	n.ackLocked(s)
+}
+
+// refuseLocked tells a primary of the higher epoch that this node has promised.
+func (n *Node) refuseLocked(s *slot, from shard.NodeID, epoch, session uint64) {
+	if t := n.peer(from).live(); t != nil {
+		_ = t.SendAck(&transport.AppendAck{Slot: s.no, Epoch: epoch, Session: session, Version: s.view.Promised.Epoch, Refused: true})
+	}
 }
 
 // ackLocked acknowledges to the slot's primary what this copy holds.

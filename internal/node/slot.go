@@ -30,8 +30,9 @@ type slot struct {
 	// pendingSince is when the oldest unacknowledged write was made (the
 	// node's clock); 0 if there is none.
 	pendingSince atomic.Int64
-	// copyState sums up, for the core, whether the copy may be listed.
-	copyState atomic.Uint32
+	// fitness tells the core whether the copy may be listed; nil: as the
+	// claims say.
+	fitness atomic.Pointer[fitness]
 
 	mu        sync.Mutex // guards all below
 	view      shard.View
@@ -48,6 +49,7 @@ type slot struct {
 	durable   uint64        // with SyncWrites: synced up to this version
 	settle    *settlement   // of a primary in force and not open
 	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
+	learned   shard.Ballot  // the primary whose copy was completed here last
 	standing  *shard.Claim  // the claim under which this node's records were in sync; nil: leftovers
 	offering  uint64        // session of the offer under way; 0 if none
 	leftAt    int64         // since when this node holds records no claim asks it to
@@ -203,21 +205,32 @@ func own(r store.Record) store.Record {
 	return r
 }
 
-const (
-	copyEmpty uint32 = iota // fit if there are no records: nothing is known of them
-	copyFit                 // it is, or was last, in sync
-	copyUnfit               // being filled, or held for a heal
-)
+// fitness is what a copy is good for beside what the claims say of it.
+type fitness struct {
+	unfit   bool         // being filled, or held for a heal
+	learned shard.Ballot // whose complete copy this is, though not listed yet
+}
 
-// noteLocked brings copyState up to date.
+// noteLocked brings fitness up to date.
 func (s *slot) noteLocked() {
-	switch {
-	case s.stream.filling || s.duty != nil:
-		s.copyState.Store(copyUnfit)
-	case s.standing != nil || !s.stream.primary.IsZero():
-		s.copyState.Store(copyFit)
-	default:
-		s.copyState.Store(copyEmpty)
+	f := fitness{s.stream.filling || s.duty != nil, s.learned}
+	switch old := s.fitness.Load(); {
+	case f == fitness{}:
+		s.fitness.Store(nil)
+	case old == nil || *old != f:
+		s.fitness.Store(&f)
+	}
+}
+
+// standLocked notes under which claim the copy is in sync, once it is.
+func (s *slot) standLocked(self shard.NodeID) {
+	k := s.view.Known
+	if k == nil || !k.Holds(self) {
+		return
+	}
+	follows := s.stream.primary == k.Primary && s.stream.epoch == k.Epoch && !s.stream.filling
+	if s.view.Open || follows {
+		s.standing = k
 	}
 }
 

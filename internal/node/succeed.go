@@ -33,10 +33,16 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	s.mu.Lock()
 	old := s.view
 	s.view = v
-	if v.Known != nil && v.Known.Holds(n.id) {
-		s.standing, s.leftAt = v.Known, 0
-	} else if s.standing != nil && v.Known != nil {
+	switch {
+	case v.Known == nil:
+	case v.Known.Holds(n.id):
+		s.leftAt = 0
+		s.standLocked(n.id)
+	case s.standing != nil && shard.Compare(v.Known, s.standing) > 0:
 		n.deposedLocked(s, v.Known)
+	}
+	if v.Open && s.duty != nil {
+		n.dischargeLocked(s) // the winner is this node: it has what it owes
 	}
 	var failed []waiter
 	if v.Open {
@@ -74,6 +80,7 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		s.acked.Store(s.last)
 		s.heard(s.last)
 		s.holding = false
+		s.learned = shard.Ballot{}
 		n.opened++
 	}
 	keep := s.view.Required
@@ -191,6 +198,7 @@ func (n *Node) beginStreamLocked(s *slot, from shard.NodeID, a *transport.Append
 	n.leaveStreamLocked(s)
 	s.stream = stream{primary: from, epoch: a.Epoch, pos: a.Version, base: a.Version}
 	s.last = max(s.last, a.Version)
+	s.standLocked(n.id)
 	s.noteLocked()
 }
 
