@@ -10,6 +10,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -22,6 +23,8 @@ type Env struct {
 	ListenPacket func(ctx context.Context, addr string) (net.PacketConn, error)
 	// Dial opens a TCP connection.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Resolve gives all addresses of a DNS name.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Uint64 gives random bits: identities, jitter, lineage numbers.
 	Uint64 func() uint64
 }
@@ -36,7 +39,10 @@ func System() Env {
 		ListenPacket: func(ctx context.Context, addr string) (net.PacketConn, error) {
 			return lc.ListenPacket(ctx, "udp", addr)
 		},
-		Dial:   func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) },
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) },
+		Resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		},
 		Uint64: rand.Uint64,
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,26 +166,21 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 func (n *Node) now() int64 { return int64(n.env.Now().Sub(n.start)) }
 
 func (n *Node) open(ctx context.Context) error {
-	ln, err := n.env.Listen(ctx, n.cfg.Addr)
+	pc, err := n.listenAt(ctx, n.cfg.Addr)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", n.cfg.Addr, err)
+		return err
 	}
-	n.addr = n.cfg.AdvertiseAddr
-	if n.addr == "" {
-		n.addr = ln.Addr().String()
-	}
-	pc, err := n.env.ListenPacket(ctx, ln.Addr().String())
-	if err != nil {
-		ln.Close()
-		return fmt.Errorf("listen on %s (UDP): %w", ln.Addr(), err)
-	}
-	n.mux = transport.NewMux(ln)
-	n.id = shard.NewNodeID(max(uint64(max(n.env.Now().UnixNano(), 1)), n.savedCounter()+1), n.env.Uint64()|1)
-	if err := n.startTransport(); err != nil {
+	if err := n.identify(max(uint64(max(n.env.Now().UnixNano(), 1)), n.savedCounter()+1)); err != nil {
 		pc.Close()
 		return err
 	}
-	answered, err := n.askSeeds(ctx)
+	answered, used, err := n.askSeeds(ctx)
+	if err == nil && used >= n.id.Counter() && used < math.MaxUint64 {
+		// The clock was set back: peers know a later start of this name. This
+		// one has to order after it.
+		n.log.Warn("peers know a later ID of this node's name", "counter", used)
+		pc, err = n.identifyAnew(ctx, pc, used+1)
+	}
 	if err != nil {
 		pc.Close()
 		return err
@@ -209,7 +205,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.gossip, err = gossip.Start(ctx, gossip.Config{
 		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: pc,
 		Dial: transport.DialGossip(n.env.Dial), FailureTimeout: n.cfg.FailureTimeout,
-		Seeds: n.cfg.Seeds, Secrets: n.cfg.Secret, Events: n.onMember, Logger: n.cfg.Logger,
+		Seeds: n.cfg.Seeds, Resolve: n.env.Resolve, Secrets: n.cfg.Secret, Events: n.onMember, Logger: n.cfg.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("start gossip: %w", err)
@@ -232,75 +228,6 @@ func (n *Node) background(f func()) {
 		n.wg.Go(f) // f looks at n.stop
 	}
 }
-
-func (n *Node) startTransport() (err error) {
-	n.transport, err = transport.New(transport.Config{
-		Self: transport.Identity{
-			Cluster: n.cfg.Cluster, ID: transport.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, MinProto: protoMin, MaxProto: protoMax,
-		},
-		Listener: n.mux.GRPC(), Dial: n.env.Dial, Handler: n, Logger: n.cfg.Logger,
-	})
-	return err
-}
-
-// askSeeds says Hello to every seed until one answers, and returns the
-// addresses of those that did. It is nil, nil where there are none but this
-// node itself.
-func (n *Node) askSeeds(ctx context.Context) ([]string, error) {
-	if n.cfg.Seeds == nil {
-		n.alone.Store(true)
-		return nil, nil
-	}
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		seeds, err := n.cfg.Seeds(ctx)
-		var errs []error
-		if err != nil {
-			errs = append(errs, fmt.Errorf("list seeds: %w", err))
-		}
-		var answered []string
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		self := 0
-		for _, addr := range seeds {
-			wg.Go(func() { // bounded by its time-out
-				c, cancel := context.WithTimeout(ctx, 2*time.Second)
-				defer cancel()
-				who, _, err := n.transport.HelloTo(c, addr, nil)
-				mu.Lock()
-				defer mu.Unlock()
-				switch {
-				case errors.Is(err, transport.ErrCluster), errors.Is(err, transport.ErrProtocol):
-					errs = append(errs, fmt.Errorf("seed %s: %w: %w", addr, ErrIncompatible, err))
-				case err != nil:
-					errs = append(errs, fmt.Errorf("seed %s: %w", addr, err))
-				case who.ID == transport.NodeID(n.id):
-					self++
-				default:
-					answered = append(answered, addr)
-				}
-			})
-		}
-		wg.Wait()
-		if len(answered) > 0 {
-			return answered, nil
-		}
-		if self > 0 && self == len(seeds) {
-			n.alone.Store(true)
-			return nil, nil
-		}
-		if len(seeds) == 0 && err == nil {
-			errs = append(errs, errors.New("no seed is listed"))
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ctx.Err(), errors.Join(errs...))
-		}
-	}
-}
-
-// Hello answers who is here. (transport.Handler)
-func (n *Node) Hello(transport.Identity, []byte) ([]byte, error) { return nil, nil }
 
 // canList: see shard.CoreConfig. It is called by the core.
 func (n *Node) canList(cl *shard.Claim) bool {

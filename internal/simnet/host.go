@@ -147,7 +147,7 @@ func (h *Host) Env(c *Clock) env.Env {
 	if c != nil {
 		now = c.Now
 	}
-	return env.Env{Now: now, Listen: h.Listen, ListenPacket: h.ListenPacket, Dial: h.Dial, Uint64: dice.Uint64}
+	return env.Env{Now: now, Listen: h.Listen, ListenPacket: h.ListenPacket, Dial: h.Dial, Resolve: resolve, Uint64: dice.Uint64}
 }
 
 // dice are random numbers for many goroutines.
@@ -357,4 +357,9 @@ func tcpAddr(ip netip.Addr, port uint16) *net.TCPAddr {
 
 func udpAddr(ip netip.Addr, port uint16) *net.UDPAddr {
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, port))
+}
+
+// resolve knows no names: simulated hosts go by address.
+func resolve(_ context.Context, host string) ([]netip.Addr, error) {
+	return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }

@@ -1,0 +1,181 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// helloWait bounds how long one seed is waited for.
+const helloWait = 2 * time.Second
+
+// listenAt opens the port, TCP and UDP.
+func (n *Node) listenAt(ctx context.Context, addr string) (net.PacketConn, error) {
+	ln, err := n.env.Listen(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	n.addr = n.cfg.AdvertiseAddr
+	if n.addr == "" {
+		n.addr = ln.Addr().String()
+	}
+	pc, err := n.env.ListenPacket(ctx, ln.Addr().String())
+	if err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("listen on %s (UDP): %w", ln.Addr(), err)
+	}
+	n.mux = transport.NewMux(ln)
+	return pc, nil
+}
+
+// identify takes a node ID with this counter and starts to talk under it.
+func (n *Node) identify(counter uint64) (err error) {
+	n.id = shard.NewNodeID(counter, n.env.Uint64()|1)
+	n.transport, err = transport.New(transport.Config{
+		Self: transport.Identity{
+			Cluster: n.cfg.Cluster, ID: transport.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, MinProto: protoMin, MaxProto: protoMax,
+		},
+		Listener: n.mux.GRPC(), Dial: n.env.Dial, Handler: n, Logger: n.cfg.Logger,
+	})
+	return err
+}
+
+// identifyAnew gives up an ID that nobody has dealt with yet, and takes one
+// with this counter at the same address.
+func (n *Node) identifyAnew(ctx context.Context, pc net.PacketConn, counter uint64) (net.PacketConn, error) {
+	addr := pc.LocalAddr().String()
+	n.transport.Close()
+	n.mux.Close()
+	pc.Close()
+	anew, err := n.listenAt(ctx, addr)
+	if err != nil {
+		return pc, err
+	}
+	return anew, n.identify(counter)
+}
+
+// asked is what came of saying Hello to all seeds once.
+type asked struct {
+	answered []string
+	used     uint64 // highest counter of an ID of this node's name that a seed knows
+	self     int    // of the addresses, those of this node itself
+	errs     []error
+}
+
+// askSeeds says Hello to every seed until one answers, and returns the
+// addresses of those that did, and the highest counter of an ID of this node's
+// name that they know. There are none where no seed but this node itself is
+// listed.
+func (n *Node) askSeeds(ctx context.Context) (answered []string, used uint64, err error) {
+	if n.cfg.Seeds == nil {
+		n.alone.Store(true)
+		return nil, 0, nil
+	}
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		seeds, err := n.cfg.Seeds(ctx)
+		var a asked
+		if err != nil {
+			a.errs = append(a.errs, fmt.Errorf("list seeds: %w", err))
+		}
+		addrs := n.resolve(ctx, seeds, &a)
+		n.helloAll(ctx, addrs, &a)
+		switch {
+		case len(a.answered) > 0:
+			return a.answered, a.used, nil
+		case a.self > 0 && a.self == len(addrs) && len(a.errs) == 0:
+			n.alone.Store(true)
+			return nil, 0, nil
+		case len(seeds) == 0 && err == nil:
+			a.errs = append(a.errs, errors.New("no seed is listed"))
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, 0, fmt.Errorf("%w: %w", ctx.Err(), errors.Join(a.errs...))
+		}
+	}
+}
+
+// resolve replaces each DNS name by all of its addresses.
+func (n *Node) resolve(ctx context.Context, seeds []string, a *asked) (addrs []string) {
+	ctx, cancel := context.WithTimeout(ctx, helloWait)
+	defer cancel()
+	seen := map[string]bool{}
+	for _, seed := range seeds {
+		host, port, err := net.SplitHostPort(seed)
+		ip, perr := netip.ParseAddr(host)
+		ips := []netip.Addr{ip}
+		if err == nil && perr != nil {
+			ips, err = n.env.Resolve(ctx, host)
+		}
+		if err != nil {
+			a.errs = append(a.errs, fmt.Errorf("seed %s: %w", seed, err))
+			continue
+		}
+		for _, ip := range ips {
+			if addr := net.JoinHostPort(ip.Unmap().String(), port); !seen[addr] {
+				seen[addr] = true
+				addrs = append(addrs, addr)
+			}
+		}
+	}
+	return addrs
+}
+
+func (n *Node) helloAll(ctx context.Context, addrs []string, a *asked) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, addr := range addrs {
+		wg.Go(func() { // bounded by helloWait
+			c, cancel := context.WithTimeout(ctx, helloWait)
+			defer cancel()
+			who, body, err := n.transport.HelloTo(c, addr, nil)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, transport.ErrCluster), errors.Is(err, transport.ErrProtocol):
+				a.errs = append(a.errs, fmt.Errorf("seed %s: %w: %w", addr, ErrIncompatible, err))
+			case err != nil:
+				a.errs = append(a.errs, fmt.Errorf("seed %s: %w", addr, err))
+			case who.ID == transport.NodeID(n.id):
+				a.self++
+			default:
+				a.answered = append(a.answered, addr)
+				used, _ := binary.Uvarint(body)
+				a.used = max(a.used, used)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Hello tells a starting node the highest counter of an ID of its name known
+// here. (transport.Handler)
+func (n *Node) Hello(from transport.Identity, _ []byte) ([]byte, error) {
+	var used uint64
+	see := func(id shard.NodeID, name string) {
+		if name == from.Name && id != shard.NodeID(from.ID) {
+			used = max(used, id.Counter())
+		}
+	}
+	n.membersMu.Lock()
+	for id, name := range n.past.names {
+		see(id, name)
+	}
+	for id, m := range n.members {
+		see(id, m.Name)
+	}
+	for id, m := range n.vanished {
+		see(id, m.Name)
+	}
+	n.membersMu.Unlock()
+	return binary.AppendUvarint(nil, used), nil
+}
