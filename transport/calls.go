@@ -22,6 +22,8 @@ type call struct {
 	done     func(*Response, error)
 	deadline int64 // on the transport's clock, noDeadline for none
 	at       place
+	slot     uint16
+	asked    bool // sent after an ASK
 }
 
 const (
@@ -30,7 +32,7 @@ const (
 )
 
 // add registers a call, one of live that wait; id is 0 if there are too many.
-func (c *calls) add(at place, deadline int64, done func(*Response, error)) (id uint64, live int) {
+func (c *calls) add(new call) (id uint64, live int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := c.free
@@ -44,8 +46,21 @@ func (c *calls) add(at place, deadline int64, done func(*Response, error)) (id u
 	c.free = s.next
 	c.count++
 	c.live++
-	*s = call{id: c.count<<indexBits | uint64(i), done: done, deadline: deadline, at: at}
+	*s = new
+	s.id = c.count<<indexBits | uint64(i)
 	return s.id, c.live
+}
+
+// remove removes the calls that which picks.
+func (c *calls) remove(which func(*call) bool) (removed []call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.slots {
+		if s := &c.slots[i]; s.id != 0 && which(s) {
+			removed = append(removed, c.takeLocked(i))
+		}
+	}
+	return removed
 }
 
 // take removes the call id. Whoever takes it runs its done.

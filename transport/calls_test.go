@@ -135,7 +135,7 @@ func TestCallsAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				deadline := rapid.Int64Range(1, 100).Draw(t, "deadline")
-				id, _ := c.add(place{}, deadline, nil)
+				id, _ := c.add(call{deadline: deadline})
 				if _, ok := model[id]; ok || id == 0 {
 					t.Fatalf("ID %d given twice", id)
 				}

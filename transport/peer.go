@@ -71,7 +71,17 @@ func (p *Peer) setErr(err error) { p.err.Store(&err) }
 //
 // The result names the call for Cancel; it is 0 when done has run.
 func (p *Peer) Call(deadline time.Time, r *Request, done func(*Response, error)) uint64 {
-	id, err := p.call(deadline, r, done)
+	return p.start(deadline, r, done, false)
+}
+
+// CallHeld is Call, but between Transport.Hold and Release the request waits
+// for others to leave with it.
+func (p *Peer) CallHeld(deadline time.Time, r *Request, done func(*Response, error)) uint64 {
+	return p.start(deadline, r, done, true)
+}
+
+func (p *Peer) start(deadline time.Time, r *Request, done func(*Response, error), held bool) uint64 {
+	id, err := p.call(deadline, r, done, held)
 	if err != nil {
 		done(nil, err)
 		return 0
@@ -79,7 +89,7 @@ func (p *Peer) Call(deadline time.Time, r *Request, done func(*Response, error))
 	return id
 }
 
-func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error)) (uint64, error) {
+func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error), held bool) (uint64, error) {
 	s := p.session.Load()
 	if s == nil {
 		return 0, ErrNotSent
@@ -103,18 +113,34 @@ func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error))
 	if err != nil {
 		return 0, err
 	}
-	var live int
-	if r.ID, live = p.calls.add(at, limit, done); r.ID == 0 {
+	id, live := p.calls.add(call{at: at, slot: r.Slot, asked: r.Asked, deadline: limit, done: done})
+	if r.ID = id; id == 0 {
 		out.unlock(at.off)
 		return 0, ErrOverloaded
 	}
-	id := r.ID
 	out.enc.request(r)
-	out.unlockCall(at.off, live)
+	if held {
+		out.unlock(at.off)
+	} else {
+		out.unlockCall(at.off, live)
+	}
 	if limit != noDeadline {
 		p.t.sweep.note(limit)
 	}
 	return id, nil
+}
+
+// Abandon ends the calls to p for slots that p no longer serves, as Cancel
+// does, but their done runs: with ErrNotSent or ErrLost. Calls sent after an
+// ASK stay.
+func (p *Peer) Abandon(left func(slot uint16) bool) {
+	for _, c := range p.calls.remove(func(c *call) bool { return !c.asked && left(c.slot) }) {
+		if c.at.withdraw() {
+			c.done(nil, ErrNotSent)
+		} else {
+			c.done(nil, ErrLost)
+		}
+	}
 }
 
 // Cancel gives a call up. If pending is true its done will not run; sent then

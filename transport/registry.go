@@ -92,6 +92,14 @@ func (t *Transport) Close() {
 	t.wg.Wait()
 }
 
+// Hold keeps what is sent by others than Peer.Call, and by CallHeld, until
+// Release, so that all that goes to one peer leaves as one batch. It should
+// be soon: what other goroutines send may be held as well.
+func (t *Transport) Hold() { t.corks.enter() }
+
+// Release ends Hold.
+func (t *Transport) Release() { t.corks.leave(false) }
+
 // dropLocked stops dialing p and returns its session, if any, for endAll.
 func (t *Transport) dropLocked(p *Peer) *session {
 	if p.stop != nil {

@@ -22,11 +22,34 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 		n.answerRead(p, req)
 		return
 	}
-	r := &Result{}
-	err := n.run(&req.Call, req, r, func(err error) { n.respond(p, id, slot, r, err) })
-	if err != nil {
-		n.respond(p, id, slot, r, err)
+	w := n.answering()
+	w.p, w.id, w.slot = p, id, slot
+	if err := n.run(&req.Call, req, &w.res, w.done); err != nil {
+		w.done(err)
 	}
+}
+
+// answering is a peer's write on its way here. They are pooled, and so is the
+// function that the write's end calls.
+type answering struct {
+	p    *transport.Peer
+	id   uint64
+	slot uint16
+	res  Result
+	done func(error)
+}
+
+func (n *Node) answering() *answering {
+	if w, ok := n.answers.Get().(*answering); ok {
+		return w
+	}
+	w := &answering{}
+	w.done = func(err error) {
+		n.respond(w.p, w.id, w.slot, &w.res, err)
+		w.p, w.res = nil, Result{}
+		n.answers.Put(w)
+	}
+	return w
 }
 
 // answerRead answers a read, perhaps when a write it depends on is

@@ -196,9 +196,11 @@ func (n *Node) carryOut() {
 // merge takes claims in force into the table that look-ups use.
 func (n *Node) merge(claims []*shard.Claim) {
 	n.tableMu.Lock()
-	t, news := n.table.Load().Merge(claims...)
+	before := n.table.Load()
+	t, news := before.Merge(claims...)
 	n.table.Store(t)
 	n.tableMu.Unlock()
+	n.reroute(before, news)
 	for _, cl := range news {
 		s := &n.slots[cl.Slot]
 		s.mu.Lock()

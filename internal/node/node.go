@@ -59,6 +59,9 @@ type Node struct {
 	clock      atomic.Int64 // highest slot time heard of
 	ringBytes  atomic.Int64
 	callNo     atomic.Uint64
+	cells      sync.Pool // of *waitCell
+	flights    sync.Pool // of *flight
+	answers    sync.Pool // of *answering
 	queueLimit int
 	headroom   int64 // bytes that eviction keeps free
 

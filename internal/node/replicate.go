@@ -23,7 +23,8 @@ func (n *Node) appendLocked(s *slot, e entry) {
 	if len(s.links) == 0 {
 		return
 	}
-	a := n.appendOf(s, &e, prev)
+	var one [1]transport.Record // most appends have no more
+	a := n.appendOf(s, &e, prev, one[:0])
 	for _, l := range s.links {
 		if l.started {
 			a.Session = l.session
@@ -60,15 +61,15 @@ func (s *slot) ringTopLocked() uint64 {
 	return max(s.ring.base, first)
 }
 
-func (n *Node) appendOf(s *slot, e *entry, prev uint64) transport.Append {
-	a := transport.Append{
+// appendOf makes the message of an entry; its records are appended to recs.
+func (n *Node) appendOf(s *slot, e *entry, prev uint64, recs []transport.Record) transport.Append {
+	for i := range e.records {
+		recs = append(recs, transport.Record(e.records[i]))
+	}
+	return transport.Append{
 		Slot: s.no, Epoch: s.view.Known.Epoch, Prev: prev, Version: e.version, Mark: s.acked.Load(),
-		Call: e.call, Result: e.result, Records: make([]transport.Record, len(e.records)),
+		Call: e.call, Result: e.result, Records: recs,
 	}
-	for i, r := range e.records {
-		a.Records[i] = transport.Record(r)
-	}
-	return a
 }
 
 // sendAppend hands an append to a copy's stream. One that does not leave is
@@ -154,7 +155,7 @@ func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
 		if e.version <= from {
 			continue
 		}
-		a := n.appendOf(s, e, prev)
+		a := n.appendOf(s, e, prev, nil)
 		a.Session = l.session
 		n.sendAppend(l, &a)
 		if !l.started {
@@ -284,9 +285,10 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		s.last = a.Version
 		e := entry{version: a.Version, call: a.Call, result: a.Result}
 		e.result.Value = bytes.Clone(a.Result.Value)
-		for _, r := range recs {
-			e.records = append(e.records, own(r))
+		for i, r := range recs { // the engine has its own copy
+			recs[i] = own(r)
 		}
+		e.records = recs
 		e.size = entrySize(&e)
 		s.ring.add(e)
 		n.ringBytes.Add(int64(e.size))

@@ -272,7 +272,8 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	version := s.last + 1
 	rec.Version = version
 	r.Version = version
-	if err := n.engine.Apply(s.no, []store.Record{rec}); err != nil {
+	recs := []store.Record{rec}
+	if err := n.engine.Apply(s.no, recs); err != nil {
 		s.mu.Unlock()
 		if errors.Is(err, store.ErrNoMemory) && !n.cfg.EvictNone {
 			n.relief.Store(8)
@@ -282,7 +283,8 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		return engineError(err)
 	}
 	s.last = version
-	n.appendLocked(s, entry{version: version, call: req.ID2, result: kept(r), records: []store.Record{own(rec)}})
+	recs[0] = own(rec)
+	n.appendLocked(s, entry{version: version, call: req.ID2, result: kept(r), records: recs})
 	if c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary {
 		n.advanceLocked(s)
 		s.mu.Unlock()

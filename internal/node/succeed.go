@@ -183,7 +183,7 @@ func (n *Node) unionLocked(s *slot) {
 func (n *Node) beginLocked(s *slot, l *link) {
 	l.started = true
 	for _, e := range s.ring.after(s.acked.Load()) {
-		a := n.appendOf(s, &e, inheritPrev)
+		a := n.appendOf(s, &e, inheritPrev, nil)
 		n.sendAppend(l, &a)
 	}
 	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Version: firstVersion(s.view.Known.Epoch), Mark: s.acked.Load()}

@@ -1,0 +1,217 @@
+package node
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// A group of calls is bounded by both of these; more are made group by group.
+const (
+	groupCalls = 1024
+	groupBytes = 4 << 20
+)
+
+// flight is one call of a group.
+type flight struct {
+	trip
+	call     *Call
+	group    *group
+	to       *transport.Peer // nil: it runs here
+	id       uint64          // at to
+	res      Result
+	rsp      transport.Response
+	err      error
+	state    atomic.Uint32
+	index    int
+	ran      bool // here, in the present round
+	answered func(*transport.Response, error)
+	done     func(error)
+}
+
+const (
+	underWay uint32 = iota
+	landed          // there is an outcome, or will be at once
+	given           // given up: an answer may come and is not wanted
+)
+
+// group is the calls of a round that are waited for together.
+type group struct {
+	left atomic.Int64
+	over chan struct{} // closed when none is left
+}
+
+func (g *group) land() {
+	if g.left.Add(-1) == 0 {
+		close(g.over)
+	}
+}
+
+// finish tells the group unless the call was given up.
+func (f *flight) finish(rsp *transport.Response, err error) {
+	if f.state.CompareAndSwap(underWay, landed) {
+		if rsp != nil && err == nil {
+			f.rsp = *rsp
+		}
+		f.err = err
+		f.group.land()
+	}
+}
+
+// DoMany runs calls of any slots side by side; results and errors are by
+// index, also where ctx is done. What goes to one node leaves together, and
+// what fails is tried again by itself.
+func (n *Node) DoMany(ctx context.Context, calls []Call) ([]Result, []error) {
+	results, errs := make([]Result, len(calls)), make([]error, len(calls))
+	deadline := n.deadline(ctx)
+	for from := 0; from < len(calls); {
+		to, bytes := from, 0
+		for to < len(calls) && to < from+groupCalls && bytes < groupBytes {
+			bytes += len(calls[to].Key) + len(calls[to].Value) + len(calls[to].Old)
+			to++
+		}
+		n.together(ctx, deadline, calls[from:to], results[from:to], errs[from:to])
+		from = to
+	}
+	return results, errs
+}
+
+func (n *Node) together(ctx context.Context, deadline time.Time, calls []Call, results []Result, errs []error) {
+	var flights []*flight
+	for i := range calls {
+		c := &calls[i]
+		if errs[i] = n.admit(ctx, c); errs[i] != nil {
+			continue
+		}
+		if isRead(c.Op) && c.Op != transport.OpScan {
+			if wait, err := n.read(c, &results[i]); err == nil && wait == 0 {
+				n.stats.local.Add(1)
+				continue
+			}
+			results[i] = Result{}
+		}
+		f := n.flight()
+		f.call, f.index = c, i
+		n.depart(&f.trip, c)
+		flights = append(flights, f)
+	}
+	for pause := retryMin; len(flights) > 0; {
+		n.round(ctx, deadline, flights)
+		rest, hurry := flights[:0], false
+		for _, f := range flights {
+			res, err := f.res, f.err
+			switch {
+			case f.state.Load() == given:
+				errs[f.index] = err
+				continue // never to be used again
+			case f.to != nil:
+				res, err = n.arrive(f.call, &f.trip, &f.rsp, err)
+			case f.ran:
+				n.servedHere(&f.trip, err)
+			}
+			again, atOnce := false, false
+			if err != nil {
+				if again, atOnce = n.again(&f.trip, err); again && !atOnce {
+					if final := n.giveUp(ctx, deadline, &f.trip); final != nil {
+						res, err, again = Result{}, final, false
+					}
+				}
+			}
+			if again {
+				hurry = hurry || atOnce
+				rest = append(rest, f)
+				continue
+			}
+			results[f.index], errs[f.index] = res, err
+			n.land(f)
+		}
+		flights = rest
+		if len(flights) > 0 && !hurry {
+			n.rest(ctx, flights[0].call.Slot, min(pause, max(time.Until(deadline), 0)))
+			pause = min(pause*2, retryMax)
+		}
+	}
+}
+
+// round makes one attempt of every call and waits for all.
+func (n *Node) round(ctx context.Context, deadline time.Time, flights []*flight) {
+	g := &group{over: make(chan struct{})}
+	g.left.Store(int64(len(flights)))
+	n.transport.Hold()
+	for _, f := range flights {
+		f.group, f.err, f.res, f.ran = g, nil, Result{}, false
+		f.state.Store(underWay)
+		n.launch(deadline, f)
+	}
+	n.transport.Release()
+	for _, f := range flights {
+		if f.to != nil && n.overtaken(&f.trip) {
+			n.recall(f, transport.ErrNotSent, transport.ErrLost)
+		}
+	}
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	var cause error
+	select {
+	case <-g.over:
+		return
+	case <-ctx.Done():
+		cause = ctx.Err()
+	case <-timer.C:
+		cause = context.DeadlineExceeded
+	}
+	for _, f := range flights {
+		if f.to != nil {
+			n.recall(f, cause, lost(f.call, cause))
+		} else if f.state.CompareAndSwap(underWay, given) {
+			f.err = lost(f.call, cause)
+			g.land()
+		}
+	}
+	<-g.over
+}
+
+// recall ends a forwarded call that has no answer yet.
+func (n *Node) recall(f *flight, unsent, sent error) {
+	if pending, left := f.to.Cancel(f.id); !pending {
+		return // its answer is here or coming
+	} else if left {
+		unsent = sent
+	}
+	f.finish(nil, unsent)
+}
+
+func (n *Node) launch(deadline time.Time, f *flight) {
+	var err error
+	if f.to, err = n.next(&f.trip); err != nil {
+		f.to = nil
+		f.finish(nil, err)
+		return
+	}
+	if f.to != nil {
+		f.id = f.to.CallHeld(deadline, &f.req, f.answered)
+		return
+	}
+	f.ran = true
+	if err := n.run(f.call, &f.req, &f.res, f.done); err != nil {
+		f.finish(nil, err)
+	}
+}
+
+func (n *Node) flight() *flight {
+	if f, ok := n.flights.Get().(*flight); ok {
+		return f
+	}
+	f := &flight{}
+	f.answered = f.finish
+	f.done = func(err error) { f.finish(nil, err) }
+	return f
+}
+
+// land gives a flight back; it refers to nothing of the caller's any more.
+func (n *Node) land(f *flight) {
+	f.trip, f.call, f.group, f.to, f.res, f.rsp, f.err = trip{}, nil, nil, nil, Result{}, transport.Response{}, nil
+	n.flights.Put(f)
+}

@@ -1,0 +1,205 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// trip is a call on its way: what goes from one attempt to the next.
+type trip struct {
+	req    transport.Request
+	claim  *shard.Claim // the present attempt goes by it; nil if there is none
+	ask    *peer        // answer of an ASK: for one attempt
+	taught bool         // the answer brought a newer claim
+	last   error        // of the attempt before
+}
+
+// depart begins a trip. A write gets the ID under which its fate can be
+// looked up; repeats carry it too.
+func (n *Node) depart(t *trip, c *Call) {
+	*t = trip{req: transport.Request{Call: *c, Mark: n.slots[c.Slot].mark.Load()}}
+	if cl := n.table.Load().Claim(c.Slot); cl != nil {
+		t.req.Epoch = cl.Epoch
+	}
+	if !isRead(c.Op) {
+		t.req.ID2 = transport.CallID{Node: n.id, Number: n.callNo.Add(1)}
+	}
+}
+
+// next says where the next attempt goes: to, or here if that is nil.
+func (n *Node) next(t *trip) (to *transport.Peer, err error) {
+	t.claim, t.taught = n.table.Load().Claim(t.req.Slot), false
+	ask := t.ask
+	t.ask, t.req.Asked = nil, ask != nil
+	if ask == nil {
+		if t.claim == nil || t.claim.Primary == n.id {
+			if t.claim == nil && n.noData() {
+				return nil, ErrNoPrimary
+			}
+			return nil, nil
+		}
+		ask = n.peer(t.claim.Primary)
+	}
+	if to = ask.live(); to == nil {
+		return nil, transport.ErrNotSent
+	}
+	return to, nil
+}
+
+// overtaken reports whether the slot's primary has changed since next looked:
+// whoever has the call now may never answer. For later changes see reroute.
+func (n *Node) overtaken(t *trip) bool {
+	return !t.req.Asked && n.table.Load().Claim(t.req.Slot).Primary != t.claim.Primary
+}
+
+// reroute ends calls that were given to nodes which no longer serve their
+// slots, so that they are tried where those are served now.
+func (n *Node) reroute(before *shard.Table, news []*shard.Claim) {
+	moved := false
+	for _, cl := range news {
+		old := before.Claim(cl.Slot)
+		moved = moved || old != nil && old.Primary != cl.Primary
+	}
+	if !moved {
+		return
+	}
+	for _, p := range n.allPeers() {
+		if t := p.t.Load(); t != nil {
+			table := n.table.Load()
+			t.Abandon(func(slot uint16) bool {
+				cl := table.Claim(slot)
+				return cl != nil && cl.Primary != p.id
+			})
+		}
+	}
+}
+
+// arrive makes a result or an error of what a peer answered.
+func (n *Node) arrive(c *Call, t *trip, rsp *transport.Response, err error) (Result, error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, context.DeadlineExceeded) && errors.Is(err, transport.ErrLost) && !isRead(c.Op):
+		return Result{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, context.DeadlineExceeded)
+	case errors.Is(err, transport.ErrTooLarge):
+		return Result{}, ErrTooLarge
+	case errors.Is(err, transport.ErrOverloaded):
+		return Result{}, ErrOverloaded
+	case errors.Is(err, transport.ErrLost):
+		return Result{}, err
+	default:
+		return Result{}, transport.ErrNotSent
+	}
+	n.stats.forwarded.Add(1)
+	n.slots[c.Slot].heard(rsp.Mark)
+	if rsp.Code == transport.CodeOK {
+		if c.Op == transport.OpGet && rsp.Found && cap(c.Value) > 0 && len(rsp.Value) <= cap(c.Value)-len(c.Value) {
+			rsp.Value = append(c.Value[len(c.Value):], rsp.Value...)
+		}
+		return rsp.Result, nil
+	}
+	err = n.codeError(rsp)
+	switch {
+	case errors.Is(err, errAsk):
+		t.ask = n.peer(shard.NodeID(rsp.Node))
+	case errors.Is(err, errMoved):
+		claim, _, derr := shard.DecodeClaim(rsp.Claim)
+		if derr != nil || claim.Slot != c.Slot || shard.Compare(claim, t.claim) <= 0 {
+			return Result{}, errMoved // taught nothing: wait a moment
+		}
+		t.taught = true
+		n.learn([]*shard.Claim{claim})
+	}
+	return rsp.Result, err
+}
+
+// again judges the error of an attempt: whether there is to be another, and
+// whether at once.
+func (n *Node) again(t *trip, err error) (again, atOnce bool) {
+	t.last = err
+	switch {
+	case errors.Is(err, errMoved) && t.taught: // the table is newer now
+		n.stats.redirected.Add(1)
+		if t.req.Hops++; t.req.Hops < maxHops {
+			return true, true
+		}
+		t.req.Hops = 0
+	case errors.Is(err, errAsk):
+		n.stats.redirected.Add(1)
+		if t.ask != nil && t.req.Hops < maxHops {
+			t.req.Hops++
+			return true, true
+		}
+	case errors.Is(err, errRepeat), errors.Is(err, transport.ErrLost):
+		t.req.Repeat = t.req.Repeat || !isRead(t.req.Op)
+	case errors.Is(err, errMoved), errors.Is(err, errNotYet), errors.Is(err, transport.ErrNotSent), errors.Is(err, ErrOverloaded):
+	default:
+		return false, false
+	}
+	return true, false
+}
+
+// giveUp is the error of a call that is not tried again although its last
+// error would allow it; nil if it may be.
+func (n *Node) giveUp(ctx context.Context, deadline time.Time, t *trip) error {
+	switch {
+	case n.closing.Load():
+		if t.req.Repeat {
+			return ErrUnknownOutcome
+		}
+		return n.closedErr()
+	case ctx.Err() != nil || time.Until(deadline) <= 0:
+		return n.overdue(ctx, t)
+	}
+	return nil
+}
+
+// overdue is the error of a call whose time is up.
+func (n *Node) overdue(ctx context.Context, t *trip) error {
+	cause := ctx.Err()
+	if cause == nil {
+		cause = context.DeadlineExceeded
+	}
+	switch {
+	case t.req.Repeat:
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, cause)
+	case errors.Is(cause, context.Canceled):
+		return cause
+	case errors.Is(t.last, ErrOverloaded):
+		return fmt.Errorf("%w: %w", ErrOverloaded, cause)
+	}
+	slot := t.req.Slot
+	cl := n.table.Load().Claim(slot)
+	return fmt.Errorf("%w (slot %d, claim %v, %d redirects, last answer %q): %w", ErrNoPrimary, slot, cl, t.req.Hops, t.last, cause)
+}
+
+// lost is the error of a call that is given up on its way.
+func lost(c *Call, cause error) error {
+	if isRead(c.Op) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ErrUnknownOutcome, cause)
+}
+
+func internal(err error) bool {
+	return err == errNotYet || err == errMoved || err == errAsk || err == errRepeat
+}
+
+// servedHere counts a call that ran here and finds out where an ASK leads.
+func (n *Node) servedHere(t *trip, err error) {
+	switch {
+	case err == nil || !internal(err):
+		n.stats.local.Add(1)
+	case errors.Is(err, errAsk):
+		s := &n.slots[t.req.Slot]
+		s.mu.Lock()
+		if h := s.view.Handover; !h.IsZero() {
+			t.ask = n.peer(h)
+		}
+		s.mu.Unlock()
+	}
+}
