@@ -51,7 +51,8 @@ type inflow struct {
 	msg      *[]byte // a message that spans frames, as far as it is there
 	size     int     // its length
 	pooled   bool
-	consumed int // bytes that the peer was not told it may send anew
+	consumed int    // bytes that the peer was not told it may send anew
+	corked   *corks // held since the first of the messages read together
 
 	plain    atomic.Bool // no frame is kept back: nothing needs to be looked at
 	claimed  atomic.Bool
@@ -107,10 +108,12 @@ func (f *inflow) read(p []byte) (int, error) {
 		f.buf, f.r, f.w = nil, 0, 0
 		return f.raw.Read(p)
 	}
+	defer f.uncork()
 	for {
 		if n, err := f.step(p); n > 0 || err != nil {
 			return n, err
 		}
+		f.uncork()
 		if f.r == f.w {
 			f.r, f.w = 0, 0
 		} else if len(f.buf)-f.r < frameHead+maxData {
@@ -321,11 +324,23 @@ func (f *inflow) deliver(fr *frame) error {
 	if f.s == nil {
 		return net.ErrClosed
 	}
+	if f.corked == nil {
+		f.corked = &f.s.t.corks
+		f.corked.enter()
+	}
 	if err := f.s.onData(fr); err != nil {
 		f.s.end(CauseOther, err)
 		return err
 	}
 	return nil
+}
+
+// uncork lets the answers to all messages that were read together leave.
+func (f *inflow) uncork() {
+	if c := f.corked; c != nil {
+		f.corked = nil
+		c.leave(true)
+	}
 }
 
 func (f *inflow) session() *session {

@@ -65,7 +65,7 @@ const (
 	softBatch   = 64 << 10 // a batch this full is followed by another
 	corkedBatch = 16 << 10 // so much is not held back by a cork
 	crowdMemory = 16       // batches of one message until there is no crowd
-	loneCalls   = 3        // so many calls at a time are no crowd
+	loneCalls   = 1        // so many calls at a time are no crowd
 	eagerTurns  = 4        // batches that a sender writes before it leaves the rest to the writer
 	ackWindow   = 8        // so many pending acks are searched for the same slot
 	maxAcks     = 512      // pending before they are encoded

@@ -168,8 +168,6 @@ func (s *session) first(f *frame) (k kind, msg, rest []byte, err error) {
 func (s *session) onData(f *frame) error {
 	out := s.data.out
 	k, msg, rest, err := s.first(f)
-	s.t.corks.enter()
-	defer s.t.corks.leave(true)
 	busy := out.bytes() >= out.limit
 	for err == nil {
 		err = s.onMessage(f, k, msg, busy)
