@@ -69,9 +69,11 @@ func (a *arena) cell(r ref) []byte {
 
 // words returns the 8-byte words from r to the end of its slab.
 func (a *arena) words(r ref) []uint64 {
-	s := (*a.slabs.Load())[r>>slabShift]
-	off := r & (1<<slabShift - 1)
-	return (*[slabSize / 8]uint64)(unsafe.Pointer(&s.mem))[off:]
+	return (*a.slabs.Load())[r>>slabShift].words(r)
+}
+
+func (s *slab) words(r ref) []uint64 {
+	return (*[slabSize / 8]uint64)(unsafe.Pointer(&s.mem))[r&(1<<slabShift-1):]
 }
 
 // takePage returns the number of a free page, whose head the caller sets up.
@@ -105,10 +107,10 @@ func (a *arena) addSlabLocked() uint32 {
 	if len(a.gone) > 0 {
 		n := a.gone[len(a.gone)-1]
 		a.gone = a.gone[:len(a.gone)-1]
-		old[n] = new(slab) // nobody reads this element: no cell of it is live
+		old[n] = newSlab() // nobody reads this element: no cell of it is live
 		return n
 	}
-	slabs := append(old, new(slab)) // readers see only the elements before
+	slabs := append(old, newSlab()) // readers see only the elements before
 	a.free = append(a.free, 0)
 	a.slabs.Store(&slabs)
 	return uint32(len(slabs) - 1)
@@ -150,4 +152,12 @@ func (a *arena) reset() {
 	a.used.Store(0)
 	a.held.Store(0)
 	a.idle.Store(0)
+}
+
+// newSlab returns a slab in huge pages, where the system has some to spare: an
+// access then misses the processor's caches, but not its page tables as well.
+func newSlab() *slab {
+	s := new(slab)
+	advise(s)
+	return s
 }
