@@ -80,10 +80,14 @@ type head struct {
 	mark               uint16 // of the wheel's bucket that names the record; 0: none
 	klen, flen, vlen   int
 	key, field, values int // offsets
+	ahead              uint8
 }
 
 func (h *head) tombstone() bool { return h.flags&flagTombstone != 0 }
 func (h *head) stub() bool      { return h.flags&flagStub != 0 }
+
+// size returns the bytes of a cell without extents.
+func (h *head) size() int { return h.values + h.vlen }
 
 // parse decodes the head of a record or a stub.
 func parse(c []byte) (h head) {
@@ -250,6 +254,9 @@ type addr struct {
 	hash       uint64
 	kind       uint8
 	key, field string
+	// ahead is how far into a cell that find looks at a write will reach: it
+	// reads there, so that the memory is on its way.
+	ahead int
 }
 
 func addrOf(kind uint8, key, field string) addr {

@@ -146,8 +146,8 @@ func (m *Memory) move(h *heap, at ref, n uint16) {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m.relock(n)
+	defer m.unlock(n)
 	if m.closed.Load() || !h.owned(at, n) {
 		return
 	}

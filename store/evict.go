@@ -170,10 +170,10 @@ func (m *Memory) turn(dst []Candidate, want int, at *hand, judge pass, may func(
 	for slots := 0; slots <= Slots && len(dst) < want && budget != 0; slots++ {
 		slot := uint16(at.slot)
 		if s := m.slots[slot].Load(); s != nil && (may == nil || may(slot)) {
-			s.mu.RLock()
+			m.gates[slot].RLock()
 			var end bool
 			dst, budget, end = m.turnSlot(dst, want, s, at, judge, budget)
-			s.mu.RUnlock()
+			m.gates[slot].RUnlock()
 			if !end {
 				break
 			}

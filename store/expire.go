@@ -42,7 +42,7 @@ func (m *Memory) dueRecord(slot uint16, hash uint64, mark uint16, now int64, wan
 	if err != nil {
 		return c, false
 	}
-	defer s.mu.Unlock()
+	defer m.unlock(slot)
 	for _, t := range []*table{&s.cur, &s.next} {
 		m.each(t, hash, hash|(1<<(64-hashBits)-1), func(h *head, a *addr, cell []byte) {
 			if h.expiry == 0 || h.mark != mark && h.mark != 0 && !h.stub() {

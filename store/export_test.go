@@ -19,9 +19,9 @@ func (m *Memory) SplitAt(n int) { m.split = n }
 func (m *Memory) Live() (cells, charged int64) {
 	for i := range m.slots {
 		if s := m.slots[i].Load(); s != nil {
-			s.mu.Lock()
+			m.gates[i].Lock()
 			charged += s.cur.bytes() + s.next.bytes()
-			s.mu.Unlock()
+			m.gates[i].Unlock()
 		}
 	}
 	m.wheel.mu.Lock()

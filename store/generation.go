@@ -10,8 +10,8 @@ func (m *Memory) Begin(slot uint16) (Generation, error) {
 	s.cur.max = max(s.cur.max, old.max)
 	s.next, s.gen = table{}, Generation(m.gens.Add(1))
 	gen := s.gen
-	s.mu.Unlock()
-	m.clear(s, &old)
+	m.unlock(slot)
+	m.clear(slot, &old)
 	return gen, nil
 }
 
@@ -30,7 +30,7 @@ func (m *Memory) open(slot uint16, gen Generation) (*slotState, error) {
 		return nil, err
 	}
 	if gen == 0 || s.gen != gen {
-		s.mu.Unlock()
+		m.unlock(slot)
 		return nil, ErrGeneration
 	}
 	return s, nil
@@ -43,7 +43,7 @@ func (m *Memory) Confirm(slot uint16, gen Generation, lo, hi uint64, want Digest
 	if err != nil {
 		return false, err
 	}
-	defer s.mu.Unlock()
+	defer m.unlock(slot)
 	if m.digestOf(&s.cur, lo, hi) != want {
 		return false, nil
 	}
@@ -87,8 +87,8 @@ func (m *Memory) Commit(slot uint16, gen Generation) error {
 	old := s.cur
 	s.cur, s.next, s.gen = s.next, table{}, 0
 	s.cur.max = max(s.cur.max, old.max)
-	s.mu.Unlock()
-	m.clear(s, &old)
+	m.unlock(slot)
+	m.clear(slot, &old)
 	return nil
 }
 
@@ -101,8 +101,8 @@ func (m *Memory) Abort(slot uint16, gen Generation) error {
 	old := s.next
 	s.cur.max = max(s.cur.max, old.max)
 	s.next, s.gen = table{}, 0
-	s.mu.Unlock()
-	m.clear(s, &old)
+	m.unlock(slot)
+	m.clear(slot, &old)
 	return nil
 }
 
@@ -117,9 +117,9 @@ func (m *Memory) Drop(slot uint16) error {
 	}
 	cur, next := s.cur, s.next
 	s.cur, s.next, s.gen = table{}, table{}, 0
-	s.mu.Unlock()
-	m.clear(s, &cur)
-	m.clear(s, &next)
+	m.unlock(slot)
+	m.clear(slot, &cur)
+	m.clear(slot, &next)
 	return nil
 }
 
@@ -135,7 +135,7 @@ func (m *Memory) PurgeEach(slot uint16, floor uint64, fn func(kind uint8, key, f
 	if err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
+	defer m.unlock(slot)
 	if s.cur.tombs == 0 {
 		return nil
 	}
@@ -171,6 +171,6 @@ func (m *Memory) MaxVersion(slot uint16) uint64 {
 	if s == nil {
 		return 0
 	}
-	defer s.mu.RUnlock()
+	defer m.gates[slot].RUnlock()
 	return max(s.cur.max, s.next.max)
 }

@@ -114,8 +114,10 @@ func (m *Memory) find(t *table, a *addr) (p indexPage, i int, h head, ok bool) {
 			break
 		}
 		c := m.arena.cell(e.ref())
+		ahead := c[min(a.ahead, len(c)-1)]
 		h = parse(c)
 		if h.is(m, c, a) {
+			h.ahead = ahead
 			return p, i, h, true
 		}
 	}

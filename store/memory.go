@@ -34,6 +34,7 @@ type Memory struct {
 	gens   atomic.Uint64
 	live   atomic.Int32 // slots made so far
 	slots  [Slots]atomic.Pointer[slotState]
+	gates  [Slots]gate
 
 	arena                   *arena
 	records, index, extents *heap
@@ -47,13 +48,12 @@ type Memory struct {
 
 var _ Engine = (*Memory)(nil)
 
-// slotState is made at the first write to it and stays.
+// slotState is made at the first write to it and stays. The slot's gate guards
+// it; readers set hits in cur's entries.
 type slotState struct {
-	mu   sync.RWMutex // guards all below; readers set hits in cur's entries
 	cur  table
 	next table      // the open generation
 	gen  Generation // 0: none open
-	_    [16]byte   // so that slots begin with a cache line
 }
 
 // NewMemory returns an empty engine. It starts no goroutine.
@@ -83,15 +83,28 @@ func (m *Memory) state(n uint16) *slotState {
 // maxValue is the length of the longest value.
 const maxValue = 1 << 30
 
-// lock locks the slot for a write.
+// lock locks the slot for a write, to be ended by unlock.
 func (m *Memory) lock(n uint16) (*slotState, error) {
 	s := m.state(n)
-	s.mu.Lock()
+	m.relock(n)
 	if m.closed.Load() {
-		s.mu.Unlock()
+		m.unlock(n)
 		return nil, ErrClosed
 	}
 	return s, nil
+}
+
+// relock is lock of a slot that has a state, in an engine that may be closed.
+func (m *Memory) relock(n uint16) {
+	g := &m.gates[n]
+	g.Lock()
+	g.begin()
+}
+
+func (m *Memory) unlock(n uint16) {
+	g := &m.gates[n]
+	g.end(&m.slots[n].Load().cur)
+	g.Unlock()
 }
 
 // rlock locks the slot for reading. The slot is nil if nothing was ever
@@ -99,11 +112,11 @@ func (m *Memory) lock(n uint16) (*slotState, error) {
 func (m *Memory) rlock(n uint16) (*slotState, error) {
 	s := m.slots[n].Load()
 	if s != nil {
-		s.mu.RLock()
+		m.gates[n].RLock()
 	}
 	if m.closed.Load() {
 		if s != nil {
-			s.mu.RUnlock()
+			m.gates[n].RUnlock()
 		}
 		return nil, ErrClosed
 	}
@@ -111,15 +124,23 @@ func (m *Memory) rlock(n uint16) (*slotState, error) {
 }
 
 // Get implements Engine. It is on the hot path: see TestGetAllocs.
-func (m *Memory) Get(dst []byte, slot uint16, kind uint8, key, field string, now int64) (Item, error) {
+func (m *Memory) Get(dst []byte, slot uint16, kind uint8, key, field string, now int64) (it Item, err error) {
 	a := addrOf(kind, key, field)
+	if field == "" && m.read(&it, dst, slot, &a, now) {
+		return it, nil
+	}
+	return m.get(dst, slot, &a, now)
+}
+
+// get is Get with the slot locked.
+func (m *Memory) get(dst []byte, slot uint16, a *addr, now int64) (Item, error) {
 	s, err := m.rlock(slot)
 	if s == nil {
 		return Item{}, err
 	}
-	p, i, h, ok := m.find(&s.cur, &a)
+	p, i, h, ok := m.find(&s.cur, a)
 	if !ok {
-		s.mu.RUnlock()
+		m.gates[slot].RUnlock()
 		return Item{}, nil
 	}
 	it := h.item(now)
@@ -129,7 +150,7 @@ func (m *Memory) Get(dst []byte, slot uint16, kind uint8, key, field string, now
 		it.Value = m.appendValue(dst, m.arena.cell(e.ref()), &h)[n:]
 		p.touch(i, e)
 	}
-	s.mu.RUnlock()
+	m.gates[slot].RUnlock()
 	return it, nil
 }
 
@@ -181,7 +202,7 @@ func (m *Memory) Write(slot uint16, gen Generation, recs []Record, stored func(i
 	if err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
+	defer m.unlock(slot)
 	t := &s.cur
 	if gen != 0 {
 		if s.gen != gen {
@@ -213,7 +234,7 @@ func (m *Memory) Update(slot uint16, kind uint8, key, field string, now int64, f
 	if err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
+	defer m.unlock(slot)
 	var it Item
 	a := addrOf(kind, key, field)
 	buf := m.scratch.Get().(*[]byte)

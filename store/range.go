@@ -45,8 +45,8 @@ func (m *Memory) fill(b *batch, slot uint16, after Cursor) (more bool, err error
 	if s == nil {
 		return false, err
 	}
-	defer s.mu.RUnlock()
-	from := addr{after.Hash, after.Kind, after.Key, after.Field}
+	defer m.gates[slot].RUnlock()
+	from := addr{hash: after.Hash, kind: after.Kind, key: after.Key, field: after.Field}
 	var ends []int // of the values in b.values, which may move while it grows
 	m.eachPage(&s.cur, after.Hash, func(p indexPage, _ uint64) bool {
 		n := p.count
@@ -85,6 +85,6 @@ func (m *Memory) Digest(slot uint16, lo, hi uint64) (Digest, error) {
 	if s == nil {
 		return Digest{}, err
 	}
-	defer s.mu.RUnlock()
+	defer m.gates[slot].RUnlock()
 	return m.digestOf(&s.cur, lo, hi), nil
 }

@@ -41,7 +41,7 @@ func (m *Memory) SlotStats(slot uint16) SlotStats {
 	if s == nil {
 		return SlotStats{}
 	}
-	defer s.mu.RUnlock()
+	defer m.gates[slot].RUnlock()
 	return SlotStats{Records: int(s.cur.count), Tombstones: int(s.cur.tombs), Bytes: s.cur.bytes() + s.next.bytes()}
 }
 
@@ -52,7 +52,7 @@ func (m *Memory) Stats() Stats {
 		if s, _ := m.rlock(uint16(i)); s != nil {
 			st.Records += int(s.cur.count)
 			st.Tombstones += int(s.cur.tombs)
-			s.mu.RUnlock()
+			m.gates[i].RUnlock()
 		}
 	}
 	return st
@@ -70,9 +70,9 @@ func (m *Memory) Close() error {
 	m.wheel.close()
 	for i := range m.slots {
 		if s := m.slots[i].Load(); s != nil {
-			s.mu.Lock()
+			m.relock(uint16(i))
 			s.cur, s.next, s.gen = table{}, table{}, 0
-			s.mu.Unlock()
+			m.unlock(uint16(i))
 		}
 	}
 	m.arena.reset()

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -107,6 +108,79 @@ func TestConcurrentUseOfAFullEngine(t *testing.T) {
 	}
 }
 
+// A key that is always there is never missed, whatever happens around it in
+// its slot, and its value is that of its version.
+func TestReadsBesideWritesAreWhole(t *testing.T) {
+	m := store.NewMemory(store.MemoryOptions{})
+	defer m.Close()
+	m.SplitAt(16)
+	const slot, kept = 7, 20
+	wanted := int64(500_000)
+	if testing.Short() {
+		wanted = 20_000
+	}
+	keptKey := func(i int) string { return fmt.Sprint("kept", i) }
+	value := func(version uint64) []byte {
+		return bytes.Repeat(binary.LittleEndian.AppendUint64(nil, version), 500+int(version>>10%8))
+	}
+	version := uint64(0)
+	write := func(r store.Record) {
+		version++
+		r.Version = version
+		if !r.Tombstone {
+			r.Value = value(version)
+		}
+		if err := m.Apply(slot, []store.Record{r}); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range kept {
+		write(store.Record{Key: keptKey(i)})
+	}
+	var readers sync.WaitGroup
+	var reads atomic.Int64
+	for r := range 3 {
+		readers.Go(func() {
+			rng := rand.New(rand.NewPCG(5, uint64(r)))
+			seen := [kept]uint64{}
+			var buf []byte
+			for reads.Add(1) < wanted && !t.Failed() {
+				i := rng.IntN(kept)
+				it, err := m.Get(buf[:0], slot, 0, keptKey(i), "", 1)
+				switch {
+				case err != nil || it.State != store.Found || it.Version < seen[i] || !bytes.Equal(it.Value, value(it.Version)):
+					t.Errorf("Get(%s) = state %d version %d after %d, %d bytes, %v", keptKey(i), it.State, it.Version, seen[i], len(it.Value), err)
+					return
+				case rng.IntN(100) == 0:
+					if it, err := m.Get(nil, slot, 0, "never", "", 1); err != nil || it.State != store.Absent || it.Value != nil {
+						t.Errorf("Get of what never was = %+v, %v", it, err)
+					}
+				}
+				seen[i], buf = it.Version, it.Value
+			}
+		})
+	}
+	rng := rand.New(rand.NewPCG(6, 6))
+	for reads.Load() < wanted && !t.Failed() {
+		other := fmt.Sprint("other", rng.IntN(200))
+		switch n := rng.IntN(1000); {
+		case n < 800:
+			write(store.Record{Key: keptKey(rng.IntN(kept)), Expiry: int64(rng.IntN(2)) << 40, Schema: uint32(rng.IntN(2))})
+		case n < 900:
+			write(store.Record{Key: other})
+		case n < 990:
+			write(store.Record{Key: other, Tombstone: true})
+		case n < 998:
+			if err := m.Purge(slot, version); err != nil {
+				t.Error(err)
+			}
+		default:
+			m.Compact()
+		}
+	}
+	readers.Wait()
+}
+
 func TestGetAllocs(t *testing.T) {
 	m := store.NewMemory(store.MemoryOptions{Limit: 64 << 20})
 	defer m.Close()
@@ -117,6 +191,13 @@ func TestGetAllocs(t *testing.T) {
 	buf := make([]byte, 0, 128)
 	if n := testing.AllocsPerRun(1000, func() { m.Get(buf, 1, 0, "key", "field", 5) }); n != 0 {
 		t.Errorf("Get allocates %v times, want 0", n)
+	}
+	recs[0].Field, recs[0].Version = "", 2
+	if err := m.Apply(1, recs); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(1000, func() { m.Get(buf, 1, 0, "key", "", 5) }); n != 0 {
+		t.Errorf("Get without a field allocates %v times, want 0", n)
 	}
 	if n := testing.AllocsPerRun(1000, func() {
 		recs[0].Version++

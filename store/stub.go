@@ -53,7 +53,7 @@ func (m *Memory) Unload(at Address, version uint64) bool {
 	if err != nil {
 		return false
 	}
-	defer s.mu.Unlock()
+	defer m.unlock(at.Slot)
 	a := addrOf(at.Kind, at.Key, at.Field)
 	t := &s.cur
 	_, _, h, ok := m.find(t, &a)
@@ -90,7 +90,7 @@ func (m *Memory) Load(slot uint16, r Record) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer s.mu.Unlock()
+	defer m.unlock(slot)
 	t := &s.cur
 	p, i, h, ok := m.find(t, &w.addr)
 	if !ok || !h.stub() || h.version != r.Version {
@@ -117,7 +117,7 @@ func (m *Memory) LoadStub(slot uint16, r Record, sum uint32) error {
 	if err != nil {
 		return err
 	}
-	defer s.mu.Unlock()
+	defer m.unlock(slot)
 	t := &s.cur
 	a := addrOf(r.Kind, r.Key, r.Field)
 	t.max = max(t.max, r.Version)

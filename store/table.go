@@ -12,7 +12,9 @@ type prepared struct {
 
 func prepare(r *Record) prepared {
 	flags := flagsOf(r)
-	return prepared{addrOf(r.Kind, r.Key, r.Field), r.Sum(), flags, cellSize(r, flags)}
+	w := prepared{addrOf(r.Kind, r.Key, r.Field), r.Sum(), flags, cellSize(r, flags)}
+	w.ahead = min(w.size, 128)
+	return w
 }
 
 // total is the memory that storing the record takes at most.
@@ -52,7 +54,7 @@ func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) bool {
 	if old.tombstone() {
 		t.tombs--
 	}
-	if (old.flags|w.flags)&(flagExtents|flagStub) == 0 && m.records.size(at) == int(sizes[classOf(w.size)]) {
+	if (old.flags|w.flags)&(flagExtents|flagStub) == 0 && classOf(old.size()) == classOf(w.size) {
 		encode(m.arena.cell(at), r, w.flags, w.sum)
 	} else {
 		m.erase(t, at, &old)
@@ -165,10 +167,10 @@ func (m *Memory) remove(t *table, slot uint16, hash uint64, p indexPage, i int, 
 
 // clear frees all cells of a table that was taken out of its slot. It locks
 // the slot for a page at a time, since compaction may look at the cells.
-func (m *Memory) clear(s *slotState, t *table) {
+func (m *Memory) clear(slot uint16, t *table) {
 	m.eachPage(t, 0, func(p indexPage, _ uint64) bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+		m.relock(slot)
+		defer m.unlock(slot)
 		for i := range p.count {
 			at := p.at(i).ref()
 			h := parse(m.arena.cell(at))
