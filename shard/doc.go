@@ -39,7 +39,9 @@
 // slot, seat and weight. Without bounds, rendezvous hashing moves the fewest
 // slots possible when a node comes or goes, and is uneven; the bounds make it
 // even and cost a few moves more, since a node with one slot less to hold sends
-// one elsewhere.
+// one elsewhere. Two things keep those few: hashes of a seat are a shuffle, not
+// drawn one by one, and seats that too many slots want are made somewhat dearer
+// before the choice.
 //
 // Backups choose like primaries, a copy after another, each as far from the
 // others as it can be: in a zone without a copy, else in another zone than the

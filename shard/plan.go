@@ -30,11 +30,17 @@ type IgnoredPin struct {
 // Nodes hold slots in proportion to their weights, primaries and all copies:
 // exactly up to 32 nodes, and at most a twentieth and four slots for each copy
 // more above, except where zones ask for more. Backups are in other zones than
-// the primary and than each other as long as there are such. A node that joins
-// or leaves moves little more than its own share. pins names the node that is
-// to be primary of a slot, whatever its share.
+// the primary and than each other as long as there are such. pins names the node
+// that is to be primary of a slot, whatever its share.
 //
-// It takes about 10 ms with ten nodes and 70 ms with 200.
+// A node that joins or leaves moves little more than its own share, primaries
+// and, with one backup, all copies. Of 2000 single joins of equal nodes to up to
+// 19 others, half moved at most 1.06 times that, the worst 1.14 times; of 1500 to
+// 19 others the worst 1.15 times. With 200 nodes it is below 1.2 times. No bound
+// is proved: a plan that knows no history and leaves no slack owes some moves to
+// the luck of names.
+//
+// It takes about 20 ms with ten nodes, 45 ms with 32 and 250 ms with 200.
 func Plan(members []Member, pins map[uint16]string, backups int) *Assignment {
 	backups = min(max(backups, 0), (MaxGroup-1)/2)
 	members = canonical(members)

@@ -1,9 +1,13 @@
 package shard_test
 
 import (
+	"cmp"
+	"flag"
 	"fmt"
 	"hash/fnv"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -30,45 +34,67 @@ func TestEqualNodesAreEven(t *testing.T) {
 	}
 }
 
+var joins = flag.Int("joins", 200, "random joins and leaves whose movement is measured")
+
 // What a node that joins holds afterwards is the least that must move, and a
-// leave is the same turned round. The bounds are those of the design, for the
-// mean of several joins: one at 20 nodes moves from 1.05 to 1.18 times the
-// least, by the luck of names, and 1.10 on average.
-func TestMovement(t *testing.T) {
+// leave is the same turned round. Every single one has to stay within the bound
+// of the design. The luck of names moves a join at 20 nodes from 1.05 to 1.15
+// times the least, 1.10 on average.
+func TestMovementOfEachJoinAndLeave(t *testing.T) {
+	n := *joins
+	if testing.Short() {
+		n = min(n, 20)
+	}
+	rng := rand.New(rand.NewPCG(1, 0))
+	var all [][2]float64
+	for set := range n {
+		size := 2 + rng.IntN(19) // of the larger cluster
+		if set%4 == 0 {
+			size = 17 + rng.IntN(4) // where it is hardest
+		}
+		members := nodes(fmt.Sprint([]string{"move", "orders", "10.0.0.7:4", "web-app"}[set%4], set), size)
+		p, c := movement(t, members, rng.IntN(size))
+		if max(p, c) > 1.15 {
+			t.Errorf("set %d of %d nodes: primaries %.3f, copies %.3f of the least, want at most 1.15", set, size, p, c)
+		}
+		all = append(all, [2]float64{p, c})
+	}
+	for i, what := range []string{"primaries", "copies"} {
+		slices.SortFunc(all, func(a, b [2]float64) int { return cmp.Compare(a[i], b[i]) })
+		t.Logf("%s: median %.3f, nine in ten %.3f, 99 in 100 %.3f, worst %.3f of the least",
+			what, all[n/2][i], all[n*9/10][i], all[n*99/100][i], all[n-1][i])
+	}
+}
+
+// movement returns what moves, as a part of the least, when the member at a
+// place joins those beside it, or leaves them.
+func movement(t *testing.T, members []shard.Member, at int) (primaries, copies float64) {
+	few := slices.Delete(slices.Clone(members), at, at+1)
+	without, with := shard.Plan(few, nil, 1), shard.Plan(members, nil, 1)
+	least := loads(with, members)[at]
+	join, leave := moves(without, with), moves(with, without)
+	if len(few) > 1 && join != leave { // else the leave leaves a backup less
+		t.Errorf("%v among %d: a join moves %v, the leave %v", members[at].Name, len(members), join, leave)
+	}
+	return float64(join.primaries) / float64(least.primaries), float64(join.copies) / float64(least.copies)
+}
+
+func TestMovementAtManyNodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("200 nodes")
+	}
 	for _, tt := range []struct {
 		nodes, sets int
-		mean, each  float64
-	}{
-		{2, 4, 1.02, 1.05}, {3, 4, 1.02, 1.05}, {4, 4, 1.03, 1.05}, {5, 4, 1.04, 1.06}, {7, 4, 1.06, 1.10}, {9, 4, 1.08, 1.10},
-		{12, 4, 1.10, 1.15}, {15, 4, 1.12, 1.18}, {19, 4, 1.15, 1.20},
-		{40, 1, 1.15, 1.15}, {99, 1, 1.25, 1.25}, {199, 3, 1.50, 1.50},
-	} {
-		if testing.Short() && tt.nodes > 20 {
-			continue
+		most        float64
+	}{{33, 4, 1.15}, {40, 2, 1.15}, {99, 2, 1.25}, {199, 6, 1.50}} {
+		for set := range tt.sets {
+			members := nodes(fmt.Sprint("move", set), tt.nodes+1)
+			p, c := movement(t, members, set*tt.nodes/tt.sets)
+			t.Logf("%d nodes, set %d: primaries %.3f of the least, copies %.3f", tt.nodes, set, p, c)
+			if max(p, c) > tt.most {
+				t.Errorf("%d nodes, set %d: primaries %.3f, copies %.3f of the least, want at most %.2f", tt.nodes, set, p, c, tt.most)
+			}
 		}
-		t.Run(fmt.Sprintf("%d nodes", tt.nodes), func(t *testing.T) {
-			var sum struct{ primaries, copies float64 }
-			for set := range tt.sets {
-				members := nodes(fmt.Sprint("move", set), tt.nodes+1)
-				few, many := shard.Plan(members[1:], nil, 1), shard.Plan(members, nil, 1)
-				least := loads(many, members[:1])[0]
-				join, leave := moves(few, many), moves(many, few)
-				if join != leave {
-					t.Errorf("set %d: a join moves %v, the leave %v", set, join, leave)
-				}
-				p := float64(join.primaries) / float64(least.primaries)
-				c := float64(join.copies) / float64(least.copies)
-				t.Logf("set %d: primaries %.3f of the least, copies %.3f", set, p, c)
-				if max(p, c) > tt.each {
-					t.Errorf("set %d: primaries %.3f, copies %.3f of the least, want at most %.2f", set, p, c, tt.each)
-				}
-				sum.primaries += p
-				sum.copies += c
-			}
-			if p, c := sum.primaries/float64(tt.sets), sum.copies/float64(tt.sets); max(p, c) > tt.mean {
-				t.Errorf("primaries %.3f, copies %.3f of the least on average, want at most %.2f", p, c, tt.mean)
-			}
-		})
 	}
 }
 
@@ -247,7 +273,7 @@ func TestPlanIsTheSameInEveryRelease(t *testing.T) {
 	for slot := range uint16(shard.Slots) {
 		fmt.Fprintln(h, slot, planned(a, slot), a.Witnesses(slot))
 	}
-	if got, want := h.Sum64(), uint64(0x9505fafd9c568acb); got != want {
+	if got, want := h.Sum64(), uint64(0xff0566e7d1cf28cb); got != want {
 		t.Errorf("the plan has digest %#x, want %#x", got, want)
 	}
 }

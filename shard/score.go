@@ -7,29 +7,64 @@ type seat struct {
 	*Member
 	hash   uint64
 	weight uint64 // from 1 to MaxWeight
-	price  uint64 // by which a logarithm is multiplied: onePrice/weight, tuned
+	price  uint64 // by which a logarithm is multiplied: onePrice/weight
 	zone   int    // seats of one zone have one number, counted from 0
+	// keys are what shuffle deals by; those of odd places are odd.
+	keys [2 * shuffles]uint64
 }
 
-// onePrice is the price of weight 1. Prices stay between their bounds so that
-// none runs out of bits.
-const (
-	onePrice = 1 << 50
-	minPrice = 1 << 20
-	maxPrice = 1 << 61
-)
+// onePrice is the price of weight 1.
+const onePrice = 1 << 50
 
-// cost says how badly slot suits s; the seat of least cost would have it, were
-// there no bounds.
+// cost says how badly slot suits s at a price; the seat of least cost would have
+// it, were there no bounds.
 //
 // It is weighted rendezvous hashing: -log(h)/weight for a hash h of slot and
 // seat is least for a seat with a probability in proportion to its weight, and
 // a seat that comes or goes changes nothing between the others. The numbers are
 // integers because floating point differs between processors in its last bits,
 // and nodes must not differ.
-func (s *seat) cost(slot uint16) uint64 {
-	cost, _ := bits.Mul64(negativeLog2(mix(s.hash^mix(uint64(slot)+1))), s.price)
-	return cost
+func cost(log, price uint64) uint64 {
+	high, _ := bits.Mul64(log, price)
+	return high
+}
+
+// log returns what cost wants to know of slot: the negative logarithm of a hash
+// of slot and seat.
+//
+// The first bits of the hash are a shuffle of the slots, so that a seat has
+// each number once. Of numbers drawn one by one a seat may have many low ones:
+// loads differ more before the bounds even them, and a join moves 1 % more.
+func (s *seat) log(slot uint16) uint64 {
+	fine := mix(s.hash^mix(uint64(slot)+1)) >> slotBits
+	return negativeLog2(s.shuffle(slot)<<(64-slotBits) | fine)
+}
+
+const (
+	slotBits = 14 // 1<<slotBits is Slots
+	shuffles = 3
+)
+
+// dealer returns the keys of a seat with such a hash.
+func dealer(hash uint64) (keys [2 * shuffles]uint64) {
+	for i := range keys {
+		keys[i] = mix(hash + uint64(i+1)*0x9e3779b97f4a7c15)
+		if i%2 == 1 {
+			keys[i] |= 1
+		}
+	}
+	return keys
+}
+
+// shuffle returns the place of slot in the seat's order of slots. Each step can
+// be undone, so no two slots have a place in common.
+func (s *seat) shuffle(slot uint16) uint64 {
+	x := uint64(slot)
+	for i := 0; i < len(s.keys); i += 2 {
+		x = (x + s.keys[i]) * s.keys[i+1] % Slots
+		x ^= x >> (slotBits / 2)
+	}
+	return x
 }
 
 // logBits is the number of bits after the point of a logarithm.

@@ -39,3 +39,28 @@ func TestHashValues(t *testing.T) {
 		}
 	}
 }
+
+// A seat has every hash number once, and two seats agree on a number no more
+// often than chance has it.
+func TestShuffleIsOne(t *testing.T) {
+	var before [Slots]uint64
+	for _, name := range []string{"", "a", "b", "node-1", "node-2"} {
+		s := seat{keys: dealer(hashString(name))}
+		var seen [Slots]bool
+		same := 0
+		for slot := range uint16(Slots) {
+			x := s.shuffle(slot)
+			if seen[x] {
+				t.Fatalf("shuffle of %q gives %d twice", name, x)
+			}
+			seen[x] = true
+			if x == before[slot] {
+				same++
+			}
+			before[slot] = x
+		}
+		if same > 8 { // 1 is to be expected
+			t.Errorf("shuffle of %q has %d places in common with the one before", name, same)
+		}
+	}
+}
