@@ -215,7 +215,7 @@ func (c *Core) onInvite(from NodeID, m Message, now int64) {
 // path has seen every write acknowledged; it acknowledges and reads nothing
 // from the moment View says Fenced.
 func (c *Core) HandOver(slot uint16, to NodeID, now int64) bool {
-	s := c.slots[slot]
+	s := c.at(slot)
 	if s == nil || s.known == nil || s.known.Primary != c.self || !s.opened || s.attempt != nil ||
 		!slices.Contains(s.known.Backups, to) || s.highest() >= MaxEpoch || len(s.union) > 0 {
 		return false

@@ -20,7 +20,7 @@ type attempt struct {
 	orphan   bool // no holder of newest lives: anybody may start anew
 
 	claim   *Claim
-	need    [][]NodeID // a quorum of each must accept
+	need    [][]NodeID // a quorum of each must accept, and one of the claim's own group
 	accepts []NodeID
 	fork    bool  // no quorum: all whom the claim lists must accept instead
 	forkAt  int64 // when a fork stops waiting for more members to answer; 0: not decided
@@ -56,7 +56,7 @@ func (c *Core) Found(slot uint16, backups, witnesses []NodeID, now int64) bool {
 	a := &attempt{epoch: epoch, started: now, heard: now}
 	s.attempt = a
 	c.promiseSelf(slot, s, epoch)
-	c.propose(slot, s, cl, [][]NodeID{cl.Group()}, now)
+	c.propose(slot, s, cl, nil, now) // its own group
 	return true
 }
 
@@ -66,7 +66,7 @@ func (c *Core) lineage() uint64 { return c.cfg.Rand()>>1 | 1 }
 // serves; it touches at most one holder. An outstanding change is replaced.
 // It reports whether the claim was proposed.
 func (c *Core) Change(slot uint16, backups, witnesses []NodeID, now int64) bool {
-	s := c.slots[slot]
+	s := c.at(slot)
 	if s == nil || s.known == nil || s.known.Primary != c.self || s.promised.Epoch > s.known.Epoch || s.seen > s.known.Epoch {
 		return false // fenced, or about to be: a higher epoch would refuse it
 	}
@@ -86,7 +86,7 @@ func (c *Core) Change(slot uint16, backups, witnesses []NodeID, now int64) bool 
 	}
 	s.attempt = a
 	c.stats.Drops += uint64(len(dropped))
-	c.propose(slot, s, cl, [][]NodeID{s.known.Group(), cl.Group()}, now)
+	c.propose(slot, s, cl, [][]NodeID{s.known.Group()}, now)
 	return true
 }
 
@@ -173,7 +173,7 @@ func (c *Core) promiseSelf(slot uint16, s *slotState, epoch uint64) {
 // ask sends the fence to members of the newest claim's group not asked yet.
 func (c *Core) ask(slot uint16, s *slotState, now int64) {
 	a := s.attempt
-	for _, id := range append(a.newest.Group(), a.newest.base()...) {
+	for _, id := range append(a.newest.Group(), a.newest.Base...) {
 		if !slices.Contains(a.asked, id) {
 			a.asked = append(a.asked, id)
 			if !c.seats[id] {
@@ -217,7 +217,7 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 	}
 	n := a.newest
 	inForce := Compare(n, s.known) <= 0
-	if !quorum(n.Group(), a.promises) || !inForce && !quorum(n.base(), a.promises) {
+	if !n.quorum(a.promises) || !inForce && !quorum(n.base(), a.promises) {
 		if a.forkAt == 0 || now < a.forkAt && c.missing(a) {
 			return
 		}
@@ -269,10 +269,14 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 // propose starts the second step.
 func (c *Core) propose(slot uint16, s *slotState, cl *Claim, need [][]NodeID, now int64) {
 	a := s.attempt
-	if slices.Equal(cl.Base, cl.Group()) {
+	if cl.Base != nil && slices.Equal(cl.Base, cl.Group()) {
 		cl.Base = nil
 	}
-	a.claim, a.need, a.sent, a.accepts = cl, need, now, nil
+	a.claim, a.need, a.sent = cl, need, now
+	a.accepts = make([]NodeID, 0, 1+len(cl.Backups)+len(cl.Witnesses))
+	if len(s.union) == 0 {
+		s.union = slices.Clip(cl.Backups)
+	}
 	for _, id := range cl.Backups {
 		if !slices.Contains(s.union, id) {
 			s.union = append(s.union, id)
@@ -297,7 +301,11 @@ func (c *Core) propose(slot uint16, s *slotState, cl *Claim, need [][]NodeID, no
 func (a *attempt) voters() []NodeID {
 	v := a.claim.Group()
 	for _, g := range a.need {
-		v = append(v, diff(g, v)...)
+		for _, id := range g {
+			if !slices.Contains(v, id) {
+				v = append(v, id)
+			}
+		}
 	}
 	return v
 }
@@ -317,7 +325,10 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 			}
 		}
 	} else {
-		for _, g := range append(a.need, a.claim.Group()) {
+		if !a.claim.quorum(a.accepts) {
+			return
+		}
+		for _, g := range a.need {
 			if !quorum(g, a.accepts) {
 				return
 			}
@@ -330,10 +341,10 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 		}
 	}
 	first := s.known == nil || s.known.Primary != c.self || s.known.Epoch != a.epoch
-	var late []NodeID // they acknowledge a change of an open primary later
+	var have []NodeID // the others acknowledge a change of an open primary later
 	for _, id := range a.claim.Backups {
 		if slices.Contains(a.accepts, id) {
-			late = append(late, id)
+			have = append(have, id)
 		}
 	}
 	s.lentUntil = max(s.lentUntil, a.lentUntil)
@@ -342,7 +353,7 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 	s.tries = 0
 	s.orphanAt = 0
 	s.handover = NodeID{}
-	s.acceptors = late
+	s.acceptors = have
 	if first {
 		s.opened, s.settled, s.inForceAt = false, nil, now
 		s.lastRev = 0
@@ -362,7 +373,7 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 // Settled says that a backup holds the union of the records above the
 // acknowledged mark, as this node does, under the present claim.
 func (c *Core) Settled(slot uint16, epoch uint64, backup NodeID, now int64) {
-	s := c.slots[slot]
+	s := c.at(slot)
 	if s == nil || s.known == nil || s.known.Primary != c.self || s.known.Epoch != epoch || s.opened {
 		return
 	}

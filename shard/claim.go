@@ -74,6 +74,17 @@ func Quorum(n int) int {
 	return n/2 + 1
 }
 
+// quorum reports whether a majority of c's group is in votes.
+func (c *Claim) quorum(votes []NodeID) bool {
+	n := 0
+	for _, id := range votes {
+		if c.InGroup(id) {
+			n++
+		}
+	}
+	return n >= Quorum(1+len(c.Backups)+len(c.Witnesses))
+}
+
 // Group returns all who vote on c: primary, backups and witnesses, in that
 // order. The slice is the caller's. The group of nil is empty.
 func (c *Claim) Group() []NodeID {

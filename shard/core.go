@@ -23,8 +23,10 @@ import (
 type Core struct {
 	cfg   CoreConfig
 	self  NodeID
-	seats map[NodeID]bool // self, and earlier IDs whose votes are on this disk
-	slots [Slots]*slotState
+	seats map[NodeID]bool                // self, and earlier IDs whose votes are on this disk
+	slots [Blocks]*[BlockSize]*slotState // most nodes hold a part of them
+	fresh []slotState                    // not given to a slot yet
+	given int                            // slots that have a state
 
 	down map[NodeID]int64 // since when a node counts as dead
 	gone map[NodeID]bool  // those of them of whose death there is proof
@@ -38,11 +40,8 @@ type Core struct {
 	slow    bool // see Slow
 
 	busy    []uint16 // slots that Tick looks at
-	isBusy  [Slots]bool
 	touched []uint16
-	isTouch [Slots]bool
 	persist []uint16
-	isPers  [Slots]bool
 	inForce []*Claim
 	out     []Envelope
 	stats   CoreStats
@@ -140,6 +139,8 @@ type slotState struct {
 	tries     int      // attempts that failed in a row
 	notBefore int64    // back-off: no attempt of one's own before
 	orphanAt  int64    // since when no holder lives
+
+	busy, touched, unsaved bool // it is in the list of that name in Core
 }
 
 // View is a slot as the data path has to treat it.
@@ -153,7 +154,7 @@ type View struct {
 	// Settling: the claim is in force, and its backups must report and get
 	// the union of the records above the acknowledged mark; see Settled.
 	Settling bool
-	// Required acknowledge each write and lend their leases.
+	// Required acknowledge each write and lend their leases. Not to be changed.
 	Required []NodeID
 	Handover NodeID // answer ASK with this node; zero if none
 	Changing bool   // a change of the claim is outstanding
@@ -174,23 +175,56 @@ func NewCore(cfg CoreConfig) *Core {
 	}
 }
 
+// at returns what is known of slot, or nil.
+func (c *Core) at(slot uint16) *slotState {
+	if b := c.slots[slot/BlockSize]; b != nil {
+		return b[slot%BlockSize]
+	}
+	return nil
+}
+
+// slot returns what is known of slot, and makes room for it.
 func (c *Core) slot(slot uint16) *slotState {
-	s := c.slots[slot]
+	b := c.slots[slot/BlockSize]
+	if b == nil {
+		b = new([BlockSize]*slotState)
+		c.slots[slot/BlockSize] = b
+	}
+	s := b[slot%BlockSize]
 	if s == nil {
-		s = &slotState{}
-		c.slots[slot] = s
+		if len(c.fresh) == 0 {
+			// A node that has many slots gets many at once.
+			c.fresh = make([]slotState, min(BlockSize, 1+c.given))
+		}
+		s, c.fresh = &c.fresh[0], c.fresh[1:]
+		c.given++
+		b[slot%BlockSize] = s
 	}
 	return s
+}
+
+// each calls f for every slot of which something is known.
+func (c *Core) each(f func(slot uint16, s *slotState)) {
+	for i, b := range c.slots {
+		if b == nil {
+			continue
+		}
+		for j, s := range b {
+			if s != nil {
+				f(uint16(i*BlockSize+j), s)
+			}
+		}
+	}
 }
 
 // Take returns what is to be done since the last Take.
 func (c *Core) Take() Output {
 	o := Output{Persist: c.persist, Touched: c.touched, Messages: c.out, InForce: c.inForce}
-	for _, s := range c.persist {
-		c.isPers[s] = false
+	for _, slot := range c.persist {
+		c.at(slot).unsaved = false
 	}
-	for _, s := range c.touched {
-		c.isTouch[s] = false
+	for _, slot := range c.touched {
+		c.at(slot).touched = false
 	}
 	c.persist, c.touched, c.out, c.inForce = nil, nil, nil, nil
 	return o
@@ -201,7 +235,7 @@ func (c *Core) Stats() CoreStats { return c.stats }
 
 // View tells how to treat a slot.
 func (c *Core) View(slot uint16) View {
-	s := c.slots[slot]
+	s := c.at(slot)
 	if s == nil {
 		return View{}
 	}
@@ -218,7 +252,7 @@ func (c *Core) View(slot uint16) View {
 
 // Newest returns the newest claim the node knows of, in force or accepted.
 func (c *Core) Newest(slot uint16) *Claim {
-	if s := c.slots[slot]; s != nil {
+	if s := c.at(slot); s != nil {
 		return s.newest()
 	}
 	return nil
@@ -239,8 +273,10 @@ func (s *slotState) newest() *Claim {
 	return s.known
 }
 
+// required is part of every View: without a proposal outstanding it is the
+// claim's own list.
 func (c *Core) required(s *slotState) []NodeID {
-	req := slices.Clone(s.known.Backups)
+	req := slices.Clip(s.known.Backups)
 	for _, id := range s.union {
 		if !c.cfg.off.union && !slices.Contains(req, id) {
 			req = append(req, id)
@@ -261,23 +297,23 @@ func (s *slotState) highest() uint64 {
 }
 
 func (c *Core) touch(slot uint16) {
-	if !c.isTouch[slot] {
-		c.isTouch[slot] = true
+	if s := c.slot(slot); !s.touched {
+		s.touched = true
 		c.touched = append(c.touched, slot)
 	}
 }
 
 func (c *Core) save(slot uint16) {
-	if !c.isPers[slot] {
-		c.isPers[slot] = true
+	if s := c.slot(slot); !s.unsaved {
+		s.unsaved = true
 		c.persist = append(c.persist, slot)
 	}
 }
 
 // watch puts a slot among those that Tick looks at.
 func (c *Core) watch(slot uint16) {
-	if !c.isBusy[slot] {
-		c.isBusy[slot] = true
+	if s := c.slot(slot); !s.busy {
+		s.busy = true
 		c.busy = append(c.busy, slot)
 	}
 }
@@ -326,15 +362,11 @@ func (c *Core) Down(id NodeID, gone bool, now int64) {
 	if gone {
 		c.gone[id] = true
 	}
-	for slot := range c.slots {
-		s := c.slots[slot]
-		if s == nil {
-			continue
-		}
+	c.each(func(slot uint16, s *slotState) {
 		if n := s.newest(); n != nil && n.InGroup(id) || s.attempt != nil {
-			c.watch(uint16(slot))
+			c.watch(slot)
 		}
-	}
+	})
 }
 
 // Up takes Down back: the node was heard from.
@@ -419,10 +451,10 @@ func (b Ballot) beats(o Ballot) bool {
 // Claims returns the newest claim in force known of each slot that has one.
 func (c *Core) Claims() []*Claim {
 	var cs []*Claim
-	for _, s := range c.slots {
-		if s != nil && s.known != nil {
+	c.each(func(_ uint16, s *slotState) {
+		if s.known != nil {
 			cs = append(cs, s.known)
 		}
-	}
+	})
 	return cs
 }

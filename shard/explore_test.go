@@ -209,7 +209,7 @@ func (w *world) faults(p profile) {
 func (w *world) claims() []*Claim {
 	var cs []*Claim
 	for _, n := range w.alive() {
-		s := n.core.slots[0]
+		s := n.core.at(0)
 		if s == nil {
 			continue
 		}

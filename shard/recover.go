@@ -17,13 +17,13 @@ func (c *Core) Recover(slot uint16, lineage []uint64, witnesses []NodeID, now in
 	cl := &Claim{Slot: slot, Epoch: epoch, Primary: c.self, Witnesses: witnesses, Lineage: slices.Compact(lineage)}
 	s.attempt = &attempt{epoch: epoch, started: now, heard: now}
 	c.promiseSelf(slot, s, epoch)
-	c.propose(slot, s, cl, [][]NodeID{cl.Group()}, now)
+	c.propose(slot, s, cl, nil, now)
 	return true
 }
 
 // Highest is the highest epoch known of a slot.
 func (c *Core) Highest(slot uint16) uint64 {
-	if s := c.slots[slot]; s != nil {
+	if s := c.at(slot); s != nil {
 		return s.highest()
 	}
 	return 0

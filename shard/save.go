@@ -9,30 +9,36 @@ import (
 // its promise, the newest claim accepted and the newest in force.
 func (c *Core) Save(slot uint16) []byte {
 	s := c.slot(slot)
-	b := binary.AppendUvarint(nil, s.promised.Epoch)
+	b := binary.AppendUvarint(make([]byte, 0, savedSize), s.promised.Epoch)
 	b = append(b, s.promised.To[:]...)
 	b = binary.AppendUvarint(b, s.seen)
 	var flags byte
 	if s.known != nil {
 		flags |= 1
 	}
-	if s.accepted != nil {
+	switch {
+	case s.accepted != nil && Compare(s.accepted, s.known) == 0: // mostly
+		flags |= 4
+	case s.accepted != nil:
 		flags |= 2
 	}
 	b = append(b, flags)
 	if s.known != nil {
 		b = s.known.Append(b)
 	}
-	if s.accepted != nil {
+	if flags&2 != 0 {
 		b = s.accepted.Append(b)
 	}
 	return b
 }
 
+// savedSize has room for a promise and two claims of three nodes.
+const savedSize = 256
+
 // Restore takes back what Save returned, before anything else is done.
 func (c *Core) Restore(slot uint16, b []byte) error {
 	r := reader{b: b}
-	s := &slotState{}
+	s := slotState{}
 	s.promised.Epoch = r.uvarint()
 	r.id(&s.promised.To)
 	s.seen = r.uvarint()
@@ -52,6 +58,9 @@ func (c *Core) Restore(slot uint16, b []byte) error {
 			return err
 		}
 	}
-	c.slots[slot] = s
+	if flags&4 != 0 {
+		s.accepted = s.known
+	}
+	*c.slot(slot) = s
 	return nil
 }

@@ -15,7 +15,7 @@ func (c *Core) Tick(now int64) {
 		// In order, so that a walk of a simulation can be repeated.
 		for _, old := range slices.SortedFunc(maps.Keys(c.unaware), NodeID.Compare) {
 			for _, slot := range slices.Sorted(maps.Keys(c.unaware[old])) {
-				if s := c.slots[slot]; c.gone[old] || s.known.Primary == old {
+				if s := c.at(slot); c.gone[old] || s.known.Primary == old {
 					c.aware(old, slot)
 				} else if !c.IsDown(old) {
 					c.tellUnaware(old, slot, s)
@@ -26,10 +26,10 @@ func (c *Core) Tick(now int64) {
 	busy := c.busy
 	c.busy = nil
 	for _, slot := range busy {
-		c.isBusy[slot] = false
+		c.at(slot).busy = false
 	}
 	for _, slot := range busy {
-		if c.tick(slot, c.slots[slot], now) {
+		if c.tick(slot, c.at(slot), now) {
 			c.watch(slot)
 		}
 	}
@@ -268,7 +268,7 @@ func (c *Core) missing(a *attempt) bool {
 // Orphaned reports whether all holders of the newest claim are dead, and
 // since when by this node's count.
 func (c *Core) Orphaned(slot uint16, now int64) bool {
-	s := c.slots[slot]
+	s := c.at(slot)
 	if s == nil || s.attempt != nil {
 		return false
 	}
@@ -286,7 +286,7 @@ func (c *Core) Orphaned(slot uint16, now int64) bool {
 // Orphan starts a slot anew from what this node has, for want of a living
 // holder, under a new lineage number.
 func (c *Core) Orphan(slot uint16, now int64) {
-	s := c.slots[slot]
+	s := c.at(slot)
 	if s == nil || s.newest() == nil || s.attempt != nil {
 		return
 	}
@@ -299,7 +299,7 @@ func (c *Core) Orphan(slot uint16, now int64) {
 // Merge mints an epoch above the other side's, taking over its lineage, so
 // that what it offers can be written anew. The claim other lost to this one.
 func (c *Core) Merge(slot uint16, other *Claim, now int64) bool {
-	s := c.slots[slot]
+	s := c.at(slot)
 	if s == nil || s.known == nil || s.known.Primary != c.self || !s.opened || s.attempt != nil {
 		return false
 	}
