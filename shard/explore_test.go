@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var (
@@ -23,10 +24,14 @@ var (
 func TestExplore(t *testing.T) {
 	var sum walkStats
 	faults := map[string][]uint64{}
+	start := time.Now()
 	for i := range *walks {
 		seed := *walkSeed + uint64(i)
 		w := walk(seed, rules{}, *walks == 1)
 		sum.add(w)
+		if sum.Walks%20000 == 0 {
+			fmt.Printf("%d walks, %.0f each second, the last one of seed %d\n", sum.Walks, float64(sum.Walks)/time.Since(start).Seconds(), seed)
+		}
 		if *walks == 1 {
 			t.Log(w.trace.String())
 		}
@@ -39,7 +44,8 @@ func TestExplore(t *testing.T) {
 			t.Fatalf("seed %d: %s\nrepeat with -run TestExplore -walks 1 -seed %d", seed, w.fault, seed)
 		}
 	}
-	t.Logf("%+v", sum)
+	took := time.Since(start)
+	t.Logf("%d walks in %.1fs, %.0f each second: %+v", sum.Walks, took.Seconds(), float64(sum.Walks)/took.Seconds(), sum)
 	for class, seeds := range faults {
 		t.Errorf("%d of %s: seeds %v", len(seeds), class, seeds[:min(8, len(seeds))])
 	}
@@ -73,8 +79,8 @@ func (s *walkStats) add(w *world) {
 
 // profile is which faults a walk has, and how often: one in so many ticks.
 type profile struct {
-	crash, pause, cut, suspect, transfer, op int
-	length                                   int64
+	crash, pause, cut, suspect, transfer, depose, op int
+	length                                           int64
 }
 
 func (w *world) profile() (p profile) {
@@ -84,12 +90,18 @@ func (w *world) profile() (p profile) {
 	p.cut = pick(0, 0, 0, 60, 200)
 	p.suspect = pick(0, 0, 20, 80)
 	p.transfer = pick(0, 0, 60, 200)
+	p.depose = pick(0, 0, 40, 120)
 	p.length = int64(pick(150, 300, 500))
 	p.op = pick(2, 4, 8)
 	w.failure = pick(8, 30)
 	w.slow = pick(0, 10, 50)
 	w.majority = w.rng.IntN(5) > 1
 	w.proofs = w.chance(2)
+	w.aimed = w.chance(2)
+	w.lockstep = w.chance(6)
+	if w.lockstep || w.chance(3) {
+		w.delay = pick(1, 2)
+	}
 	return p
 }
 
@@ -113,7 +125,10 @@ func walk(seed uint64, r rules, trace bool) *world {
 		w.advance()
 		w.faults(p)
 		if w.chance(p.op) {
-			w.clientCall(26)
+			w.clientCall(20)
+		}
+		if w.aimed {
+			w.contrast()
 		}
 	}
 	w.heal()
@@ -145,7 +160,7 @@ func (w *world) advance() {
 	w.now++
 	w.deliver()
 	for _, n := range w.hosts {
-		if n.alive && !n.paused && w.chance(2) {
+		if n.alive && !n.paused && (w.lockstep || w.chance(2)) {
 			n.step()
 		}
 	}
@@ -160,6 +175,12 @@ func (w *world) advance() {
 
 func (w *world) clientCall(limit int) bool {
 	n := w.hosts[w.rng.IntN(len(w.hosts))]
+	if w.aimed {
+		// Few nodes are primaries; where two are, both get calls.
+		if open := w.primaries(); len(open) > 0 {
+			n = open[w.rng.IntN(len(open))]
+		}
+	}
 	key := w.rng.IntN(xKeys)
 	if !n.alive || n.paused || len(w.hist[key]) >= limit {
 		return false
@@ -172,7 +193,15 @@ func (w *world) clientCall(limit int) bool {
 func (w *world) faults(p profile) {
 	due := func(n int) bool { return n > 0 && w.chance(n) }
 	h := w.rng.IntN(len(w.hosts))
+	if w.aimed && w.chance(2) {
+		if open := w.primaries(); len(open) > 0 {
+			h = open[w.rng.IntN(len(open))].host
+		}
+	}
 	n := w.hosts[h]
+	if due(p.depose) {
+		w.depose()
+	}
 	if due(p.crash) && n.alive && w.mayCrash(n) {
 		w.crash(h)
 	}
@@ -202,6 +231,60 @@ func (w *world) faults(p profile) {
 	}
 	if v := n.core.View(0); due(p.transfer) && n.alive && !n.paused && v.Open && len(v.Known.Backups) > 0 && n.handTo.IsZero() {
 		n.handTo, n.handAt = v.Known.Backups[w.rng.IntN(len(v.Known.Backups))], w.now
+	}
+}
+
+// primaries are the nodes that take themselves for open.
+func (w *world) primaries() (open []*xnode) {
+	for _, n := range w.hosts {
+		if n.alive && n.core.View(0).Open {
+			open = append(open, n)
+		}
+	}
+	return open
+}
+
+// contrast has clients compare two nodes that would both answer reads, as should
+// never be.
+func (w *world) contrast() {
+	var serving []*xnode
+	for _, n := range w.primaries() {
+		if !n.paused && n.epoch != 0 && n.leased(n.core.View(0)) {
+			serving = append(serving, n)
+		}
+	}
+	if len(serving) < 2 {
+		return
+	}
+	for _, n := range serving {
+		if len(w.hist[0]) < 28 {
+			n.call(0, opKind(w.rng.IntN(2)))
+			n.flush()
+		}
+	}
+}
+
+// depose cuts off a primary that goes on, and has the others take it for dead
+// at once: its leases run while it is being succeeded.
+func (w *world) depose() {
+	open := w.primaries()
+	if len(open) == 0 {
+		return
+	}
+	old := open[w.rng.IntN(len(open))]
+	w.tracef("depose %v", old.id)
+	for _, x := range w.hosts {
+		if x == old {
+			continue
+		}
+		if !w.chance(5) {
+			w.cut[x.host][old.host], w.cut[old.host][x.host] = true, true
+		}
+		if x.alive && !x.paused {
+			x.falsly[old.id] = w.now + int64(20+w.rng.IntN(40))
+			x.core.Down(old.id, false, w.now)
+			x.flush()
+		}
 	}
 }
 

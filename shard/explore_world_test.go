@@ -50,8 +50,11 @@ type world struct {
 	backups  int
 	majority bool
 	proofs   bool
-	failure  int // suspected after; shorter than a lease in some walks
-	slow     int // a message in so many is late
+	failure  int  // suspected after; shorter than a lease in some walks
+	slow     int  // a message in so many is late
+	aimed    bool // faults and calls mostly meet primaries
+	lockstep bool // all nodes step at once
+	delay    int  // of all messages; 0: each its own
 	healing  bool
 	forked   bool
 	lineage  []uint64 // of the first claim in force
@@ -126,6 +129,9 @@ func (w *world) start(host int) *xnode {
 // overtake each other and may come twice.
 func (w *world) send(from, to *xnode, stream bool, f func()) {
 	delay := int64(1 + w.rng.IntN(4))
+	if w.delay > 0 {
+		delay = int64(w.delay)
+	}
 	if !w.healing && w.slow > 0 && w.chance(w.slow) {
 		delay += int64(w.rng.IntN(60))
 	}
@@ -134,7 +140,7 @@ func (w *world) send(from, to *xnode, stream bool, f func()) {
 		pair := [2]NodeID{from.id, to.id}
 		at = max(at, w.last[pair])
 		w.last[pair] = at
-	} else if !w.healing && w.chance(40) {
+	} else if !w.healing && !w.lockstep && w.chance(40) {
 		w.order++
 		heap.Push(&w.queue, flight{at + int64(w.rng.IntN(30)), w.order, from, to, f})
 	}
