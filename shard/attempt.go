@@ -421,7 +421,7 @@ func (c *Core) aware(old NodeID, slot uint16) {
 		if delete(c.unaware[old], slot); len(c.unaware[old]) == 0 {
 			delete(c.unaware, old)
 		}
-		if a := c.slots[slot].attempt; a == nil || !slices.Contains(a.against, old) {
+		if a := c.at(slot).attempt; a == nil || !slices.Contains(a.against, old) {
 			c.lent.release(old, slot)
 		}
 	}

@@ -64,8 +64,9 @@ type CoreConfig struct {
 	// by another node: it is in sync with that primary, or the claim founds
 	// the slot and nothing is held.
 	CanList func(c *Claim) bool
-	// Awake reports whether a node was heard from lately. One that is has the
-	// failure timeout to settle; nil: nobody is.
+	// Awake reports whether a node was heard from lately, if only by a
+	// heartbeat. One that was has the failure timeout to settle, and no slot
+	// goes on without a quorum for its silence. nil: nobody is.
 	Awake func(NodeID) bool
 
 	off rulesOff // the explorer shows that each rule is needed
@@ -260,7 +261,7 @@ func (c *Core) Newest(slot uint16) *Claim {
 
 // Known returns the newest claim in force that the node knows.
 func (c *Core) Known(slot uint16) *Claim {
-	if s := c.slots[slot]; s != nil {
+	if s := c.at(slot); s != nil {
 		return s.known
 	}
 	return nil

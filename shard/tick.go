@@ -198,9 +198,13 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 	}
 }
 
+// sleepless is how many times longer than others a member is waited for that
+// does not answer but is heard from: it is busy rather than cut off.
+const sleepless = 10
+
 // mayFork reports whether an attempt lacks a quorum and need not wait for it:
 // no word from a missing member for PartitionWait, or all of them are proved
-// gone.
+// gone. Those that are heard from otherwise are waited for longer.
 func (c *Core) mayFork(a *attempt, now int64) bool {
 	if c.cfg.Majority || a.fork && a.claim != nil && !c.lost(a.claim.Backups, a.accepts) {
 		return false
@@ -212,7 +216,7 @@ func (c *Core) mayFork(a *attempt, now int64) bool {
 		groups = append(groups[:len(groups):len(groups)], a.claim.Group())
 	}
 	lacking := a.fork // its listed backups must all accept, and one is lost
-	gone := true
+	gone, awake := true, false
 	for _, g := range groups {
 		if quorum(g, votes) {
 			continue
@@ -220,9 +224,14 @@ func (c *Core) mayFork(a *attempt, now int64) bool {
 		lacking = true
 		for _, id := range diff(g, votes) {
 			gone = gone && c.gone[id]
+			awake = awake || c.cfg.Awake != nil && c.cfg.Awake(id)
 		}
 	}
-	return lacking && (gone || now-a.heard >= int64(c.cfg.PartitionWait))
+	wait := int64(c.cfg.PartitionWait)
+	if awake {
+		wait *= sleepless
+	}
+	return lacking && (gone || now-a.heard >= wait)
 }
 
 // overtaken reports whether an epoch was met that will refuse a change of the
