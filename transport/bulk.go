@@ -79,6 +79,7 @@ func (s *session) runBulk(c *conn, st stream) {
 	s.bulk.attach(l)
 	err := s.readBulk(l)
 	s.bulk.detach(l)
+	s.piecesLost()
 	close(l.done)
 	c.shut(CauseOther)
 	wg.Wait()
@@ -103,6 +104,8 @@ func (s *session) writeBulk(l *bulkLane) {
 
 func (s *session) readBulk(l *bulkLane) error {
 	d := newDecoder(s.ident.ID, s.t.cfg.MaxMessage, s.t.cfg.MaxFrame)
+	large := newDecoder(s.ident.ID, s.t.cfg.MaxMessage, s.t.cfg.MaxFrame)
+	var w whole
 	var f frame
 	for {
 		if err := l.stream.RecvMsg(&f); err != nil {
@@ -123,6 +126,11 @@ func (s *session) readBulk(l *bulkLane) error {
 				}
 				s.t.cfg.Handler.Chunk(s.p, c)
 			}
+			if k == kindPiece {
+				if err = s.onPiece(d, large, &w, msg); err != nil {
+					break
+				}
+			}
 			if len(rest) == 0 {
 				break
 			}
@@ -135,22 +143,51 @@ func (s *session) readBulk(l *bulkLane) error {
 	}
 }
 
+func (s *session) onPiece(d, large *decoder, w *whole, msg []byte) error {
+	d.open(msg)
+	p := d.piece()
+	if d.err != nil {
+		return d.err
+	}
+	done, err := w.add(&p, s.t.cfg.MaxMessage+maxOverhead)
+	if err != nil || !done {
+		return err
+	}
+	b := w.buf
+	*w = whole{}
+	return s.onWhole(large, b)
+}
+
 // sendChunk waits for the lane and for its writer.
 func (s *session) sendChunk(ctx context.Context, b *batch) error {
+	l, err := s.bulkLane(ctx)
+	if err != nil {
+		return err
+	}
+	return s.sendOn(ctx, l, b)
+}
+
+// bulkLane waits for the lane.
+func (s *session) bulkLane(ctx context.Context) (*bulkLane, error) {
 	l, up := s.bulk.get()
 	for l == nil {
 		if err := s.wantBulk(); err != nil {
-			return err
+			return nil, err
 		}
 		select {
 		case <-up:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrNotSent, ctx.Err())
+			return nil, fmt.Errorf("%w: %w", ErrNotSent, ctx.Err())
 		case <-s.over:
-			return ErrNotSent
+			return nil, ErrNotSent
 		}
 		l, up = s.bulk.get()
 	}
+	return l, nil
+}
+
+// sendOn waits for a lane's writer.
+func (s *session) sendOn(ctx context.Context, l *bulkLane, b *batch) error {
 	select {
 	case l.in <- b:
 		return nil

@@ -74,6 +74,14 @@ func (c *calls) take(id uint64) (call, bool) {
 	return c.takeLocked(i), true
 }
 
+// has reports whether the call id still waits.
+func (c *calls) has(id uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := int(id & (1<<indexBits - 1))
+	return i < len(c.slots) && c.slots[i].id == id
+}
+
 func (c *calls) takeLocked(i int) call {
 	s := c.slots[i]
 	c.slots[i] = call{next: c.free}

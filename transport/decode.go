@@ -333,6 +333,13 @@ func (d *decoder) chunk() *Chunk {
 	return c
 }
 
+func (d *decoder) piece() (p piece) {
+	p.total = int(d.uint(math.MaxInt32))
+	p.off = int(d.uint(math.MaxInt32))
+	p.body = d.bytes(pieceSize)
+	return p
+}
+
 // keepRecords is how many records' room a stream keeps after it had more.
 const keepRecords = 1024
 

@@ -99,8 +99,23 @@ func (e *encoder) str(v string) {
 }
 
 func (e *encoder) bytes(v []byte) {
-	_ = e.mp.EncodeBytes(v)
+	if len(v) > pieceSize {
+		_ = e.mp.EncodeBytesLen(len(v))
+		e.buf = AppendPieces(e.buf, v)
+	} else {
+		_ = e.mp.EncodeBytes(v)
+	}
 	e.field(v != nil)
+}
+
+// AppendPieces is append in pieces: a goroutine cannot be interrupted while it
+// copies, and many megabytes at once would stop the whole program for longer
+// than a call takes.
+func AppendPieces(b, v []byte) []byte {
+	for len(v) > pieceSize {
+		b, v = append(b, v[:pieceSize]...), v[pieceSize:]
+	}
+	return append(b, v...)
 }
 
 func (e *encoder) node(id NodeID) {
@@ -218,6 +233,14 @@ func (e *encoder) chunk(c *Chunk) {
 	e.uint(c.Count)
 	e.bytes(c.Body)
 	e.records(c.Records)
+	e.end()
+}
+
+func (e *encoder) piece(p *piece) {
+	e.begin(kindPiece)
+	e.uint(uint64(p.total))
+	e.uint(uint64(p.off))
+	e.bytes(p.body)
 	e.end()
 }
 

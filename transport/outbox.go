@@ -268,6 +268,9 @@ func (o *outbox) flushAcksLocked() {
 // have.
 func (at place) withdraw() bool {
 	o := at.out
+	if o == nil { // it goes in pieces
+		return false
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if at.seq <= o.taken || o.closed {

@@ -108,6 +108,9 @@ func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error),
 		r.Timeout = max(left.Microseconds(), 1)
 		limit = int64(deadline.Sub(p.t.start))
 	}
+	if size > LargeMessage {
+		return p.callLarge(s, r, size, limit, done)
+	}
 	out := s.data.out
 	at, err := out.lock(size, normal)
 	if err != nil {
@@ -123,6 +126,27 @@ func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error),
 		out.unlock(at.off)
 	} else {
 		out.unlockCall(at.off, live)
+	}
+	if limit != noDeadline {
+		p.t.sweep.note(limit)
+	}
+	return id, nil
+}
+
+// callLarge sends a request in pieces. It counts as sent from the beginning.
+func (p *Peer) callLarge(s *session, r *Request, size int, limit int64, done func(*Response, error)) (uint64, error) {
+	id, _ := p.calls.add(call{slot: r.Slot, asked: r.Asked, deadline: limit, done: done})
+	if r.ID = id; id == 0 {
+		return 0, ErrOverloaded
+	}
+	enc := newEncoder(p.t.cfg.Self.ID)
+	enc.buf = make([]byte, 0, size)
+	enc.request(r)
+	if err := s.put(enc.buf, id); err != nil {
+		if _, ok := p.calls.take(id); !ok {
+			return id, nil // the session's end has told already
+		}
+		return 0, err
 	}
 	if limit != noDeadline {
 		p.t.sweep.note(limit)
@@ -181,6 +205,15 @@ func (p *Peer) respond(s *session, id uint64, r *Response) {
 		r = &Response{Code: CodeTooLarge, Mark: r.Mark}
 		size = sizeResponse
 	}
+	if size > LargeMessage {
+		enc := newEncoder(p.t.cfg.Self.ID)
+		enc.buf = make([]byte, 0, size)
+		enc.response(id, r)
+		if s.put(enc.buf, 0) == nil {
+			return
+		}
+		r, size = &Response{Code: CodeOverloaded, Mark: r.Mark}, sizeResponse
+	}
 	at, err := s.data.out.lock(size, urgent)
 	if err != nil {
 		s.refused(err)
@@ -199,7 +232,7 @@ func (s *session) refused(err error) {
 
 // SendAppend queues an append. ErrNotSent, ErrOverloaded and ErrTooLarge mean
 // that it was not queued; what is queued arrives in order or the peer goes
-// down.
+// down. One for which Large is true arrives in no order with others.
 func (p *Peer) SendAppend(a *Append) error {
 	s := p.session.Load()
 	if s == nil {
@@ -209,6 +242,12 @@ func (p *Peer) SendAppend(a *Append) error {
 	if size > p.t.cfg.MaxMessage || !recordsFit(a.Records) {
 		return ErrTooLarge
 	}
+	if size > LargeMessage {
+		enc := newEncoder(p.t.cfg.Self.ID)
+		enc.buf = make([]byte, 0, size)
+		enc.append(a)
+		return s.put(enc.buf, 0)
+	}
 	at, err := s.data.out.lock(size, normal)
 	if err != nil {
 		return err
@@ -216,6 +255,11 @@ func (p *Peer) SendAppend(a *Append) error {
 	s.data.out.enc.append(a)
 	s.data.out.unlock(at.off)
 	return nil
+}
+
+// Large reports whether SendAppend sends a in pieces, over the bulk connection.
+func (a *Append) Large() bool {
+	return sizeAppend+len(a.Result.Value)+recordsSize(a.Records) > LargeMessage
 }
 
 func recordsFit(rs []Record) bool {

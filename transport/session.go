@@ -42,7 +42,8 @@ type session struct {
 	over  chan struct{} // closed by end
 	gone  chan struct{} // closed when PeerDown has returned
 
-	bulk bulk
+	bulk  bulk
+	stage stage
 }
 
 func (t *Transport) newSession(p *Peer, ident Identity, number uint64, c, aside *conn, data, control stream) *session {
@@ -60,6 +61,7 @@ func (t *Transport) newSession(p *Peer, ident Identity, number uint64, c, aside 
 		out.eager = flow
 	}
 	s.bulk.init()
+	s.stage.wake = make(chan struct{}, 1)
 	return s
 }
 
@@ -105,9 +107,12 @@ func (s *session) end(cause Cause, why error) {
 func (s *session) run() {
 	s.writers.Go(func() { s.write(s.data) })    // ends with the outbox
 	s.writers.Go(func() { s.write(s.control) }) // likewise
+	s.writers.Go(s.sendStaged)                  // ends with the session
 	s.conn.in.attach(s)
 	s.read(s.data, func(*frame) error { return fmt.Errorf("%w: message past the inflow", ErrBadFrame) })
 	s.conn.in.detach()
+	s.stage.received.Lock() // and nothing that came in pieces is being handled
+	s.stage.received.Unlock()
 	<-s.controlDone
 	<-s.over
 	if s.release != nil {
@@ -170,7 +175,7 @@ func (s *session) onData(f *frame) error {
 	k, msg, rest, err := s.first(f)
 	busy := out.bytes() >= out.limit
 	for err == nil {
-		err = s.onMessage(f, k, msg, busy)
+		err = s.onMessage(s.data.dec, f, k, msg, busy)
 		if err != nil || len(rest) == 0 {
 			break
 		}
@@ -180,8 +185,8 @@ func (s *session) onData(f *frame) error {
 }
 
 // onMessage is on the hot path.
-func (s *session) onMessage(f *frame, k kind, msg []byte, busy bool) error {
-	d, h := s.data.dec, s.t.cfg.Handler
+func (s *session) onMessage(d *decoder, f *frame, k kind, msg []byte, busy bool) error {
+	h := s.t.cfg.Handler
 	switch k {
 	case kindRequest:
 		d.open(msg)
@@ -195,7 +200,7 @@ func (s *session) onMessage(f *frame, k kind, msg []byte, busy bool) error {
 			h.Request(s.p, r)
 		}
 	case kindResponse:
-		return s.onResponse(f, msg)
+		return s.onResponse(d, f, msg)
 	case kindAppend:
 		d.open(msg)
 		a := d.append()
@@ -217,6 +222,8 @@ func (s *session) onMessage(f *frame, k kind, msg []byte, busy bool) error {
 			return d.err
 		}
 		h.Claims(s.p, b)
+	case kindWhole:
+		s.confirmed()
 	case kindWantBulk:
 		s.bulk.ask()
 	}
@@ -227,8 +234,7 @@ func (s *session) onMessage(f *frame, k kind, msg []byte, busy bool) error {
 // handed over with the frame's memory instead of copied.
 const keepValue = 32 << 10
 
-func (s *session) onResponse(f *frame, msg []byte) error {
-	d := s.data.dec
+func (s *session) onResponse(d *decoder, f *frame, msg []byte) error {
 	d.open(msg)
 	id := d.responseID()
 	if d.err != nil {

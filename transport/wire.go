@@ -23,6 +23,8 @@ const (
 	kindControl   kind = 6
 	kindChunk     kind = 7
 	kindWantBulk  kind = 8  // asks the dialing side for the bulk connection
+	kindPiece     kind = 9  // on the bulk stream: a part of a message that is too large for the data stream
+	kindWhole     kind = 10 // a message that came in pieces is whole
 	kindHandshake kind = 32 // first message of a stream, from the dialer
 	kindWelcome   kind = 33 // first message of a stream, from the acceptor
 	kindHello     kind = 34

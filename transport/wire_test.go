@@ -14,6 +14,7 @@ func TestWireConstants(t *testing.T) {
 		{"kindVoid", int(kindVoid), 0}, {"kindRequest", int(kindRequest), 1}, {"kindResponse", int(kindResponse), 2},
 		{"kindAppend", int(kindAppend), 3}, {"kindAck", int(kindAck), 4}, {"kindClaims", int(kindClaims), 5},
 		{"kindControl", int(kindControl), 6}, {"kindChunk", int(kindChunk), 7}, {"kindWantBulk", int(kindWantBulk), 8},
+		{"kindPiece", int(kindPiece), 9}, {"kindWhole", int(kindWhole), 10},
 		{"kindHandshake", int(kindHandshake), 32}, {"kindWelcome", int(kindWelcome), 33},
 		{"kindHello", int(kindHello), 34}, {"kindHelloed", int(kindHelloed), 35},
 

@@ -26,11 +26,24 @@ func (n *Node) appendLocked(s *slot, e entry) {
 	var one [1]transport.Record // most appends have no more
 	a := n.appendOf(s, &e, prev, one[:0])
 	for _, l := range s.links {
-		if l.started {
+		if l.started && !l.parked {
 			a.Session = l.session
-			n.sendAppend(l, &a)
+			n.sendInTurn(l, &a)
 		}
 	}
+}
+
+// sendInTurn is sendAppend that keeps large appends in their place; what is
+// parked is sent from the ring, see AppendAck.
+func (n *Node) sendInTurn(l *link, a *transport.Append) {
+	if a.Large() {
+		l.parked = true
+		if l.awaited = a.Prev; l.acked < a.Prev {
+			return
+		}
+		l.awaited = a.Version
+	}
+	n.sendAppend(l, a)
 }
 
 func (n *Node) trimLocked(s *slot) {
@@ -148,7 +161,7 @@ func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
 	if s.ring.base > from || from < firstVersion(s.view.Known.Epoch) {
 		return false
 	}
-	l.started = true
+	l.started, l.parked = true, false
 	prev := from
 	for i := range s.ring.entries {
 		e := &s.ring.entries[i]
@@ -157,8 +170,8 @@ func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
 		}
 		a := n.appendOf(s, e, prev, nil)
 		a.Session = l.session
-		n.sendAppend(l, &a)
-		if !l.started {
+		n.sendInTurn(l, &a)
+		if !l.started || l.parked {
 			return true // the stream is down or full: its next gap or start repeats
 		}
 		prev = e.version
@@ -210,6 +223,9 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 	default:
 		if a.Version > l.acked && a.Version <= s.last {
 			l.acked = a.Version
+			if l.started && l.parked && l.acked >= l.awaited {
+				n.resendLocked(s, l, l.acked)
+			}
 			ready = n.advanceLocked(s)
 		}
 		if s.settle != nil && s.settle.begun {

@@ -75,6 +75,12 @@ type link struct {
 	session uint64
 	acked   uint64
 	started bool // the stream's beginning was sent on the present connection
+
+	// A large append overtakes what was sent before it and is overtaken by
+	// what comes after. So it waits for its turn, until awaited is acknowledged,
+	// and then is awaited itself; nothing else is sent meanwhile.
+	parked  bool
+	awaited uint64
 }
 
 // stream is a copy's side: whom it follows and how far it has got.
@@ -196,7 +202,7 @@ func own(r store.Record) store.Record {
 	buf := make([]byte, 0, len(r.Key)+len(r.Field)+len(r.Value))
 	buf = append(buf, r.Key...)
 	buf = append(buf, r.Field...)
-	buf = append(buf, r.Value...)
+	buf = transport.AppendPieces(buf, r.Value)
 	k, f := len(r.Key), len(r.Key)+len(r.Field)
 	r.Key, r.Field = str(buf[:k]), str(buf[k:f])
 	if r.Value != nil {
