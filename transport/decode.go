@@ -257,6 +257,7 @@ func (d *decoder) request() *Request {
 	r.Field = d.str(MaxKey)
 	r.Schema = d.u32()
 	r.Hops = d.u8()
+	r.Sent = d.int()
 	return r
 }
 

@@ -161,6 +161,7 @@ func (e *encoder) request(r *Request) {
 	e.str(r.Field)
 	e.uint(uint64(r.Schema))
 	e.uint(uint64(r.Hops))
+	e.int(r.Sent)
 	e.end()
 }
 

@@ -65,6 +65,7 @@ type Request struct {
 	Hops    uint8  // how often it was redirected
 	Repeat  bool   // an earlier attempt may have been given a version
 	Asked   bool   // sent after an ASK
+	Sent    int64  // microseconds on a clock of the sender's; set by Peer.Call
 	Call
 }
 

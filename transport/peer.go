@@ -99,7 +99,7 @@ func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error),
 		return 0, ErrTooLarge
 	}
 	limit := int64(noDeadline)
-	r.Timeout = 0
+	r.Timeout, r.Sent = 0, 0
 	if !deadline.IsZero() {
 		left := time.Until(deadline)
 		if left <= 0 {
@@ -107,6 +107,7 @@ func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error),
 		}
 		r.Timeout = max(left.Microseconds(), 1)
 		limit = int64(deadline.Sub(p.t.start))
+		r.Sent = limit/1000 - r.Timeout
 	}
 	if size > LargeMessage {
 		return p.callLarge(s, r, size, limit, done)

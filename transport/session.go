@@ -42,6 +42,9 @@ type session struct {
 	over  chan struct{} // closed by end
 	gone  chan struct{} // closed when PeerDown has returned
 
+	late   lateness // of requests on the data stream
+	readAt int64    // when the batch at hand was read, in microseconds; likewise
+
 	bulk  bulk
 	stage stage
 }
@@ -174,6 +177,7 @@ func (s *session) onData(f *frame) error {
 	out := s.data.out
 	k, msg, rest, err := s.first(f)
 	busy := out.bytes() >= out.limit
+	s.readAt = s.t.now() / 1000
 	for err == nil {
 		err = s.onMessage(s.data.dec, f, k, msg, busy)
 		if err != nil || len(rest) == 0 {
@@ -196,6 +200,8 @@ func (s *session) onMessage(d *decoder, f *frame, k kind, msg []byte, busy bool)
 			return d.err
 		case busy: // the peer does not read its answers: take no more work from it
 			s.p.respond(s, r.ID, &Response{Code: CodeOverloaded})
+		case d == s.data.dec && s.late.expired(r, s.readAt):
+			s.p.respond(s, r.ID, &Response{Code: CodeExpired})
 		default:
 			h.Request(s.p, r)
 		}

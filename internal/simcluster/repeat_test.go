@@ -1,0 +1,129 @@
+package simcluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/hashtag"
+	"github.com/slotmesh/slotmesh/internal/node"
+	. "github.com/slotmesh/slotmesh/internal/simcluster"
+	"github.com/slotmesh/slotmesh/internal/simnet"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// The way between the caller and the primary in these tests; everything else
+// is near.
+const oneWay = 20 * time.Millisecond
+
+// TestRepeats has a case for each row of the table in docs/guarantees.md.
+func TestRepeats(t *testing.T) {
+	read := node.Call{Op: transport.OpGet}
+	write := node.Call{Op: transport.OpIncr, Delta: 1}
+	for _, tt := range []struct {
+		name    string
+		call    node.Call
+		fault   func(sc *Cluster) // runs beside the call
+		timeout time.Duration
+		errs    []error // all of these; none: it succeeds
+		after   string  // the value at the end, if it is not "1" or "2"
+	}{
+		{"read cut before it is sent", read, cutBefore, soon, nil, "1"},
+		{"read cut after it is sent", read, resetAfter(oneWay / 2), soon, nil, "1"},
+		{"read cut after it ran", read, resetAfter(oneWay * 3 / 2), soon, nil, "1"},
+		{"write cut before it is sent", write, cutBefore, soon, nil, "2"},
+		{"write cut after it is sent", write, resetAfter(oneWay / 2), soon, nil, "2"},
+		{"write cut after it ran", write, resetAfter(oneWay * 3 / 2), soon, nil, "2"},
+		{"write whose primary dies before it arrives", write, killAfter(oneWay / 2), soon, nil, "2"},
+		{"write whose primary dies after it ran", write, killAfter(oneWay * 3 / 2), soon, nil, "2"},
+		{"read that is never sent", read, cutFor(time.Second), 300 * time.Millisecond, []error{context.DeadlineExceeded, node.ErrNoPrimary}, "1"},
+		{"read that is never answered", read, resetAfter(oneWay * 3 / 2), oneWay * 7 / 4, []error{context.DeadlineExceeded}, "1"},
+		{"write that is never sent", write, cutFor(time.Second), 300 * time.Millisecond, []error{context.DeadlineExceeded, node.ErrNoPrimary}, "1"},
+		{"write that is never answered", write, resetAfter(oneWay * 3 / 2), oneWay * 7 / 4, []error{context.DeadlineExceeded, node.ErrUnknownOutcome}, "2"},
+		{"write whose caller gives up before it arrives", write, resetAfter(oneWay / 2), oneWay * 3 / 4, []error{context.DeadlineExceeded, node.ErrUnknownOutcome}, "1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
+				c := tt.call
+				c.Key = keyOf(sc, "n2", "n3")
+				if err := sc.Set("n1", c.Key, "1"); err != nil {
+					t.Fatal(err)
+				}
+				sc.Net.SetLink("n1", "n2", simnet.Link{Delay: oneWay})
+				sc.Advance(time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), tt.timeout)
+				defer cancel()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					tt.fault(sc)
+				}()
+				sc.Advance(time.Millisecond) // faults of no delay come first
+				r, err := sc.Do(ctx, "n1", c)
+				if len(tt.errs) == 0 && err != nil {
+					t.Errorf("call = %v, want nil", err)
+				}
+				for _, want := range tt.errs {
+					if !errors.Is(err, want) {
+						t.Errorf("call = %v, want %v", err, want)
+					}
+				}
+				if errors.Is(err, node.ErrUnknownOutcome) && !slices.Contains(tt.errs, node.ErrUnknownOutcome) {
+					t.Errorf("call = %v, whose outcome is known", err)
+				}
+				if err == nil && c.Op == transport.OpIncr && r.Int != 2 {
+					t.Errorf("Incr = %d, want 2", r.Int)
+				}
+				<-done
+				sc.Heal()
+				sc.Advance(5 * time.Second)
+				if got, _, err := sc.Get("n3", c.Key); got != tt.after || err != nil {
+					t.Errorf("afterwards it is %q, %v, want %q", got, err, tt.after)
+				}
+			})
+		})
+	}
+}
+
+func cutBefore(sc *Cluster) { cutFor(100 * time.Millisecond)(sc) }
+
+// cutFor ends the connections and lets none come about for a while.
+func cutFor(d time.Duration) func(*Cluster) {
+	return func(sc *Cluster) {
+		sc.Cut("n1", "n2")
+		sc.Net.Reset("n1", "n2")
+		sc.Advance(d)
+		sc.Heal()
+	}
+}
+
+func resetAfter(d time.Duration) func(*Cluster) {
+	return func(sc *Cluster) {
+		sc.Advance(d)
+		sc.Net.Reset("n1", "n2")
+	}
+}
+
+func killAfter(d time.Duration) func(*Cluster) {
+	return func(sc *Cluster) {
+		sc.Advance(d)
+		sc.Kill("n2")
+	}
+}
+
+// keyOf returns a key with this primary and this one backup.
+func keyOf(sc *Cluster, primary, backup string) string {
+	table := sc.Node("n1").Table()
+	for i := range 100_000 {
+		key := fmt.Sprintf("key%d", i)
+		cl := table.Claim(hashtag.Slot(key))
+		if sc.Owner("n1", key) == primary && len(cl.Backups) == 1 && cl.Backups[0] == sc.Node(backup).Self().ID {
+			return key
+		}
+	}
+	sc.T.Fatal("no such key")
+	return ""
+}
