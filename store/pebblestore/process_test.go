@@ -7,24 +7,35 @@ import (
 	"os/exec"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/store/pebblestore"
 )
 
-// victimDir is set in the process that TestKilledProcess kills.
-const victimDir = "PEBBLESTORE_VICTIM_DIR"
+// These are set in the process that TestKilledProcess kills.
+const (
+	victimDir   = "PEBBLESTORE_VICTIM_DIR"
+	victimFsync = "PEBBLESTORE_VICTIM_FSYNC"
+)
 
 // TestKilledProcess kills a process while it writes. What it had been told to
-// be durable is there, and of each slot a prefix.
+// be durable is there, and of each slot a prefix; with EverySec also what was
+// applied a second and a flush before.
 func TestKilledProcess(t *testing.T) {
 	if dir := os.Getenv(victimDir); dir != "" {
-		writeForEver(dir)
+		writeForEver(dir, os.Getenv(victimFsync) == "everysec")
 	}
+	t.Run("always", func(t *testing.T) { killAndReopen(t, 3, "always", 500, 0) })
+	t.Run("everysec", func(t *testing.T) { killAndReopen(t, 1, "everysec", 8, time.Second+2*flushTime) })
+}
+
+// killAndReopen kills a process that has told so many marks and lived so long.
+func killAndReopen(t *testing.T, rounds int, fsync string, marks int, life time.Duration) {
 	dir := t.TempDir()
 	var before [4]uint64
-	for round := range 3 {
-		durable := runVictim(t, dir, 500)
+	for round := range rounds {
+		durable := runVictim(t, dir, fsync, marks, life)
 		s, err := pebblestore.Open(pebblestore.Options{Dir: dir})
 		fail(t, err)
 		for slot := range uint16(4) {
@@ -41,36 +52,61 @@ func TestKilledProcess(t *testing.T) {
 	}
 }
 
-// runVictim runs the other process until it has told n marks and kills it.
-func runVictim(t *testing.T, dir string, n int) (durable [4]uint64) {
+// flushTime is how long a flush may take, on a busy machine.
+const flushTime = 1500 * time.Millisecond
+
+// runVictim runs the other process until it has told n marks and kills it. It
+// returns which versions have to be there.
+func runVictim(t *testing.T, dir, fsync string, n int, life time.Duration) (durable [4]uint64) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
-	cmd.Env = append(os.Environ(), victimDir+"="+dir)
+	cmd.Env = append(os.Environ(), victimDir+"="+dir, victimFsync+"="+fsync)
 	out, err := cmd.StdoutPipe()
 	fail(t, err)
 	fail(t, cmd.Start())
 	lines := bufio.NewScanner(out)
-	for range n {
-		var slot int
-		var version uint64
+	type told struct {
+		slot    int
+		version uint64
+		at      time.Time
+	}
+	var applied []told
+	for start := time.Now(); n > 0 || time.Since(start) < life; {
+		var what string
+		var it told
 		if !lines.Scan() {
 			t.Fatal("the process ended by itself")
 		}
-		if _, err := fmt.Sscan(lines.Text(), &slot, &version); err != nil {
+		if _, err := fmt.Sscan(lines.Text(), &what, &it.slot, &it.version); err != nil {
 			t.Fatalf("it said %q", lines.Text())
 		}
-		durable[slot] = max(durable[slot], version)
+		if what == "durable" {
+			durable[it.slot] = max(durable[it.slot], it.version)
+			n--
+		} else if it.at = time.Now(); fsync == "everysec" {
+			applied = append(applied, it)
+		}
 	}
+	killed := time.Now()
 	fail(t, cmd.Process.Kill()) // SIGKILL
 	_ = cmd.Wait()
+	for _, it := range applied {
+		if killed.Sub(it.at) > time.Second+flushTime {
+			durable[it.slot] = max(durable[it.slot], it.version)
+		}
+	}
 	return durable
 }
 
-func writeForEver(dir string) {
-	s, err := pebblestore.Open(pebblestore.Options{Dir: dir, Fsync: pebblestore.Always, MaxDirty: 16 << 10})
+func writeForEver(dir string, everySec bool) {
+	opts := pebblestore.Options{Dir: dir, Fsync: pebblestore.Always, MaxDirty: 16 << 10}
+	if everySec {
+		opts.Fsync, opts.MaxDirty = pebblestore.EverySec, 0
+	}
+	s, err := pebblestore.Open(opts)
 	if err != nil {
 		panic(err)
 	}
-	s.OnDurable(func(slot uint16, version uint64) { fmt.Println(slot, version) })
+	s.OnDurable(func(slot uint16, version uint64) { fmt.Println("durable", slot, version) })
 	var wg sync.WaitGroup
 	for slot := range uint16(4) {
 		wg.Go(func() {
@@ -78,6 +114,10 @@ func writeForEver(dir string) {
 				recs := []store.Record{{Key: fmt.Sprint(v), Value: make([]byte, 100), Version: v}, {Key: fmt.Sprint(v + 1), Version: v + 1}}
 				if err := s.Apply(slot, recs); err != nil {
 					panic(err)
+				}
+				if everySec && v%200 == 1 { // pauses, or it would fill memory
+					fmt.Println("applied", slot, v+1)
+					time.Sleep(10 * time.Millisecond)
 				}
 			}
 		})
