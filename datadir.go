@@ -26,6 +26,7 @@ const (
 // of its own, made if it is missing. A node that starts again under the same
 // name copies only what it missed, and a fleet that lost power comes back with
 // what it held. Values that memory has no room for are read back from disk.
+// Open does not wait for records to be read: calls are served while memory warms.
 // Default: records live in memory alone.
 //
 // The memory limit covers Pebble's cache and tables as well; it must be at
@@ -37,7 +38,9 @@ func WithDataDir(dir string) Option { return func(o *options) { o.dataDir = dir 
 func WithFsync(f Fsync) Option { return func(o *options) { o.fsync = f } }
 
 // WithRecoverEmpty moves a damaged data directory aside and starts empty, to
-// copy from the other nodes. Default: Open returns ErrDisk.
+// copy from the other nodes; to know of damage, Open reads the whole directory,
+// about a second for a million records. Default: Open returns ErrDisk, or before
+// it has read what is damaged, and then calls that need it do.
 func WithRecoverEmpty() Option { return func(o *options) { o.recoverEmpty = true } }
 
 // openEngine opens what the records are kept in.

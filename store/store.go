@@ -124,8 +124,8 @@ type Generation uint64
 // Engine is one node's store.
 type Engine interface {
 	// Get looks an address up at slot time now (Unix milliseconds) and appends
-	// a found value to dst; Item.Value is dst's extension alone. It never
-	// waits for a disk.
+	// a found value to dst; Item.Value is dst's extension alone. It waits for
+	// no disk, but for the first use of a slot after a start.
 	Get(dst []byte, slot uint16, kind uint8, key, field string, now int64) (Item, error)
 
 	// Fetch is Get that waits for the disk where the value is not resident.

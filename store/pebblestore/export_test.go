@@ -7,7 +7,7 @@ func (s *Store) UnloadAll() (n int) {
 	}
 	victims := s.mem.Victims(nil, 1<<20, nil)
 	for i := range victims {
-		if s.unload(nil, &victims[i]) {
+		if s.unload(nil, &victims[i]) == wasUnloaded {
 			n++
 		}
 	}

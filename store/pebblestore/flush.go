@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -46,6 +47,7 @@ func (s *Store) write(u *unit) error {
 	if synced {
 		opts = pebble.Sync
 	}
+	s.mark(u)
 	var err error
 	if u.batch.Empty() {
 		if u.sync {
@@ -73,6 +75,20 @@ func (s *Store) write(u *unit) error {
 	s.tell(u, synced)
 	s.queue.finish(u)
 	return nil
+}
+
+// mark adds the highest versions of the slots that a unit writes to.
+func (s *Store) mark(u *unit) {
+	for n, sp := range u.slots {
+		if sp.dropped {
+			s.written[n] = 0
+			u.delete(markKey(n))
+		}
+		if sp.mark > s.written[n] {
+			s.written[n] = sp.mark
+			u.set(markKey(n), binary.LittleEndian.AppendUint64(nil, sp.mark))
+		}
+	}
 }
 
 // tell reports the marks that a unit moved. Marks of units that were not

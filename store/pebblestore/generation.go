@@ -14,6 +14,9 @@ import (
 
 // Begin implements store.Engine.
 func (s *Store) Begin(n uint16) (store.Generation, error) {
+	if err := s.warm(n); err != nil {
+		return 0, err
+	}
 	if err := s.queue.wait(); err != nil {
 		return 0, err
 	}

@@ -12,20 +12,22 @@ import (
 //
 //	d slot 2, generation 4, hash 8, kind 1, key escaped, field   a record
 //	m name                                                       a value of SetMeta
-//	s slot 2                                                     a slot's current generation and highest version
+//	h slot 2                                                     the highest version written of a slot
+//	s slot 2                                                     a slot's current generation and its highest version then
 //	v                                                            the format version
 //
 // so that a slot is one range, a generation of it too, and records lie in the
 // order of Engine.Range. A slot without an s is of generation 0.
 const (
 	roomData    = 'd'
+	roomMark    = 'h'
 	roomMeta    = 'm'
 	roomSlot    = 's'
 	roomVersion = 'v'
 )
 
 // formatVersion is what this release writes and reads.
-const formatVersion = 1
+const formatVersion = 2
 
 var (
 	versionKey = []byte{roomVersion}
@@ -205,6 +207,8 @@ func versionOf(v []byte) (uint64, error) {
 	}
 	return binary.LittleEndian.Uint64(v[1:]), nil
 }
+
+func markKey(slot uint16) []byte { return binary.BigEndian.AppendUint16([]byte{roomMark}, slot) }
 
 func slotKey(slot uint16) []byte { return binary.BigEndian.AppendUint16([]byte{roomSlot}, slot) }
 

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -9,7 +10,8 @@ import (
 	"github.com/slotmesh/slotmesh/store"
 )
 
-// load reads back what is on disk. Open calls it before anything else runs.
+// load reads back what is known of slots, but not their records: warm does.
+// Open calls it before anything else runs.
 func (s *Store) load() error {
 	if err := s.checkFormat(); err != nil {
 		return err
@@ -20,7 +22,7 @@ func (s *Store) load() error {
 	if err := s.loadSlots(); err != nil {
 		return err
 	}
-	return s.loadRecords()
+	return s.loadMarks()
 }
 
 // checkFormat reads the format version, and writes it in a new directory.
@@ -69,46 +71,67 @@ func (s *Store) loadMeta() error {
 	return s.mem.SetMeta(values)
 }
 
-// loadSlots comes before the records: a tombstone of the highest version, purged
-// at once, is how memory learns that version.
 func (s *Store) loadSlots() error {
 	return s.eachIn(roomSlot, func(key, value []byte) error {
-		if len(key) != 3 {
-			return errShort
-		}
-		n := uint16(key[1])<<8 | uint16(key[2])
 		gen, highest, err := parseSlotValue(value)
-		if err != nil || n >= store.Slots {
-			return errShort
+		if err != nil {
+			return err
+		}
+		n, err := slotOf(key)
+		if err != nil {
+			return err
 		}
 		sl := s.slot(n)
 		sl.cur, sl.last = gen, gen
 		sl.disk.Store(uint32(gen))
-		if highest == 0 {
-			return nil
-		}
-		if err := s.mem.Apply(n, []store.Record{{Tombstone: true, Version: highest}}); err != nil {
-			return err
-		}
-		return s.mem.Purge(n, highest)
+		return s.learn(n, highest)
 	})
 }
 
-// loadRecords reads all records and deletes what is left of generations that
-// were never committed.
-func (s *Store) loadRecords() error {
-	stale := s.db.NewBatch()
-	defer func() { _ = stale.Close() }()
-	var last uint64 // hash
-	err := s.each([]byte{roomData}, []byte{roomData + 1}, func(it *pebble.Iterator) (bool, error) {
-		p, err := parseKey(it.Key())
-		if err != nil || p.slot >= store.Slots {
-			return false, errShort
+// loadMarks lets MaxVersion be known of slots whose records are not loaded.
+func (s *Store) loadMarks() error {
+	return s.eachIn(roomMark, func(key, value []byte) error {
+		n, err := slotOf(key)
+		if err != nil || len(value) != 8 {
+			return errShort
 		}
-		sl := s.slot(p.slot)
+		s.written[n] = binary.LittleEndian.Uint64(value)
+		return s.learn(n, s.written[n])
+	})
+}
+
+// learn lets memory know a slot's highest version: a tombstone of it, purged
+// at once, is how memory learns.
+func (s *Store) learn(n uint16, highest uint64) error {
+	if highest == 0 {
+		return nil
+	}
+	if err := s.mem.Apply(n, []store.Record{{Tombstone: true, Version: highest}}); err != nil {
+		return err
+	}
+	return s.mem.Purge(n, highest)
+}
+
+func slotOf(key []byte) (uint16, error) {
+	if len(key) != 3 || binary.BigEndian.Uint16(key[1:]) >= store.Slots {
+		return 0, errShort
+	}
+	return binary.BigEndian.Uint16(key[1:]), nil
+}
+
+// loadRecords reads the records of a slot, which nobody writes to, and deletes
+// what is left of generations that were never committed.
+func (s *Store) loadRecords(n uint16, sl *slot) error {
+	var stale [][]byte
+	var last uint64 // hash
+	err := s.each(slotPrefix(n), after(slotPrefix(n)), func(it *pebble.Iterator) (bool, error) {
+		p, err := parseKey(it.Key())
+		if err != nil {
+			return false, err
+		}
 		if p.gen != sl.cur {
-			prefix := genPrefix(nil, p.slot, p.gen)
-			_ = stale.DeleteRange(prefix, after(prefix), nil)
+			prefix := genPrefix(nil, n, p.gen)
+			stale = append(stale, prefix)
 			it.SeekLT(after(prefix))
 			return true, nil
 		}
@@ -123,12 +146,19 @@ func (s *Store) loadRecords() error {
 		r.Kind, r.Key, r.Field = p.kind, p.key, p.field
 		collides := p.hash == last
 		last = p.hash
-		return true, s.loadRecord(p.slot, sl, r, sum, collides)
+		return true, s.loadRecord(n, sl, r, sum, collides)
 	})
-	if err != nil || stale.Empty() {
+	if err != nil || len(stale) == 0 {
 		return err
 	}
-	return s.db.Apply(stale, pebble.Sync)
+	return s.guard(func() error {
+		b := s.db.NewBatch()
+		defer func() { _ = b.Close() }()
+		for _, prefix := range stale {
+			_ = b.DeleteRange(prefix, after(prefix), nil)
+		}
+		return s.db.Apply(b, pebble.NoSync)
+	})
 }
 
 // loadRecord keeps a record in memory, without its value where there is no room.

@@ -42,7 +42,8 @@ type Options struct {
 
 	Logger *slog.Logger // default: nothing is logged
 	// Recover moves a damaged directory aside and starts empty, where Open
-	// would report ErrCorrupt otherwise.
+	// would report ErrCorrupt otherwise. Open then reads all there is, since
+	// damage found later can only park the engine.
 	Recover bool
 }
 

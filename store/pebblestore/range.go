@@ -32,6 +32,9 @@ func (c *chunk) isFull() bool { return len(c.recs) >= chunkRecords || c.bytes >=
 // Range implements store.Engine. It merges what is resident with what is on
 // disk, some records at a time, and calls fn between.
 func (s *Store) Range(n uint16, from store.Cursor, fn func(store.Record) bool) (store.Cursor, bool, error) {
+	if err := s.warm(n); err != nil {
+		return from, false, err
+	}
 	sl := s.slots[n].Load()
 	if sl == nil || !sl.stubs.Load() {
 		return s.mem.Range(n, from, fn)

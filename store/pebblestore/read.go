@@ -9,8 +9,12 @@ import (
 	"github.com/slotmesh/slotmesh/store"
 )
 
-// Get implements store.Engine.
+// Get implements store.Engine. It waits for the disk where the slot is not
+// loaded yet, soon after Open.
 func (s *Store) Get(dst []byte, slot uint16, kind uint8, key, field string, now int64) (store.Item, error) {
+	if err := s.warm(slot); err != nil {
+		return store.Item{}, err
+	}
 	return s.mem.Get(dst, slot, kind, key, field, now)
 }
 
@@ -21,6 +25,9 @@ const fetchTries = 100
 // Fetch implements store.Engine. What it reads from disk it keeps in memory,
 // where other values may be unloaded for it.
 func (s *Store) Fetch(dst []byte, n uint16, kind uint8, key, field string, now int64) (store.Item, error) {
+	if err := s.warm(n); err != nil {
+		return store.Item{}, err
+	}
 	for range fetchTries {
 		it, err := s.mem.Get(dst, n, kind, key, field, now)
 		if err != nil || it.State != store.NotResident {

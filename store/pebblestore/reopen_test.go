@@ -242,9 +242,15 @@ func TestOpenNamesWhatIsDamaged(t *testing.T) {
 			if hit == "" {
 				t.Fatalf("no file to damage among %q", names)
 			}
-			_, err = pebblestore.Open(opts)
-			if !errors.Is(err, pebblestore.ErrCorrupt) || !bytes.Contains([]byte(err.Error()), []byte(dir)) {
-				t.Fatalf("Open = %v, want ErrCorrupt", err)
+			s, err = pebblestore.Open(opts)
+			if err == nil { // tables are read behind Open, or when they are asked for
+				_, err = s.Digest(1, 0, 1)
+				if cause := s.Close(); !errors.Is(cause, store.ErrParked) || !errors.Is(cause, pebblestore.ErrCorrupt) {
+					t.Errorf("Close = %v, want ErrParked by ErrCorrupt", cause)
+				}
+			}
+			if !errors.Is(err, pebblestore.ErrCorrupt) || !bytes.Contains([]byte(err.Error()), []byte(dir)) || suffix == ".sst" && !bytes.Contains([]byte(err.Error()), []byte(hit[:6])) {
+				t.Fatalf("Open, or the first use, gives %v, want ErrCorrupt that names %s", err, hit)
 			}
 			t.Log(hit, err)
 			opts.Recover = true

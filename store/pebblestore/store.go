@@ -36,10 +36,12 @@ type Store struct {
 	db     *pebble.DB
 	queue  *queue
 	slots  [store.Slots]atomic.Pointer[slot]
+	*warming
 
 	onDurable atomic.Pointer[func(slot uint16, version uint64)]
 	flushed   chan struct{}       // closed when the flusher ends
-	marks     map[uint16]uint64   // the flusher's: highest versions written
+	marks     map[uint16]uint64   // the flusher's: highest versions written since Open
+	written   [store.Slots]uint64 // the flusher's: highest versions on disk
 	moved     map[uint16]struct{} // the flusher's: slots whose marks are to be told
 
 	full   atomic.Bool // the last search for something to unload found nothing
@@ -52,8 +54,12 @@ type Store struct {
 
 var _ store.Engine = (*Store)(nil)
 
-// Open opens the directory, which it makes if it is missing, and reads back
-// what is on disk: values as far as the limit allows, the rest as stubs.
+// Open opens the directory, which it makes if it is missing, and returns before
+// the records on disk are in memory: they follow in the background, values as
+// far as the limit allows, the rest as stubs, and those of a slot at once when
+// something asks for the slot. Until then Stats, Victims and Expired know of the
+// loaded slots alone, and damage that shows parks the engine. With
+// Options.Recover all is loaded, and damage found, before Open returns.
 //
 // Errors: ErrLocked, ErrCorrupt, ErrFormat; store.ErrNoMemory if not even the
 // stubs fit within the limit; those of the file system.
@@ -78,7 +84,7 @@ func open(opts Options) (*Store, error) {
 	b := opts.budget()
 	s := &Store{
 		parking: newParking(opts.Logger), opts: opts, budget: b,
-		flushed: make(chan struct{}), marks: map[uint16]uint64{}, moved: map[uint16]struct{}{},
+		warming: newWarming(), flushed: make(chan struct{}), marks: map[uint16]uint64{}, moved: map[uint16]struct{}{},
 	}
 	if err := makeDir(opts.FS, opts.Dir); err != nil {
 		return nil, fmt.Errorf("make %s: %w", opts.Dir, err)
@@ -105,10 +111,17 @@ func open(opts Options) (*Store, error) {
 			age = 0
 		}
 		s.queue = newQueue(s.parking, s.db, opts.MaxDirty, b.flush, age)
-		if err := s.load(); err != nil || !fresh {
+		if err := s.load(); err != nil {
 			return err
 		}
-		return complete(opts.FS, opts.Dir)
+		switch {
+		case fresh:
+			s.warming.over.Store(true)
+			return complete(opts.FS, opts.Dir)
+		case opts.Recover: // once this has returned there is no moving aside
+			return s.warmAll()
+		}
+		return nil
 	})
 	if err == nil {
 		err = s.reason()
@@ -117,7 +130,8 @@ func open(opts Options) (*Store, error) {
 		_ = errors.Join(s.shut(), s.mem.Close())
 		return nil, fmt.Errorf("open %s: %w", opts.Dir, damage(err))
 	}
-	go s.run() // ends when the queue is closed and empty, or at a park
+	go s.run()                       // ends when the queue is closed and empty, or at a park
+	s.warming.group.Go(s.warmBehind) // ends with the last slot, or at Close
 	return s, nil
 }
 
@@ -162,6 +176,8 @@ const closeWait = 5 * time.Second
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
+		close(s.warming.stop)
+		s.warming.group.Wait()
 		s.queue.close()
 		s.awaitOrPark(s.flushed)
 		err = s.reason()
@@ -236,14 +252,21 @@ func (s *Store) flush(fn func(*unit)) error {
 
 // Digest implements store.Engine.
 func (s *Store) Digest(slot uint16, lo, hi uint64) (store.Digest, error) {
+	if err := s.warm(slot); err != nil {
+		return store.Digest{}, err
+	}
 	return s.mem.Digest(slot, lo, hi)
 }
 
 // MaxVersion implements store.Engine.
 func (s *Store) MaxVersion(slot uint16) uint64 { return s.mem.MaxVersion(slot) }
 
-// SlotStats implements store.Engine.
-func (s *Store) SlotStats(slot uint16) store.SlotStats { return s.mem.SlotStats(slot) }
+// SlotStats implements store.Engine. Of a slot that cannot be loaded it counts
+// what was.
+func (s *Store) SlotStats(slot uint16) store.SlotStats {
+	_ = s.warm(slot) // the error comes back to who reads or writes
+	return s.mem.SlotStats(slot)
+}
 
 // Stats implements store.Engine.
 func (s *Store) Stats() store.Stats {

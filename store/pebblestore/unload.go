@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"errors"
+	"runtime"
 	"slices"
 
 	"github.com/slotmesh/slotmesh/store"
@@ -27,44 +28,60 @@ func (s *Store) withRoom(held *slot, need int64, fn func() error) error {
 func (s *Store) makeRoom(held *slot, need int64) bool {
 	need += s.budget.records / 128
 	var victims []store.Candidate
+	locked := map[uint16]bool{} // slots found so
+	may := func(n uint16) bool { return !locked[n] && s.mayUnload(n, held) }
 	for waits := 0; s.mem.Short(need); {
-		victims = s.mem.Victims(victims[:0], unloadBatch, nil)
-		unloaded := false
+		victims = s.mem.Victims(victims[:0], unloadBatch, may)
+		unloaded, found := false, len(locked)
 		for i := range victims {
-			if s.unload(held, &victims[i]) {
+			switch s.unload(held, &victims[i]) {
+			case wasUnloaded:
 				unloaded = true
+			case slotLocked:
+				locked[victims[i].Slot] = true
 			}
 		}
-		if unloaded {
+		if unloaded || len(locked) > found {
 			continue
 		}
-		if waits++; len(victims) == 0 || waits > unloadWaits || s.queue.drain() != nil {
+		none := len(victims) == 0 && len(locked) == 0
+		clear(locked)
+		if waits++; none || waits > unloadWaits || s.queue.drain() != nil {
 			s.full.Store(true)
 			return false
 		}
+		runtime.Gosched()
 	}
 	s.full.Store(false)
 	return true
 }
 
-// unload unloads a value if it is on disk. Slots that others write to are left
-// alone: whoever waited for their locks here might wait for a circle.
-func (s *Store) unload(held *slot, c *store.Candidate) bool {
+type unloading uint8
+
+const (
+	wasUnloaded unloading = iota
+	slotLocked            // by somebody who writes to it or unloads from it
+	notUnloaded
+)
+
+// unload unloads a value if it is on disk. Slots whose locks others have are
+// left alone: whoever waited for them here might wait for a circle.
+func (s *Store) unload(held *slot, c *store.Candidate) unloading {
 	sl := s.slot(c.Slot)
 	if sl != held {
 		if !sl.mu.TryLock() {
-			return false
+			return slotLocked
 		}
 		defer sl.mu.Unlock()
 	}
 	if sl.busy.Load() != 0 || !s.queue.clean(c.Slot, c.Version) || s.reason() != nil {
-		return false
+		return notUnloaded
 	}
 	if !s.mem.Unload(c.Address, c.Version) {
-		return false
+		return notUnloaded
 	}
 	sl.stubs.Store(true)
-	return true
+	return wasUnloaded
 }
 
 // Short implements store.Engine: memory is short where nothing is left to

@@ -14,6 +14,9 @@ func (s *Store) Apply(slot uint16, recs []store.Record) error {
 
 // apply writes to the current records, or to the open generation gen.
 func (s *Store) apply(n uint16, gen store.Generation, recs []store.Record) error {
+	if err := s.warm(n); err != nil {
+		return err
+	}
 	if err := s.queue.wait(); err != nil {
 		return err
 	}
@@ -70,6 +73,9 @@ var errBusy = errors.New("pebblestore: record changes faster than it is read")
 // Update implements store.Engine. A value that is not resident is read from
 // disk before fn is called.
 func (s *Store) Update(n uint16, kind uint8, key, field string, now int64, fn func(store.Item) (store.Record, bool)) error {
+	if err := s.warm(n); err != nil {
+		return err
+	}
 	at := store.Address{Slot: n, Kind: kind, Key: key, Field: field}
 	var known store.Item // as read from disk
 	for range updateTries {
@@ -139,6 +145,9 @@ func (s *Store) tryUpdate(at store.Address, now int64, known store.Item, fn func
 
 // Purge implements store.Engine.
 func (s *Store) Purge(n uint16, floor uint64) error {
+	if err := s.warm(n); err != nil {
+		return err
+	}
 	if err := s.queue.wait(); err != nil {
 		return err
 	}
@@ -164,6 +173,9 @@ func (s *Store) Purge(n uint16, floor uint64) error {
 
 // Drop implements store.Engine.
 func (s *Store) Drop(n uint16) error {
+	if err := s.warm(n); err != nil {
+		return err
+	}
 	if err := s.queue.wait(); err != nil {
 		return err
 	}
