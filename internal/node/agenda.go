@@ -25,7 +25,7 @@ const (
 type agenda struct {
 	mu    sync.Mutex // guards notes
 	notes []uint16
-	noted [shard.Slots]atomic.Bool
+	noted [shard.Slots / 32]atomic.Uint32
 
 	state  [shard.Slots]progress
 	counts [progresses]int
@@ -44,7 +44,7 @@ type queue struct {
 // note asks for a look at a slot. It may be called from any goroutine, under
 // the slot's lock too.
 func (a *agenda) note(no uint16) {
-	if a.noted[no].CompareAndSwap(false, true) {
+	if bit := uint32(1) << (no % 32); a.noted[no/32].Or(bit)&bit == 0 {
 		a.mu.Lock()
 		a.notes = append(a.notes, no)
 		a.mu.Unlock()
@@ -58,7 +58,7 @@ func (a *agenda) take() []uint16 {
 	a.notes = nil
 	a.mu.Unlock()
 	for _, no := range notes {
-		a.noted[no].Store(false)
+		a.noted[no/32].And(^(uint32(1) << (no % 32)))
 	}
 	return notes
 }

@@ -135,7 +135,7 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 		return // the old copy is owed to the winner of a fork first
 	}
 	n.leaveStreamLocked(s)
-	s.learned, s.standing = shard.Ballot{}, nil
+	s.standing = nil
 	gen, err := n.beginGeneration(s.no, a.empty)
 	if err != nil {
 		n.log.Error("learner cannot begin", "slot", s.no, "err", err)
@@ -145,9 +145,6 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 	s.stream = stream{primary: a.from, epoch: a.epoch, session: a.session, pos: a.version, base: a.version, gen: gen, filling: !a.empty}
 	s.last = a.version
 	s.acked.Store(a.mark)
-	if a.empty {
-		s.learned = shard.Ballot{Epoch: a.epoch, To: a.from}
-	}
 	s.noteLocked()
 }
 
@@ -333,7 +330,6 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		return
 	}
 	st.filling, s.leftAt = false, 0
-	s.learned = shard.Ballot{Epoch: st.epoch, To: st.primary}
 	s.standLocked(n.id)
 	s.noteLocked()
 	_ = p.SendControl(body(ctlCopy, uint64(c.Slot), c.Session, copyDone))

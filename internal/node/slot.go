@@ -49,7 +49,6 @@ type slot struct {
 	durable   uint64        // with SyncWrites: synced up to this version
 	settle    *settlement   // of a primary in force and not open
 	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
-	learned   shard.Ballot  // the primary whose copy was completed here last
 	standing  *shard.Claim  // the claim under which this node's records were in sync; nil: leftovers
 	offering  uint64        // session of the offer under way; 0 if none
 	leftAt    int64         // since when this node holds records no claim asks it to
@@ -219,7 +218,10 @@ type fitness struct {
 
 // noteLocked brings fitness up to date.
 func (s *slot) noteLocked() {
-	f := fitness{s.stream.filling || s.duty != nil, s.learned}
+	f := fitness{unfit: s.stream.filling || s.duty != nil}
+	if s.stream.session != 0 && !s.stream.filling {
+		f.learned = shard.Ballot{Epoch: s.stream.epoch, To: s.stream.primary}
+	}
 	switch old := s.fitness.Load(); {
 	case f == fitness{}:
 		s.fitness.Store(nil)

@@ -80,7 +80,6 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		s.acked.Store(s.last)
 		s.heard(s.last)
 		s.holding = false
-		s.learned = shard.Ballot{}
 		n.opened++
 	}
 	keep := s.view.Required
