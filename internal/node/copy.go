@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"math"
 
@@ -77,6 +78,7 @@ func (n *Node) learnerAckedLocked(s *slot, g *learning) {
 	g.touched = n.now()
 	switch {
 	case g.stage == stageBegun:
+		n.sendFatesLocked(s, g)
 		if g.link.acked < s.last {
 			n.resendLocked(s, g.link, g.link.acked) // it came before the copy was begun
 		}
@@ -91,6 +93,39 @@ func (n *Node) learnerAckedLocked(s *slot, g *learning) {
 		n.agenda.note(s.no)
 		n.poke()
 	}
+}
+
+// sendFatesLocked tells a learner the calls of before its copy that are still
+// known, so that it can answer their repeats too.
+func (n *Node) sendFatesLocked(s *slot, g *learning) {
+	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Session: g.session, Prev: 1, Cause: causeFate}
+	for i := range s.ring.entries {
+		e := &s.ring.entries[i]
+		if e.version > g.link.acked {
+			break
+		}
+		if e.call.Number != 0 {
+			a.Version, a.Call, a.Result = e.version, e.call, e.result
+			n.sendAppend(g.link, &a)
+		}
+	}
+	a.Version, a.Call, a.Result, a.Mark = g.link.acked, transport.CallID{}, Result{}, s.ring.fates
+	if g.link.started {
+		n.sendAppend(g.link, &a)
+	}
+}
+
+// takeFateLocked: see sendFatesLocked.
+func (n *Node) takeFateLocked(s *slot, a *transport.Append) {
+	if a.Call.Number == 0 {
+		s.ring.fates = min(s.ring.fates, a.Mark)
+		return
+	}
+	e := entry{version: a.Version, call: a.Call, result: a.Result, size: bareEntry + len(a.Result.Value)}
+	e.result.Value = bytes.Clone(a.Result.Value)
+	before := s.ring.bytes
+	s.ring.add(e)
+	n.ringBytes.Add(int64(s.ring.bytes - before))
 }
 
 // copiedLocked: the learner has the snapshot. From here on writes wait for it,

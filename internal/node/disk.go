@@ -77,7 +77,7 @@ func (n *Node) readPast() {
 		s := &n.slots[i]
 		if v := n.engine.MaxVersion(s.no); v > 0 {
 			n.core.SeeEpoch(s.no, v>>seqBits)
-			s.ring.base = v
+			s.ring.reset(v)
 			if s.standing == nil {
 				s.leftAt = 1
 			}

@@ -71,8 +71,7 @@ func (n *Node) pressDuties(now int64) {
 		s.mu.Lock()
 		if s.leftAt > 0 && now-s.leftAt > 2*int64(n.cfg.RepairDelay) && s.standing == nil && s.duty == nil && s.stream.session == 0 {
 			_ = n.engine.Drop(s.no)
-			n.ringBytes.Add(-int64(s.ring.reset(0)))
-			s.ring.base = math.MaxUint64
+			n.ringBytes.Add(-int64(s.ring.reset(math.MaxUint64)))
 			s.leftAt = 0
 			s.noteLocked()
 		}

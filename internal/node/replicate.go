@@ -56,8 +56,11 @@ func (n *Node) trimLocked(s *slot) {
 	}
 }
 
+// bareEntry is about what an append takes without its records.
+const bareEntry = 160
+
 func entrySize(e *entry) int {
-	size := 160 + len(e.result.Value)
+	size := bareEntry + len(e.result.Value)
 	for i := range e.records {
 		size += len(e.records[i].Key) + len(e.records[i].Field) + len(e.records[i].Value) + 96
 	}
@@ -69,7 +72,7 @@ func entrySize(e *entry) int {
 func (s *slot) ringTopLocked() uint64 {
 	first := firstVersion(s.view.Known.Epoch)
 	if n := len(s.ring.entries); n > 0 {
-		return max(s.ring.entries[n-1].version, first)
+		first = max(s.ring.entries[n-1].version, first)
 	}
 	return max(s.ring.base, first)
 }
@@ -270,6 +273,9 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		return
 	case st.primary != from || st.epoch != a.Epoch || st.session != a.Session:
 		return // a stream this copy is no part of
+	case a.Cause == causeFate:
+		n.takeFateLocked(s, a)
+		return
 	case a.Prev > st.pos:
 		ack.Gap, ack.Version = true, st.pos
 		_ = p.SendAck(&ack)

@@ -210,7 +210,9 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 			s.mu.Unlock()
 			return nil
 		}
-		if req.Mark < s.ring.base {
+		// It was first sent to a primary of that epoch or a later one, after
+		// that write.
+		if max(req.Mark, firstVersion(req.Epoch)) < s.ring.fates {
 			s.mu.Unlock()
 			return ErrUnknownOutcome
 		}

@@ -103,9 +103,11 @@ type entry struct {
 	size    int
 }
 
-// ring holds the appends after base, oldest first.
+// ring holds recent appends, oldest first. Of the older ones only the calls
+// and their results are kept: a repeated call is answered with them.
 type ring struct {
 	base    uint64 // every append of the slot above it is in entries
+	fates   uint64 // and the fate of every call that was given a version above it; at most base
 	entries []entry
 	bytes   int
 }
@@ -129,13 +131,27 @@ func (r *ring) add(e entry) {
 	r.bytes += e.size
 }
 
-// trim forgets acknowledged appends beyond limit bytes.
+// trim forgets the records of acknowledged appends beyond limit bytes, and
+// their calls too where that is not enough.
 func (r *ring) trim(acked uint64, limit int) (freed int) {
+	for i := range r.entries {
+		e := &r.entries[i]
+		if r.bytes <= limit || e.version > acked {
+			break
+		}
+		if e.records != nil {
+			bare := bareEntry + len(e.result.Value)
+			freed += e.size - bare
+			r.bytes -= e.size - bare
+			e.records, e.size = nil, bare
+			r.base = max(r.base, e.version)
+		}
+	}
 	n := 0
 	for n < len(r.entries) && r.bytes > limit && r.entries[n].version <= acked {
 		r.bytes -= r.entries[n].size
 		freed += r.entries[n].size
-		r.base = r.entries[n].version
+		r.fates = r.entries[n].version
 		n++
 	}
 	if n > 0 {
@@ -155,7 +171,7 @@ func (r *ring) find(call transport.CallID) *entry {
 	return nil
 }
 
-// after returns the entries above version.
+// after returns the entries above version, which is not below base.
 func (r *ring) after(version uint64) []entry {
 	for i := range r.entries {
 		if r.entries[i].version > version {
@@ -168,7 +184,7 @@ func (r *ring) after(version uint64) []entry {
 // reset begins an empty ring that knows nothing up to base.
 func (r *ring) reset(base uint64) (freed int) {
 	freed = r.bytes
-	*r = ring{base: base}
+	*r = ring{base: base, fates: base}
 	return freed
 }
 

@@ -15,6 +15,7 @@ const (
 	inheritPrev   = math.MaxUint64 // from a new primary: a record of the union
 	causeFloor    = 1              // Append.Cause: purge tombstones up to Mark
 	causeEmpty    = 2              // with the beginning of a copy: there is nothing to copy
+	causeFate     = 3              // a call of before the copy; the last one has none, but the mark above which that were all
 )
 
 // settlement is a new primary's exchange of unacknowledged records with the

@@ -127,3 +127,43 @@ func keyOf(sc *Cluster, primary, backup string) string {
 	sc.T.Fatal("no such key")
 	return ""
 }
+
+// The calls of before travel with a copy: a node that got its copy after a
+// caller's knowledge of the slot can still say that the call never ran, or what
+// it gave.
+func TestRepeatsAreAnsweredFromACopiedRing(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		delay time.Duration
+	}{
+		{"primary dies before the write arrives", oneWay / 2},
+		{"primary dies after it ran", oneWay * 3 / 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
+				key := keyOf(sc, "n2", "n3")
+				for range 3 {
+					if _, err := sc.Incr("n2", key, 1); err != nil { // n1 hears nothing of it
+						t.Fatal(err)
+					}
+				}
+				sc.Restart("n3")
+				sc.AwaitStable(time.Minute)
+				if owner := sc.Owner("n1", key); owner != "n2" {
+					t.Fatalf("%s serves the slot, want n2 as before", owner)
+				}
+				sc.Net.SetLink("n1", "n2", simnet.Link{Delay: oneWay})
+				sc.Advance(time.Second)
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					killAfter(tt.delay)(sc)
+				}()
+				if got, err := sc.Incr("n1", key, 1); err != nil || got != 4 {
+					t.Errorf("Incr = %d, %v, want 4", got, err)
+				}
+				<-done
+			})
+		})
+	}
+}
