@@ -1,0 +1,72 @@
+package simcluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/hashtag"
+	"github.com/slotmesh/slotmesh/internal/node"
+	. "github.com/slotmesh/slotmesh/internal/simcluster"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Of many keys asked for together only those of a node that is cut off fail.
+func TestOneNodesFailureIsThatOfItsKeysAlone(t *testing.T) {
+	const keys = 300
+	Run(t, Config{Nodes: 3, Backups: -1, Seed: 5, Policy: node.Majority}, func(sc *Cluster) {
+		sc.Fill("n1", keys)
+		sc.Isolate("n3")
+		ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+		defer cancel()
+		calls := make([]node.Call, keys)
+		for i := range calls {
+			key := fmt.Sprintf("fill%d", i)
+			calls[i] = node.Call{Op: transport.OpGet, Slot: hashtag.Slot(key), Key: key}
+		}
+		results, errs := sc.Node("n1").DoMany(ctx, calls)
+		failed := 0
+		for i, r := range results {
+			switch owner := sc.Owner("n1", calls[i].Key); {
+			case owner == "n3":
+				failed++
+				if !errors.Is(errs[i], context.DeadlineExceeded) {
+					t.Errorf("key %d of n3: %v, want that time is up", i, errs[i])
+				}
+			case errs[i] != nil || string(r.Value) != fmt.Sprintf("value%d", i):
+				t.Errorf("key %d of %s: %q, %v", i, owner, r.Value, errs[i])
+			}
+		}
+		if failed == 0 {
+			t.Error("no key is n3's")
+		}
+	})
+}
+
+// Many writes while their primaries change each take effect once.
+func TestManyWritesSurviveAFailover(t *testing.T) {
+	const keys, rounds = 200, 20
+	Run(t, Config{Nodes: 3, Seed: 6}, func(sc *Cluster) {
+		calls := make([]node.Call, keys)
+		for i := range calls {
+			key := fmt.Sprintf("count%d", i)
+			calls[i] = node.Call{Op: transport.OpIncr, Slot: hashtag.Slot(key), Key: key, Delta: 1}
+		}
+		go func() {
+			sc.Advance(5 * time.Millisecond)
+			sc.Kill("n3")
+		}()
+		for round := range int64(rounds) {
+			ctx, cancel := context.WithTimeout(context.Background(), soon)
+			results, errs := sc.Node("n1").DoMany(ctx, calls)
+			cancel()
+			for i := range calls {
+				if errs[i] != nil || results[i].Int != round+1 {
+					t.Fatalf("round %d, key %d: %d, %v, want %d", round, i, results[i].Int, errs[i], round+1)
+				}
+			}
+		}
+	})
+}
