@@ -18,6 +18,12 @@ const (
 	OpScan    Op = 8  // a page of the slot's live items after Cursor
 	OpAppend  Op = 9  // add Value to the end of the present value
 	OpTxn     Op = 10 // a transaction; Value is opaque here, as for the ops below
+	OpLoad    Op = 11 // the value, or the lease to load it
+	OpRelease Op = 12 // of such a lease
+	OpLock    Op = 13
+	OpUnlock  Op = 14
+	OpWatch   Op = 15 // news of a slot, once there are any
+	OpExplain Op = 16
 )
 
 // Call flags. Values are part of the wire format.
@@ -29,6 +35,7 @@ const (
 	FlagAckPrimary uint16 = 1 << 4 // do not wait for backups
 	FlagRelative   uint16 = 1 << 5 // Expiry is milliseconds from the primary's slot time
 	FlagReturnOld  uint16 = 1 << 6 // Result.Value is the value before the write
+	FlagLease      uint16 = 1 << 8 // only if Version is the token of the lease to load the key
 	FlagBounds     uint16 = 1 << 7 // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
 )
 
@@ -92,6 +99,8 @@ const (
 	CodeInvalid         Code = 16
 	CodeDisk            Code = 17
 	CodeConflict        Code = 18
+	CodeLoadFailed      Code = 19 // Text is the error of somebody else's load
+	CodeLocked          Code = 20
 )
 
 // Result is what a call gives. Value of a received Result is the receiver's
@@ -103,6 +112,7 @@ type Result struct {
 	Int     int64
 	Schema  uint32
 	Found   bool
+	Local   bool // the node that was asked answered itself; never sent
 }
 
 // Response answers a Request.

@@ -25,17 +25,18 @@ func TestWireConstants(t *testing.T) {
 
 		{"OpGet", int(OpGet), 1}, {"OpSet", int(OpSet), 2}, {"OpDelete", int(OpDelete), 3}, {"OpExpire", int(OpExpire), 4},
 		{"OpIncr", int(OpIncr), 5}, {"OpCompare", int(OpCompare), 6}, {"OpPeek", int(OpPeek), 7}, {"OpScan", int(OpScan), 8},
-		{"OpAppend", int(OpAppend), 9}, {"OpTxn", int(OpTxn), 10},
+		{"OpAppend", int(OpAppend), 9}, {"OpTxn", int(OpTxn), 10}, {"OpLoad", int(OpLoad), 11}, {"OpRelease", int(OpRelease), 12},
+		{"OpLock", int(OpLock), 13}, {"OpUnlock", int(OpUnlock), 14}, {"OpWatch", int(OpWatch), 15}, {"OpExplain", int(OpExplain), 16},
 
 		{"FlagIfAbsent", int(FlagIfAbsent), 1}, {"FlagIfPresent", int(FlagIfPresent), 2}, {"FlagIfVersion", int(FlagIfVersion), 4},
 		{"FlagKeepTTL", int(FlagKeepTTL), 8}, {"FlagAckPrimary", int(FlagAckPrimary), 16}, {"FlagRelative", int(FlagRelative), 32},
-		{"FlagReturnOld", int(FlagReturnOld), 64}, {"FlagBounds", int(FlagBounds), 128},
+		{"FlagReturnOld", int(FlagReturnOld), 64}, {"FlagBounds", int(FlagBounds), 128}, {"FlagLease", int(FlagLease), 256},
 		{"bitRepeat", bitRepeat, 1 << 16}, {"bitAsked", bitAsked, 1 << 17},
 
 		{"CodeOK", int(CodeOK), 0}, {"CodeNotFound", int(CodeNotFound), 1}, {"CodeMoved", int(CodeMoved), 2}, {"CodeAsk", int(CodeAsk), 3},
 		{"CodeNotYet", int(CodeNotYet), 4}, {"CodeVersionMismatch", int(CodeVersionMismatch), 5},
 		{"CodeConditionFailed", int(CodeConditionFailed), 6}, {"CodeNoPrimary", int(CodeNoPrimary), 7},
-		{"CodeNotEnough", int(CodeNotEnough), 8}, {"CodeTooLarge", int(CodeTooLarge), 9}, {"CodeConflict", int(CodeConflict), 18}, {"CodeNoMemory", int(CodeNoMemory), 10},
+		{"CodeNotEnough", int(CodeNotEnough), 8}, {"CodeTooLarge", int(CodeTooLarge), 9}, {"CodeConflict", int(CodeConflict), 18}, {"CodeLoadFailed", int(CodeLoadFailed), 19}, {"CodeLocked", int(CodeLocked), 20}, {"CodeNoMemory", int(CodeNoMemory), 10},
 		{"CodeClosed", int(CodeClosed), 11}, {"CodeUnknownOutcome", int(CodeUnknownOutcome), 12}, {"CodeOverloaded", int(CodeOverloaded), 13},
 		{"CodeExpired", int(CodeExpired), 14}, {"CodeNotInteger", int(CodeNotInteger), 15}, {"CodeInvalid", int(CodeInvalid), 16},
 		{"CodeDisk", int(CodeDisk), 17},

@@ -18,7 +18,7 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 		return
 	}
 	id, slot := req.ID, req.Slot
-	if isRead(req.Op) {
+	if looks(req.Op) {
 		n.answerRead(p, req)
 		return
 	}
@@ -84,7 +84,7 @@ func (n *Node) respond(p *transport.Peer, id uint64, slot uint16, r *Result, err
 		s.mu.Lock()
 		rsp.Node = transport.NodeID(s.view.Handover)
 		s.mu.Unlock()
-	case transport.CodeDisk:
+	case transport.CodeDisk, transport.CodeLoadFailed:
 		rsp.Text = err.Error()
 		if len(rsp.Text) > 512 {
 			rsp.Text = rsp.Text[:512]
@@ -105,7 +105,7 @@ var pairs = []struct {
 	{ErrTooLarge, transport.CodeTooLarge}, {ErrNoMemory, transport.CodeNoMemory},
 	{ErrUnknownOutcome, transport.CodeUnknownOutcome}, {ErrOverloaded, transport.CodeOverloaded},
 	{ErrNotInteger, transport.CodeNotInteger}, {ErrInvalid, transport.CodeInvalid}, {ErrDisk, transport.CodeDisk},
-	{ErrConflict, transport.CodeConflict},
+	{ErrConflict, transport.CodeConflict}, {ErrLocked, transport.CodeLocked},
 }
 
 func codeOf(err error) transport.Code {
@@ -114,6 +114,9 @@ func codeOf(err error) transport.Code {
 	}
 	if err == ErrClosed { // this node goes: another will serve
 		return transport.CodeNotYet
+	}
+	if _, ok := errors.AsType[*LoadFailed](err); ok {
+		return transport.CodeLoadFailed
 	}
 	for _, p := range pairs {
 		if errors.Is(err, p.err) {
@@ -129,6 +132,8 @@ func (n *Node) codeError(rsp *transport.Response) error {
 		return nil
 	case transport.CodeExpired, transport.CodeClosed:
 		return errNotYet
+	case transport.CodeLoadFailed:
+		return &LoadFailed{rsp.Text}
 	}
 	for _, p := range pairs {
 		if p.code == rsp.Code {

@@ -24,5 +24,6 @@ var (
 	ErrNotInteger       = errors.New("slotmesh: value is not an integer or would overflow")
 	ErrInvalid          = errors.New("slotmesh: invalid argument")
 	ErrCodec            = errors.New("slotmesh: value cannot be encoded or decoded")
+	ErrLocked           = errors.New("slotmesh: lock is held by another")
 	ErrDisk             = errors.New("slotmesh: disk failed")
 )

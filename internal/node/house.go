@@ -37,7 +37,10 @@ func (n *Node) evictLoop() {
 			}
 			relief -= int64(len(victims))
 			for i := range victims {
-				if n.remove(&victims[i]) {
+				if victims[i].Kind == kindLock {
+					continue // who holds it relies on it
+				}
+				if n.remove(&victims[i], causeEvicted) {
 					n.stats.evictions.Add(1)
 				}
 			}
@@ -45,12 +48,13 @@ func (n *Node) evictLoop() {
 	}
 }
 
-// remove deletes the record of exactly the candidate's version.
-func (n *Node) remove(c *store.Candidate) bool {
+// remove deletes the record of exactly the candidate's version, for a cause that
+// those who watch are told.
+func (n *Node) remove(c *store.Candidate, cause uint8) bool {
 	if c.Unloaded {
 		return false
 	}
-	call := Call{Op: opRemove, Slot: c.Slot, Kind: c.Kind, Key: c.Key, Field: c.Field, Version: c.Version, Flags: transport.FlagAckPrimary}
+	call := Call{Op: opRemove, Slot: c.Slot, Kind: c.Kind, Key: c.Key, Field: c.Field, Version: c.Version, Flags: transport.FlagAckPrimary, Delta: int64(cause)}
 	var r Result
 	return n.write(&call, &transport.Request{}, &r, func(error) {}) == nil
 }
@@ -76,11 +80,12 @@ func (n *Node) houseLoop() {
 		if n.engine.Short(n.headroom) {
 			n.wakeEvict()
 		}
+		n.tendGuests()
 		now := n.slotTime(n.env.Now())
 		for more := true; more && !n.closing.Load(); {
 			expired = n.engine.Expired(expired[:0], 512, func(uint16) int64 { return now }, n.serves)
 			for i := range expired {
-				if n.remove(&expired[i]) {
+				if n.remove(&expired[i], causeExpired) {
 					n.stats.expiries.Add(1)
 				}
 			}

@@ -85,9 +85,10 @@ func (n *Node) together(ctx context.Context, deadline time.Time, calls []Call, r
 		if errs[i] = n.admit(ctx, c); errs[i] != nil {
 			continue
 		}
-		if isRead(c.Op) && c.Op != transport.OpScan {
+		if looks(c.Op) {
 			if wait, err := n.read(c, &results[i]); err == nil && wait == 0 {
 				n.stats.local.Add(1)
+				results[i].Local = true
 				continue
 			}
 			results[i] = Result{}
@@ -110,6 +111,7 @@ func (n *Node) together(ctx context.Context, deadline time.Time, calls []Call, r
 				res, err = n.arrive(f.call, &f.trip, &f.rsp, err)
 			case f.ran:
 				n.servedHere(&f.trip, err)
+				res.Local = true
 			}
 			again, atOnce := false, false
 			if err != nil {
@@ -195,6 +197,9 @@ func (n *Node) launch(deadline time.Time, f *flight) {
 		return
 	}
 	f.ran = true
+	if parks(f.call.Op) {
+		f.req.Timeout = time.Until(deadline).Microseconds()
+	}
 	if err := n.run(f.call, &f.req, &f.res, f.done); err != nil {
 		f.finish(nil, err)
 	}

@@ -157,6 +157,7 @@ func (n *Node) resume(p *peer) {
 func (n *Node) PeerDown(tp *transport.Peer, cause transport.Cause) {
 	p := n.peer(shard.NodeID(tp.ID()))
 	p.up.Store(false)
+	n.leave(p.id)
 	n.log.Debug("connection ended", "peer", p.id, "cause", cause)
 	if n.closing.Load() || cause != transport.CauseEOF && cause != transport.CauseReset {
 		return

@@ -118,6 +118,8 @@ type Node struct {
 	resend      time.Duration
 	openedAt    int64
 
+	lobby      lobby
+	scans      chan scanJob
 	planShared atomic.Pointer[shard.Assignment]
 	uncovered  atomic.Int64 // slots without a living primary, as of the last pass
 	owed       atomic.Int64 // slots whose records are owed to the winner of a fork
@@ -150,7 +152,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
-		headroom: cfg.Engine.Stats().Limit / 32,
+		headroom: cfg.Engine.Stats().Limit / 32, lobby: newLobby(), scans: make(chan scanJob, maxScans),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.start = n.env.Now()
@@ -205,6 +207,8 @@ func (n *Node) open(ctx context.Context) error {
 	n.wg.Go(n.copyLoop)
 	n.wg.Go(n.evictLoop)
 	n.wg.Go(n.houseLoop)
+	n.wg.Go(n.guestLoop)
+	n.wg.Go(n.scanLoop)
 	n.gossip, err = gossip.Start(ctx, gossip.Config{
 		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: pc,
 		Dial: transport.DialGossip(n.env.Dial), FailureTimeout: n.cfg.FailureTimeout,
@@ -332,9 +336,11 @@ func (n *Node) Close() error {
 			s.mu.Lock()
 			s.serving.Store(nil)
 			failed := s.takeWaitersLocked()
+			sent := s.takeGuestsLocked()
 			s.wakeLocked()
 			s.mu.Unlock()
 			finish(failed, errRepeat)
+			n.callAgain(sent)
 		}
 		close(n.stop)
 		n.cancel()

@@ -48,6 +48,9 @@ func (n *Node) sendInTurn(l *link, a *transport.Append) {
 
 func (n *Node) trimLocked(s *slot) {
 	limit := slotRing
+	if s.watched > 0 && n.now() < s.watched {
+		limit = watchedRing
+	}
 	if n.ringBytes.Load() > ringLimit {
 		limit = crampedRing
 	}
@@ -84,7 +87,7 @@ func (n *Node) appendOf(s *slot, e *entry, prev uint64, recs []transport.Record)
 	}
 	return transport.Append{
 		Slot: s.no, Epoch: s.view.Known.Epoch, Prev: prev, Version: e.version, Mark: s.acked.Load(),
-		Call: e.call, Result: e.result, Records: recs,
+		Cause: e.cause, Call: e.call, Result: e.result, Records: recs,
 	}
 }
 
@@ -305,7 +308,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		}
 		st.pos = a.Version
 		s.last = a.Version
-		e := entry{version: a.Version, call: a.Call, result: a.Result}
+		e := entry{version: a.Version, cause: a.Cause, call: a.Call, result: a.Result}
 		e.result.Value = bytes.Clone(a.Result.Value)
 		for i, r := range recs { // the engine has its own copy
 			recs[i] = own(r)

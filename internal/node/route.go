@@ -61,10 +61,11 @@ func (n *Node) Do(ctx context.Context, c *Call) (Result, error) {
 	if err := n.admit(ctx, c); err != nil {
 		return Result{}, err
 	}
-	if isRead(c.Op) && c.Op != transport.OpScan {
+	if looks(c.Op) {
 		var r Result
 		if wait, err := n.read(c, &r); err == nil && wait == 0 {
 			n.stats.local.Add(1)
+			r.Local = true
 			return r, nil
 		}
 	}
@@ -199,6 +200,9 @@ func (n *Node) attempt(ctx context.Context, deadline time.Time, c *Call, w *wait
 
 // here runs the call on this node and waits for it.
 func (n *Node) here(ctx context.Context, deadline time.Time, c *Call, w *waitCell) (Result, error) {
+	if parks(c.Op) {
+		w.req.Timeout = time.Until(deadline).Microseconds()
+	}
 	n.transport.Hold() // appends leave after the slot's lock
 	err := n.run(c, &w.req, &w.res, w.done)
 	n.transport.Release()
@@ -225,5 +229,6 @@ func (n *Node) here(ctx context.Context, deadline time.Time, c *Call, w *waitCel
 		}
 	}
 	n.servedHere(&w.trip, err)
+	w.res.Local = true
 	return w.res, err
 }

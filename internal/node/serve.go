@@ -85,7 +85,7 @@ func (n *Node) read(c *Call, r *Result) (wait uint64, err error) {
 	if s.serving.Load() == nil { // the records may have been another generation's
 		return 0, errNotYet
 	}
-	r.Found = it.State == store.Found
+	r.Found = it.State == store.Found && it.Schema&SchemaAbsent == 0
 	r.Version, r.Expiry, r.Schema = 0, 0, 0
 	if r.Found {
 		r.Version, r.Expiry, r.Schema = it.Version, it.Expiry, it.Schema
@@ -97,6 +97,7 @@ func (n *Node) read(c *Call, r *Result) (wait uint64, err error) {
 		}
 		n.stats.hits.Add(1)
 	} else {
+		r.Schema = it.Schema & SchemaAbsent // a miss that is known to be one
 		n.stats.misses.Add(1)
 	}
 	if pending {
@@ -126,8 +127,10 @@ func (n *Node) notServing(s *slot) error {
 	return errMoved
 }
 
+// isRead reports whether a call never gets a version of its caller's, and so
+// may be made again.
 func isRead(op transport.Op) bool {
-	return op == transport.OpGet || op == transport.OpPeek || op == transport.OpScan
+	return looks(op) || op == transport.OpScan || op == transport.OpExplain || parks(op)
 }
 
 // start runs a call on this node's own copy. done is called once, perhaps
@@ -135,7 +138,8 @@ func isRead(op transport.Op) bool {
 // filled by then. An error from start itself means that done is not called
 // and nothing happened.
 func (n *Node) run(c *Call, req *transport.Request, r *Result, done func(error)) error {
-	if isRead(c.Op) {
+	switch {
+	case looks(c.Op):
 		wait, err := n.read(c, r)
 		if err != nil {
 			return err
@@ -145,6 +149,8 @@ func (n *Node) run(c *Call, req *transport.Request, r *Result, done func(error))
 			return nil
 		}
 		return n.readLater(c.Slot, wait, done)
+	case isRead(c.Op):
+		return n.visit(c, req, r, done)
 	}
 	return n.write(c, req, r, done)
 }
@@ -237,9 +243,16 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	if c.Op == transport.OpTxn {
 		return n.commitLocked(s, sv, c, req, r, done)
 	}
+	if c.Flags&transport.FlagLease != 0 && !n.holdsLocked(s, c) {
+		s.mu.Unlock()
+		return ErrConflict
+	}
 	now := n.env.Now()
 	rec, seen, err := n.decide(c, r, n.slotTime(now))
 	if err != nil || rec.Version == 0 {
+		if c.Op == transport.OpDelete && c.Kind == 0 {
+			n.unleaseLocked(s, c.Key)
+		}
 		// Failed conditions and no-ops are answers like reads: they wait for
 		// what they saw, and need the leases.
 		if errors.Is(err, errEngine) {
@@ -286,10 +299,18 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	s.last = version
 	recs[0] = own(rec)
-	n.appendLocked(s, entry{version: version, call: req.ID2, result: kept(r), records: recs})
+	e := entry{version: version, call: req.ID2, result: kept(r), records: recs}
+	if c.Op == opRemove {
+		e.cause = uint8(c.Delta)
+	}
+	n.appendLocked(s, e)
+	if s.guests != nil {
+		n.wroteLocked(s, &recs[0], c.Op == opRemove)
+	}
 	if c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary {
-		n.advanceLocked(s)
+		ready := n.advanceLocked(s)
 		s.mu.Unlock()
+		finish(ready, nil)
 		done(nil)
 		return nil
 	}
@@ -364,7 +385,7 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 			return rec, 0, errors.Join(errEngine, engineError(err))
 		}
 	}
-	found := cur.State == store.Found
+	found := cur.State == store.Found && cur.Schema&SchemaAbsent == 0
 	*r = Result{}
 	rec = store.Record{Kind: c.Kind, Key: c.Key, Field: c.Field, Schema: c.Schema}
 	expiry := c.Expiry
@@ -382,6 +403,9 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 	case c.Flags&transport.FlagIfVersion != 0 && c.Version != version:
 		r.Version = version
 		return rec, cur.Version, ErrVersionMismatch
+	}
+	if !found { // a record that says so is nothing to keep
+		cur.Value, cur.Expiry, cur.Schema = nil, 0, 0
 	}
 	if c.Flags&transport.FlagReturnOld != 0 && found {
 		if r.Value = cur.Value; r.Value == nil {
@@ -411,7 +435,7 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		r.Found = found
 		return write(c.Value, expiry)
 	case transport.OpDelete:
-		if r.Found = found; !found {
+		if r.Found = found; cur.State != store.Found {
 			return rec, cur.Version, nil
 		}
 		rec.Tombstone, rec.Version = true, 1

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -52,6 +53,8 @@ type slot struct {
 	standing  *shard.Claim  // the claim under which this node's records were in sync; nil: leftovers
 	offering  uint64        // session of the offer under way; 0 if none
 	leftAt    int64         // since when this node holds records no claim asks it to
+	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
+	watched   int64         // until when its ring is kept longer, for those who watch
 	changed   chan struct{} // closed and replaced when the role changes
 }
 
@@ -97,6 +100,7 @@ type stream struct {
 // entry is one append, kept for catching up and for the fate of calls.
 type entry struct {
 	version uint64
+	cause   uint8
 	call    transport.CallID
 	result  transport.Result
 	records []store.Record
@@ -173,12 +177,8 @@ func (r *ring) find(call transport.CallID) *entry {
 
 // after returns the entries above version, which is not below base.
 func (r *ring) after(version uint64) []entry {
-	for i := range r.entries {
-		if r.entries[i].version > version {
-			return r.entries[i:]
-		}
-	}
-	return nil
+	i := sort.Search(len(r.entries), func(i int) bool { return r.entries[i].version > version })
+	return r.entries[i:]
 }
 
 // reset begins an empty ring that knows nothing up to base.

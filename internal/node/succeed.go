@@ -46,11 +46,13 @@ func (n *Node) applyView(no uint16, v shard.View) {
 		n.dischargeLocked(s) // the winner is this node: it has what it owes
 	}
 	var failed []waiter
+	var sent []*guest
 	if v.Open {
 		n.serveLocked(s, old)
 	} else {
 		s.serving.Store(nil)
 		failed = s.takeWaitersLocked()
+		sent = s.takeGuestsLocked()
 		if s.learner != nil {
 			n.stopCopyLocked(s)
 		}
@@ -70,6 +72,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	s.mu.Unlock()
 	finish(ready, nil)
 	finish(failed, errRepeat)
+	n.callAgain(sent)
 }
 
 // serveLocked opens the slot for calls, or changes the set of an open one.
@@ -144,7 +147,7 @@ func (n *Node) takeInLocked(s *slot, a *transport.Append) {
 		n.log.Error("copy cannot store", "slot", s.no, "err", err)
 		return
 	}
-	e := entry{version: a.Version, call: a.Call, result: a.Result}
+	e := entry{version: a.Version, cause: a.Cause, call: a.Call, result: a.Result}
 	e.result.Value = bytes.Clone(a.Result.Value)
 	for _, r := range recs {
 		e.records = append(e.records, own(r))
@@ -225,7 +228,7 @@ func (n *Node) report(from shard.NodeID, no uint16, epoch uint64) {
 	}
 	for _, e := range s.ring.after(s.acked.Load()) {
 		a := transport.Append{
-			Slot: no, Epoch: epoch, Session: reportSession, Prev: 1, Version: e.version, Call: e.call, Result: e.result,
+			Slot: no, Epoch: epoch, Session: reportSession, Prev: 1, Version: e.version, Cause: e.cause, Call: e.call, Result: e.result,
 			Records: make([]transport.Record, len(e.records)),
 		}
 		for i, r := range e.records {

@@ -26,6 +26,7 @@ func (n *Node) depart(t *trip, c *Call) {
 	if cl := n.table.Load().Claim(c.Slot); cl != nil {
 		t.req.Epoch = cl.Epoch
 	}
+	t.req.ID2.Node = n.id
 	if !isRead(c.Op) {
 		t.req.ID2 = transport.CallID{Node: n.id, Number: n.callNo.Add(1)}
 	}
@@ -167,7 +168,7 @@ func (n *Node) overdue(ctx context.Context, t *trip) error {
 	switch {
 	case t.req.Repeat:
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, cause)
-	case errors.Is(cause, context.Canceled):
+	case errors.Is(cause, context.Canceled), parks(t.req.Op) && errors.Is(t.last, transport.ErrLost):
 		return cause
 	case errors.Is(t.last, ErrOverloaded):
 		return fmt.Errorf("%w: %w", ErrOverloaded, cause)

@@ -98,6 +98,9 @@ func (n *Node) decideTxn(c *Call, now int64) (recs []store.Record, seen uint64, 
 	defer scratches.Put(scratch)
 	look := func(key string) (store.Item, error) {
 		cur, err := n.engine.Get((*scratch)[:0], c.Slot, 0, key, "", now)
+		if err == nil && cur.State == store.NotResident {
+			cur, err = n.engine.Fetch((*scratch)[:0], c.Slot, 0, key, "", now)
+		}
 		if err != nil {
 			return cur, errors.Join(errEngine, engineError(err))
 		}
@@ -130,7 +133,8 @@ func (n *Node) decideTxn(c *Call, now int64) (recs []store.Record, seen uint64, 
 			if err != nil {
 				return nil, seen, err
 			}
-			if w.Delete && cur.State != store.Found && cur.State != store.NotResident {
+			if w.Delete && cur.State != store.Found {
+				n.unleaseLocked(&n.slots[c.Slot], w.Key)
 				continue
 			}
 			if w.Flags&transport.FlagKeepTTL != 0 && exists(&cur) {
@@ -147,7 +151,7 @@ func (n *Node) decideTxn(c *Call, now int64) (recs []store.Record, seen uint64, 
 
 // exists reports whether an item is a value to callers.
 func exists(it *store.Item) bool {
-	return it.State == store.Found || it.State == store.NotResident
+	return it.State == store.Found && it.Schema&SchemaAbsent == 0
 }
 
 // commitLocked is the part of write that follows the checks every write
@@ -207,9 +211,13 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 		recs[i] = own(recs[i])
 	}
 	n.appendLocked(s, entry{version: version, call: req.ID2, result: kept(r), records: recs})
+	for i := range recs {
+		n.wroteLocked(s, &recs[i], false)
+	}
 	if n.cfg.AckPrimary {
-		n.advanceLocked(s)
+		ready := n.advanceLocked(s)
 		s.mu.Unlock()
+		finish(ready, nil)
 		done(nil)
 		return nil
 	}

@@ -1,0 +1,368 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// guests are the callers that wait at a slot's primary for something other
+// than an acknowledgement: for somebody's load, for a lock, for news. They and
+// the leases they wait for are in memory only. When the slot is no longer
+// served here they are sent away, and ask the new primary.
+type guests struct {
+	loads map[string]*loadLease
+	lines map[string][]*guest // in front of locks, first come first
+	polls []*guest            // for news of the slot
+}
+
+// guest is a call in waiting. It is made again, by guestLoop, when what it
+// waits for may have come.
+type guest struct {
+	call     Call
+	req      transport.Request
+	from     shard.NodeID
+	r        *Result
+	done     func(error)
+	deadline int64 // on the node's clock; later nobody waits for it any more
+}
+
+const (
+	maxGuests     = 1 << 16 // of a node
+	maxGuestsHere = 1 << 13 // for one key
+)
+
+// lobby is a node's side of its guests.
+type lobby struct {
+	count atomic.Int64 // guests parked
+
+	mu    sync.Mutex // guards below; innermost
+	ready []*guest   // to be made again
+	wake  chan struct{}
+	slots map[uint16]struct{} // with guests or leases
+	shut  bool
+}
+
+func newLobby() lobby {
+	return lobby{wake: make(chan struct{}, 1), slots: map[uint16]struct{}{}}
+}
+
+// parks reports whether a call of this op may wait as a guest. Such calls may
+// be made again freely: they are reads, or name what they want by a token.
+func parks(op transport.Op) bool {
+	switch op {
+	case transport.OpLoad, transport.OpRelease, transport.OpLock, transport.OpUnlock, transport.OpWatch:
+		return true
+	}
+	return false
+}
+
+// looks reports whether an op is a plain look-up.
+func looks(op transport.Op) bool { return op == transport.OpGet || op == transport.OpPeek }
+
+// newGuest copies what a call needs to outlive its handler.
+func (n *Node) newGuest(c *Call, req *transport.Request, r *Result, done func(error)) *guest {
+	g := &guest{call: *c, req: *req, from: req.ID2.Node, r: r, done: done, deadline: n.now() + req.Timeout*1000}
+	g.call.Key, g.call.Field = strings.Clone(c.Key), strings.Clone(c.Field)
+	g.call.Value, g.call.Old = append([]byte(nil), c.Value...), append([]byte(nil), c.Old...)
+	g.req.Call = g.call
+	return g
+}
+
+// guestsLocked returns the slot's guests, made if there are none.
+func (n *Node) guestsLocked(s *slot) *guests {
+	if s.guests == nil {
+		s.guests = &guests{}
+		n.lobby.mu.Lock()
+		n.lobby.slots[s.no] = struct{}{}
+		n.lobby.mu.Unlock()
+	}
+	return s.guests
+}
+
+// hasRoom counts a guest in; false means that there are too many.
+func (n *Node) hasRoom(here int) bool {
+	if here >= maxGuestsHere || n.lobby.count.Load() >= maxGuests {
+		return false
+	}
+	n.lobby.count.Add(1)
+	return true
+}
+
+// callAgain has guests' calls made again. They are counted out.
+func (n *Node) callAgain(gs []*guest) {
+	if len(gs) == 0 {
+		return
+	}
+	n.lobby.count.Add(-int64(len(gs)))
+	n.lobby.mu.Lock()
+	shut := n.lobby.shut
+	if !shut {
+		n.lobby.ready = append(n.lobby.ready, gs...)
+	}
+	n.lobby.mu.Unlock()
+	if shut {
+		for _, g := range gs {
+			g.done(ErrClosed)
+		}
+		return
+	}
+	select {
+	case n.lobby.wake <- struct{}{}:
+	default:
+	}
+}
+
+// guestLoop makes guests' calls again. Whoever wakes a guest may hold the lock
+// of its slot, so it is done here. It ends when n.stop closes.
+func (n *Node) guestLoop() {
+	for {
+		select {
+		case <-n.lobby.wake:
+		case <-n.stop:
+			n.lobby.mu.Lock()
+			n.lobby.shut = true
+			left := n.lobby.ready
+			n.lobby.ready = nil
+			n.lobby.mu.Unlock()
+			for _, g := range left {
+				g.done(ErrClosed)
+			}
+			return
+		}
+		n.lobby.mu.Lock()
+		ready := n.lobby.ready
+		n.lobby.ready = nil
+		n.lobby.mu.Unlock()
+		now := n.now()
+		for _, g := range ready {
+			if now >= g.deadline {
+				continue // nobody waits for it
+			}
+			g.req.Timeout = (g.deadline - now) / 1000
+			if err := n.run(&g.call, &g.req, g.r, g.done); err != nil {
+				g.done(err)
+			}
+		}
+	}
+}
+
+// len counts the guests parked.
+func (g *guests) len() int {
+	count := len(g.polls)
+	for _, l := range g.loads {
+		count += len(l.waiters)
+	}
+	for _, line := range g.lines {
+		count += len(line)
+	}
+	return count
+}
+
+// takeGuestsLocked sends all guests of a slot away and forgets the leases.
+func (s *slot) takeGuestsLocked() (gs []*guest) {
+	if s.guests == nil {
+		return nil
+	}
+	for _, l := range s.guests.loads {
+		gs = append(gs, l.waiters...)
+	}
+	for _, line := range s.guests.lines {
+		gs = append(gs, line...)
+	}
+	gs = append(gs, s.guests.polls...)
+	s.guests = nil
+	return gs
+}
+
+// tendGuests ends leases that have run out, lets go of guests that nobody
+// waits for, and wakes those in front of locks that expired. House loop only.
+func (n *Node) tendGuests() {
+	n.lobby.mu.Lock()
+	slots := make([]uint16, 0, len(n.lobby.slots))
+	for no := range n.lobby.slots {
+		slots = append(slots, no)
+	}
+	n.lobby.mu.Unlock()
+	now := n.now()
+	for _, no := range slots {
+		s := &n.slots[no]
+		var acked []waiter
+		s.mu.Lock()
+		if g := s.guests; g != nil {
+			var gone int
+			late := func(list []*guest) []*guest {
+				kept := list[:0]
+				for _, w := range list {
+					if now < w.deadline {
+						kept = append(kept, w)
+					}
+				}
+				gone += len(list) - len(kept)
+				clear(list[len(kept):])
+				return kept
+			}
+			var again []*guest
+			for key, l := range g.loads {
+				if l.waiters = late(l.waiters); now >= l.until {
+					again = append(again, l.waiters...)
+					delete(g.loads, key)
+				}
+			}
+			for key, line := range g.lines {
+				if line = late(line); len(line) == 0 {
+					delete(g.lines, key)
+					continue
+				}
+				g.lines[key] = line
+				it, err := n.lockItemLocked(s, key, n.slotTime(n.env.Now()))
+				if err == nil && it.State != store.Found && s.serving.Load() != nil && !s.holding {
+					n.grantLocked(s, key)
+					acked = append(acked, n.advanceLocked(s)...)
+				}
+			}
+			waiting := g.polls[:0]
+			for _, w := range g.polls { // they are told that there is nothing new
+				if w.deadline-now < pollMargin*1000 {
+					again = append(again, w)
+				} else {
+					waiting = append(waiting, w)
+				}
+			}
+			clear(g.polls[len(waiting):])
+			g.polls = waiting
+			n.lobby.count.Add(-int64(gone))
+			if len(g.loads)+len(g.lines)+len(g.polls) == 0 {
+				s.guests = nil
+			}
+			n.callAgain(again)
+		}
+		if s.guests == nil {
+			n.lobby.mu.Lock()
+			delete(n.lobby.slots, no)
+			n.lobby.mu.Unlock()
+		}
+		s.mu.Unlock()
+		finish(acked, nil)
+	}
+}
+
+// wroteLocked tells guests of a write to a key: a load in progress may not
+// overwrite it, and whoever waits looks again once it is acknowledged. What
+// expiry and eviction remove does not concern loads.
+func (n *Node) wroteLocked(s *slot, rec *store.Record, removed bool) {
+	g := s.guests
+	if g == nil {
+		return
+	}
+	var woken []*guest
+	switch rec.Kind {
+	case 0:
+		if l := g.loads[rec.Key]; l != nil && !removed {
+			woken = l.waiters
+			delete(g.loads, rec.Key)
+		}
+	case kindLock:
+		if rec.Tombstone {
+			n.grantLocked(s, rec.Key)
+		}
+	}
+	if len(woken) > 0 {
+		s.insertWaiterLocked(rec.Version, func(error) { n.callAgain(woken) })
+	}
+	n.pollsLocked(s, rec.Version)
+}
+
+// pollsLocked wakes those who wait for news, once a version is acknowledged.
+func (n *Node) pollsLocked(s *slot, version uint64) {
+	if g := s.guests; g != nil && len(g.polls) > 0 {
+		polls := g.polls
+		g.polls = nil
+		s.insertWaiterLocked(version, func(error) { n.callAgain(polls) })
+	}
+}
+
+// leave frees what a node that went down held in memory here.
+func (n *Node) leave(id shard.NodeID) {
+	n.lobby.mu.Lock()
+	slots := make([]uint16, 0, len(n.lobby.slots))
+	for no := range n.lobby.slots {
+		slots = append(slots, no)
+	}
+	n.lobby.mu.Unlock()
+	for _, no := range slots {
+		s := &n.slots[no]
+		var gone []*guest
+		s.mu.Lock()
+		if g := s.guests; g != nil {
+			theirs := func(w *guest) bool { return shard.NodeID(w.from) == id }
+			before := g.len()
+			for key, l := range g.loads {
+				l.waiters = slices.DeleteFunc(l.waiters, theirs)
+				if l.holder == id {
+					delete(g.loads, key)
+					gone = append(gone, l.waiters...)
+				}
+			}
+			for key, line := range g.lines {
+				g.lines[key] = slices.DeleteFunc(line, theirs)
+			}
+			g.polls = slices.DeleteFunc(g.polls, theirs)
+			n.lobby.count.Add(int64(g.len() + len(gone) - before))
+			n.callAgain(gone)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Go runs f on a goroutine that Close waits for; false means that the node is
+// closing.
+func (n *Node) Go(f func()) bool {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	if n.closing.Load() {
+		return false
+	}
+	n.wg.Go(f) // f looks at Context
+	return true
+}
+
+// Token returns a number that names a caller's claim to something.
+func (n *Node) Token() uint64 { return n.env.Uint64() | 1 }
+
+// visit runs the calls that may wait as guests, and those that read more than
+// one key.
+func (n *Node) visit(c *Call, req *transport.Request, r *Result, done func(error)) error {
+	switch c.Op {
+	case transport.OpLoad:
+		return n.load(c, req, r, done)
+	case transport.OpRelease:
+		return n.giveBack(c, r, done)
+	case transport.OpLock:
+		return n.lock(c, req, r, done)
+	case transport.OpUnlock:
+		return n.unlock(c, r, done)
+	case transport.OpExplain:
+		return n.explain(c, r, done)
+	case transport.OpWatch:
+		return n.watch(c, req, r, done)
+	case transport.OpScan:
+		if shard.NodeID(req.ID2.Node) != n.id {
+			return n.queueScan(c, r, done)
+		}
+		return n.scan(c, r, done)
+	}
+	return ErrInvalid
+}
+
+// Context ends when the node closes.
+func (n *Node) Context() context.Context { return n.ctx }
+
+// Closing reports whether the node is closing or closed.
+func (n *Node) Closing() bool { return n.closing.Load() }

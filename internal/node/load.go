@@ -1,0 +1,277 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// SchemaAbsent marks a record that says that its key has no value: it reads as
+// a miss, and spares a load until it expires.
+const SchemaAbsent uint32 = 1 << 31
+
+// loadLease is the right to load one key.
+type loadLease struct {
+	token   uint64
+	holder  shard.NodeID
+	until   int64 // on the node's clock
+	waiters []*guest
+}
+
+const maxLoadLease = 10 * time.Minute
+
+// Load asks for a key's value or for the lease to load it.
+type Load struct {
+	Token  uint64        // of the caller, chosen by it
+	Lease  time.Duration // for how long, if it is granted
+	Wait   bool          // for somebody else's load
+	Ignore uint64        // a value of this version counts as none
+}
+
+// LoadState is what a Load gives, in Result.Int.
+const (
+	LoadFound   int64 = 0 // Result has the value, or is not found and has SchemaAbsent
+	LoadGranted int64 = 1 // the caller is to load
+	LoadBusy    int64 = 2 // somebody else does
+)
+
+// Call returns the call that asks.
+func (l Load) Call(slot uint16, key string) Call {
+	b := binary.AppendUvarint(nil, l.Token)
+	b = binary.AppendUvarint(b, uint64(l.Lease.Milliseconds()))
+	wait := uint64(0)
+	if l.Wait {
+		wait = 1
+	}
+	b = binary.AppendUvarint(b, wait)
+	b = binary.AppendUvarint(b, l.Ignore)
+	return Call{Op: transport.OpLoad, Slot: slot, Key: key, Value: b}
+}
+
+func (l *Load) unpack(b []byte) bool {
+	f := fields{b: b}
+	l.Token = f.num()
+	ms := f.num()
+	l.Lease = time.Duration(min(ms, uint64(maxLoadLease/time.Millisecond))) * time.Millisecond
+	l.Wait = f.num() == 1
+	l.Ignore = f.num()
+	return !f.bad && l.Token != 0
+}
+
+// Release gives a lease back, or leaves the line for it.
+type Release struct {
+	Token uint64
+	How   uint8
+	Text  string // of an error, for those who wait
+}
+
+// How a lease is given back.
+const (
+	ReleaseOnly   uint8 = 0 // somebody else may load
+	ReleaseFailed uint8 = 1 // those who wait get the error
+	ReleaseAbsent uint8 = 2 // those who wait get a miss
+)
+
+// Call returns the call that gives back.
+func (l Release) Call(slot uint16, key string) Call {
+	b := binary.AppendUvarint(nil, l.Token)
+	b = binary.AppendUvarint(b, uint64(l.How))
+	b = packString(b, l.Text[:min(len(l.Text), transport.MaxText)])
+	return Call{Op: transport.OpRelease, Slot: slot, Key: key, Value: b}
+}
+
+func (l *Release) unpack(b []byte) bool {
+	f := fields{b: b}
+	l.Token, l.How, l.Text = f.num(), uint8(f.num()), f.text(transport.MaxText)
+	return !f.bad
+}
+
+// LoadFailed is the error of somebody else's load, as told by its node.
+type LoadFailed struct{ Text string }
+
+func (e *LoadFailed) Error() string { return e.Text }
+
+// load answers OpLoad: with the value, with the lease, or when the one who has
+// the lease is done.
+func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)) error {
+	var l Load
+	if !l.unpack(c.Value) {
+		return ErrInvalid
+	}
+	s := &n.slots[c.Slot]
+	s.mu.Lock()
+	sv, err := n.openLocked(s)
+	if err != nil {
+		return err
+	}
+	now := n.env.Now()
+	if !n.licensed(sv, now) {
+		s.mu.Unlock()
+		return errNotYet
+	}
+	it, err := n.engine.Get(nil, c.Slot, 0, c.Key, "", n.slotTime(now))
+	if err == nil && it.State == store.NotResident {
+		it, err = n.engine.Fetch(nil, c.Slot, 0, c.Key, "", n.slotTime(now))
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return engineError(err)
+	}
+	*r = Result{}
+	if it.State == store.Found && it.Version != l.Ignore {
+		if r.Found = it.Schema&SchemaAbsent == 0; r.Found {
+			r.Value, r.Version = it.Value, it.Version
+		}
+		r.Schema, r.Expiry = it.Schema, it.Expiry
+		if it.Version > s.acked.Load() {
+			s.insertWaiterLocked(it.Version, func(err error) {
+				if err != nil {
+					err = errNotYet
+				}
+				done(err)
+			})
+			s.mu.Unlock()
+			return nil
+		}
+		s.mu.Unlock()
+		done(nil)
+		return nil
+	}
+	if s.holding { // the lease would not survive the hand-over
+		s.mu.Unlock()
+		return errNotYet
+	}
+	g := n.guestsLocked(s)
+	at := n.now()
+	have := g.loads[c.Key]
+	switch {
+	case have != nil && have.token != l.Token && at < have.until && !l.Wait:
+		r.Int = LoadBusy
+	case have != nil && have.token != l.Token && at < have.until:
+		if !n.hasRoom(len(have.waiters)) {
+			s.mu.Unlock()
+			return ErrOverloaded
+		}
+		have.waiters = append(have.waiters, n.newGuest(c, req, r, done))
+		s.mu.Unlock()
+		return nil
+	case have == nil && len(g.loads) >= maxGuestsHere:
+		s.mu.Unlock()
+		return ErrOverloaded
+	default:
+		if have == nil {
+			have = &loadLease{}
+			if g.loads == nil {
+				g.loads = map[string]*loadLease{}
+			}
+			g.loads[own(store.Record{Key: c.Key}).Key] = have
+		}
+		have.token, have.holder, have.until = l.Token, shard.NodeID(req.ID2.Node), at+int64(l.Lease)
+		r.Int = LoadGranted
+	}
+	s.mu.Unlock()
+	done(nil)
+	return nil
+}
+
+// openLocked returns the licence of an open slot; otherwise it unlocks the slot
+// and says where the call goes.
+func (n *Node) openLocked(s *slot) (*serving, error) {
+	sv := s.serving.Load()
+	if sv == nil {
+		s.mu.Unlock()
+		return nil, n.notServing(s)
+	}
+	return sv, nil
+}
+
+// giveBack answers OpRelease. One that comes too late changes nothing.
+func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
+	var l Release
+	if !l.unpack(c.Value) {
+		return ErrInvalid
+	}
+	s := &n.slots[c.Slot]
+	s.mu.Lock()
+	if _, err := n.openLocked(s); err != nil {
+		return err
+	}
+	*r = Result{}
+	var told []*guest
+	if g := s.guests; g != nil {
+		if have := g.loads[c.Key]; have != nil && have.token == l.Token {
+			delete(g.loads, c.Key)
+			if l.How == ReleaseOnly {
+				n.callAgain(have.waiters)
+			} else {
+				told = have.waiters
+				n.lobby.count.Add(-int64(len(told)))
+			}
+		} else if have != nil {
+			for i, w := range have.waiters {
+				if f := (fields{b: w.call.Value}); f.num() == l.Token {
+					have.waiters = append(have.waiters[:i], have.waiters[i+1:]...)
+					n.lobby.count.Add(-1)
+					break
+				}
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, w := range told {
+		if l.How == ReleaseFailed {
+			w.done(&LoadFailed{l.Text})
+			continue
+		}
+		*w.r = Result{Schema: SchemaAbsent}
+		w.done(nil)
+	}
+	done(nil)
+	return nil
+}
+
+// holdsLocked reports whether a write that needs the lease to load its key has
+// it.
+func (n *Node) holdsLocked(s *slot, c *Call) bool {
+	if s.guests == nil {
+		return false
+	}
+	l := s.guests.loads[c.Key]
+	return l != nil && l.token == c.Version && n.now() < l.until
+}
+
+// unleaseLocked ends the lease on a key that somebody deleted though it was
+// not there: what is being loaded may be what was deleted at its source.
+func (n *Node) unleaseLocked(s *slot, key string) {
+	if s.guests == nil {
+		return
+	}
+	if l := s.guests.loads[key]; l != nil {
+		delete(s.guests.loads, key)
+		n.callAgain(l.waiters)
+	}
+}
+
+// Forget makes a call whose outcome nobody waits for, once.
+func (n *Node) Forget(c *Call) {
+	cl := n.table.Load().Claim(c.Slot)
+	if cl == nil || n.closing.Load() {
+		return
+	}
+	req := transport.Request{Call: *c, ID2: transport.CallID{Node: n.id}}
+	if cl.Primary == n.id {
+		_ = n.run(c, &req, &Result{}, func(error) {})
+		return
+	}
+	if t := n.peer(cl.Primary).live(); t != nil {
+		t.Call(time.Now().Add(n.cfg.OpTimeout), &req, func(*transport.Response, error) {})
+	}
+}
+
+// isDeadline reports whether an error says only that time was up.
+func isDeadline(err error) bool { return errors.Is(err, context.DeadlineExceeded) }
