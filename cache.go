@@ -16,7 +16,10 @@ const NoTTL time.Duration = -1
 
 // Cache is this process's node of a cluster. Its methods are safe for
 // concurrent use. Several caches in one process share nothing.
-type Cache struct{ n *node.Node }
+type Cache struct {
+	n     *node.Node
+	loads flights
+}
 
 // Open starts a node and joins the cluster that its seeds belong to, or founds
 // one where it has no seeds. The node takes calls at once; Ready says when it
@@ -49,7 +52,7 @@ func Open(ctx context.Context, opts ...Option) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("slotmesh: open: %w", err)
 	}
-	return &Cache{n}, nil
+	return &Cache{n: n}, nil
 }
 
 // Ready returns nil once the node has joined, every slot has a primary and the
@@ -90,7 +93,7 @@ func (c *Cache) GetInto(ctx context.Context, key string, dst []byte) ([]byte, er
 	return append(dst, r.Value...), err // copies nothing where the value went to dst's spare room
 }
 
-// GetItem is Get with the value's version and expiry.
+// GetItem is Get with the value's version and expiry, and where it came from.
 func (c *Cache) GetItem(ctx context.Context, key string) (Item, error) {
 	r, err := c.read(ctx, transport.OpGet, key, nil)
 	if err != nil {

@@ -1,0 +1,438 @@
+package slotmesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// LoadError is the failure of a loader, as every caller gets it who waited for
+// that load. On the node where the loader ran it wraps the loader's own error;
+// on others only its text is left.
+type LoadError struct {
+	Key string
+	Err error
+}
+
+func (e *LoadError) Error() string { return fmt.Sprintf("slotmesh: load %s: %v", quoted(e.Key), e.Err) }
+func (e *LoadError) Unwrap() error { return e.Err }
+
+// LoadOption changes what GetOrLoad and GetOrLoadMany do. All callers of a key
+// should use the same ones.
+type LoadOption func(*loadOptions)
+
+type loadOptions struct {
+	ttl, stale, early, negative, timeout time.Duration
+	jitter                               float64
+	faults                               faults
+}
+
+const (
+	defaultLoadTimeout = 10 * time.Second
+	minLoadTimeout     = 10 * time.Millisecond
+	maxLoadTimeout     = 10 * time.Minute
+)
+
+func loadOptionsOf(opts []LoadOption) (loadOptions, error) {
+	o := loadOptions{timeout: defaultLoadTimeout}
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	o.faults.unless(o.ttl > 0 || o.stale == 0 && o.early == 0 && o.jitter == 0, "LoadStale, LoadEarly and LoadJitter need LoadTTL")
+	return o, errors.Join(o.faults...)
+}
+
+// LoadTTL lets what was loaded expire after d. Without it it lasts for ever.
+// A d of zero or less gives ErrInvalid.
+func LoadTTL(d time.Duration) LoadOption {
+	return func(o *loadOptions) {
+		o.ttl = d
+		o.faults.unless(d > 0, "LoadTTL(%v): want more than 0", d)
+	}
+}
+
+// LoadJitter makes each TTL shorter by a random part of it, up to fraction, so
+// that what was loaded together does not expire together. fraction is 0 to 1.
+func LoadJitter(fraction float64) LoadOption {
+	return func(o *loadOptions) {
+		o.jitter = fraction
+		o.faults.unless(fraction >= 0 && fraction <= 1, "LoadJitter(%v): want 0 to 1", fraction)
+	}
+}
+
+// LoadStale keeps a value for d beyond its TTL. In that time callers get it at
+// once and one of them, in the whole fleet, loads anew behind their backs.
+// Get returns it as well until it is gone.
+func LoadStale(d time.Duration) LoadOption {
+	return func(o *loadOptions) {
+		o.stale = d
+		o.faults.unless(d >= 0, "LoadStale(%v): want at least 0", d)
+	}
+}
+
+// LoadEarly has a value loaded anew before its TTL ends, by one caller picked
+// at random, the likelier the nearer the end is: so that a hot key never
+// expires under load. d is about how long a load takes. It is the XFetch rule
+// of Vattani, Chierichetti and Lowenstein with beta 1.
+func LoadEarly(d time.Duration) LoadOption {
+	return func(o *loadOptions) {
+		o.early = d
+		o.faults.unless(d >= 0, "LoadEarly(%v): want at least 0", d)
+	}
+}
+
+// LoadNegative remembers for d that the loader returned ErrNotFound: callers
+// get ErrNotFound without a load. Get and the other calls see an absent key.
+// Without it ErrNotFound is returned and not remembered.
+func LoadNegative(d time.Duration) LoadOption {
+	return func(o *loadOptions) {
+		o.negative = d
+		o.faults.unless(d > 0, "LoadNegative(%v): want more than 0", d)
+	}
+}
+
+// LoadTimeout bounds one load: the loader's context ends after d, its callers
+// on that node get a LoadError that is context.DeadlineExceeded, and somebody
+// who waits on another node loads instead. Default 10s, 10ms to 10m. The calls' own contexts bound how long they wait.
+func LoadTimeout(d time.Duration) LoadOption {
+	return func(o *loadOptions) {
+		o.timeout = d
+		o.faults.unless(minLoadTimeout <= d && d <= maxLoadTimeout, "LoadTimeout(%v): want %v to %v", d, minLoadTimeout, maxLoadTimeout)
+	}
+}
+
+// lifetime is the TTL that a loaded value gets, stale time included; 0 is for
+// ever.
+func (o *loadOptions) lifetime() time.Duration {
+	if o.ttl == 0 {
+		return 0
+	}
+	ttl := o.ttl
+	if o.jitter > 0 {
+		ttl -= time.Duration(rand.Float64() * o.jitter * float64(ttl))
+	}
+	return max(ttl, time.Millisecond) + o.stale
+}
+
+// due reports whether a value with left to live is to be loaded anew, though
+// it may be returned.
+func (o *loadOptions) due(left time.Duration) bool {
+	if o.ttl == 0 || o.stale == 0 && o.early == 0 {
+		return false
+	}
+	left -= o.stale
+	return left <= 0 || o.early > 0 && left <= time.Duration(rand.ExpFloat64()*float64(o.early))
+}
+
+// GetOrLoad returns key's value, and where there is none has load make it: once
+// in the whole fleet, however many callers on however many nodes ask at the
+// same time. All of them get the value, or the loader's error, which is not
+// kept. The loader runs in one of the processes that ask, on a goroutine of
+// its own, with the values of its caller's context; the context ends after
+// LoadTimeout, when nobody waits any more, and when the cache closes. Close
+// waits for loaders that do not heed it.
+//
+// A loader that dies with its process, or takes longer than LoadTimeout, loses
+// the right to load to another caller. What it returns later never overwrites
+// a newer value, nor comes back after a Delete that fell in between. When the
+// slot moves or fails over during a load, one more may run.
+//
+// A loader says by ErrNotFound that there is no value: see LoadNegative. One
+// that panics gives a LoadError.
+//
+// Cost: for a hit that of Get; for a miss a round trip for the right to load,
+// or to wait, and one to store the value.
+//
+// Errors: *LoadError, ErrNotFound, ErrInvalid; otherwise those of Get.
+func (c *Cache) GetOrLoad(ctx context.Context, key string, load func(ctx context.Context, key string) ([]byte, error), opts ...LoadOption) ([]byte, error) {
+	if load == nil {
+		return nil, fmt.Errorf("%w: GetOrLoad of %s with a nil loader", ErrInvalid, quoted(key))
+	}
+	o, err := loadOptionsOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.getOrLoad(ctx, key, 0, nil, load, &o)
+	if err != nil {
+		return nil, err
+	}
+	return present(r.Value), nil
+}
+
+// flights are the loads that this node makes or waits for.
+type flights struct {
+	mu sync.Mutex // guards below and the flights' callers
+	m  map[flightKey]*flight
+}
+
+type flightKey struct {
+	key     string
+	schema  uint32
+	refresh bool
+}
+
+type flight struct {
+	done    chan struct{} // closed when the rest is set
+	result  node.Result
+	err     error
+	callers int
+	cancel  context.CancelFunc
+}
+
+// getOrLoad is GetOrLoad of values with a schema; known, if not nil, says
+// which values count as present.
+func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known func(*node.Result) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
+	call := keyCall(transport.OpGet, key)
+	r, err := c.n.Do(ctx, &call)
+	if err != nil {
+		return node.Result{}, err
+	}
+	ask := node.Load{Wait: true}
+	switch {
+	case r.Found && (known == nil || known(&r)):
+		if r.Expiry > 0 && o.due(time.Duration(r.Int)*time.Millisecond) {
+			c.refresh(ctx, key, schema, r.Version, load, o)
+		}
+		return r, nil
+	case r.Found:
+		ask.Ignore = r.Version // of another schema
+	case r.Schema&node.SchemaAbsent != 0:
+		return node.Result{}, ErrNotFound
+	}
+	for {
+		f := c.join(ctx, flightKey{key, schema, false}, ask, known, load, o)
+		if f == nil {
+			return node.Result{}, ErrClosed
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			c.quit(f, flightKey{key, schema, false})
+			return node.Result{}, ctx.Err()
+		}
+		if errors.Is(f.err, errAbandoned) {
+			continue // its callers had gone when we came
+		}
+		r := f.result
+		r.Value = append([]byte(nil), r.Value...) // each caller's own
+		return r, f.err
+	}
+}
+
+var errAbandoned = errors.New("load was given up by its callers")
+
+// refresh has a value that is still good loaded anew in the background.
+func (c *Cache) refresh(ctx context.Context, key string, schema uint32, version uint64, load func(context.Context, string) ([]byte, error), o *loadOptions) {
+	ask := node.Load{Ignore: version}
+	c.join(ctx, flightKey{key, schema, true}, ask, nil, load, o)
+}
+
+// join returns the flight under way for k, or a new one; nil where the cache
+// is closing.
+func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func(*node.Result) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) *flight {
+	c.loads.mu.Lock()
+	defer c.loads.mu.Unlock()
+	if f := c.loads.m[k]; f != nil {
+		f.callers++
+		return f
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f := &flight{done: make(chan struct{}), callers: 1, cancel: cancel}
+	if c.loads.m == nil {
+		c.loads.m = map[flightKey]*flight{}
+	}
+	c.loads.m[k] = f
+	ask.Token, ask.Lease = c.n.Token(), o.timeout
+	started := c.n.Go(func() { // ends with the load; see fly
+		result, err := c.fly(run, k, ask, known, load, o)
+		switch {
+		case !errors.Is(err, context.Canceled):
+		case c.n.Closing():
+			err = ErrClosed
+		case run.Err() != nil:
+			err = errAbandoned
+		}
+		c.loads.mu.Lock()
+		if c.loads.m[k] == f {
+			delete(c.loads.m, k)
+		}
+		c.loads.mu.Unlock()
+		cancel()
+		f.result, f.err = result, err
+		close(f.done)
+	})
+	if !started {
+		delete(c.loads.m, k)
+		cancel()
+		return nil
+	}
+	return f
+}
+
+// quit leaves a flight; one that nobody waits for is given up.
+func (c *Cache) quit(f *flight, k flightKey) {
+	c.loads.mu.Lock()
+	defer c.loads.mu.Unlock()
+	if f.callers--; f.callers == 0 {
+		f.cancel()
+		if c.loads.m[k] == f {
+			delete(c.loads.m, k)
+		}
+	}
+}
+
+// fly gets the value or the right to load it, and loads it. It returns when
+// the loader has returned, its time is up, ctx is done or the cache closes.
+func (c *Cache) fly(ctx context.Context, k flightKey, ask node.Load, known func(*node.Result) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.n.Context(), cancel)()
+	slot := keyCall(0, k.key).Slot
+	for {
+		call := ask.Call(slot, k.key)
+		r, err := c.n.Do(ctx, &call)
+		var failed *node.LoadFailed
+		switch {
+		case errors.As(err, &failed):
+			return node.Result{}, &LoadError{k.key, failed}
+		case err != nil && ctx.Err() != nil:
+			c.forget(slot, k.key, ask.Token)
+			return node.Result{}, ctx.Err()
+		case errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary):
+			continue // somebody else's load takes its time
+		case err != nil:
+			return node.Result{}, err
+		case r.Int == node.LoadBusy:
+			return node.Result{}, nil // of a refresh, whose result nobody waits for
+		case r.Int == node.LoadGranted:
+			return c.loadIt(ctx, slot, k, ask.Token, load, o)
+		case !r.Found:
+			return node.Result{}, ErrNotFound
+		case known != nil && !known(&r) && r.Version != ask.Ignore:
+			ask.Ignore = r.Version // of another schema
+		default:
+			return r, nil
+		}
+	}
+}
+
+func (c *Cache) forget(slot uint16, key string, token uint64) {
+	call := node.Release{Token: token}.Call(slot, key)
+	c.n.Forget(&call)
+}
+
+// loadIt runs the loader under a lease and stores what it gives.
+func (c *Cache) loadIt(ctx context.Context, slot uint16, k flightKey, token uint64, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
+	value, err := runLoader(ctx, c, o.timeout, func(ctx context.Context) ([]byte, error) { return load(ctx, k.key) })
+	switch {
+	case err != nil && ctx.Err() != nil: // nobody waits here: elsewhere somebody may
+		c.forget(slot, k.key, token)
+		return node.Result{}, ctx.Err()
+	case errors.Is(err, ErrNotFound):
+		c.landAbsent(ctx, slot, k.key, token, o)
+		return node.Result{}, ErrNotFound
+	case err != nil:
+		c.loadFailed(slot, k.key, token, err)
+		return node.Result{}, &LoadError{k.key, err}
+	}
+	return c.land(ctx, k, token, value, o)
+}
+
+// loadFailed tells those who wait that a load failed, or where it only took
+// too long lets one of them try.
+func (c *Cache) loadFailed(slot uint16, key string, token uint64, err error) {
+	if errors.Is(err, errLoadTimeout) {
+		c.forget(slot, key, token)
+		return
+	}
+	call := node.Release{Token: token, How: node.ReleaseFailed, Text: err.Error()}.Call(slot, key)
+	c.n.Forget(&call)
+}
+
+// land stores a loaded value. Where the right to load was lost meanwhile, or
+// the value can't be stored, it is returned all the same.
+func (c *Cache) land(ctx context.Context, k flightKey, token uint64, value []byte, o *loadOptions) (node.Result, error) {
+	call := fillCall(k.key, k.schema, token, value, o.lifetime())
+	if _, err := c.n.Do(ctx, &call); err != nil && !errors.Is(err, ErrConflict) {
+		c.forget(call.Slot, k.key, token)
+	}
+	return node.Result{Found: true, Value: value, Schema: k.schema}, nil
+}
+
+// landAbsent tells the others that there is no value, and remembers it as o
+// says.
+func (c *Cache) landAbsent(ctx context.Context, slot uint16, key string, token uint64, o *loadOptions) {
+	if o.negative > 0 {
+		call := fillCall(key, node.SchemaAbsent, token, nil, o.negative)
+		if _, err := c.n.Do(ctx, &call); err == nil {
+			return
+		}
+	}
+	call := node.Release{Token: token, How: node.ReleaseAbsent}.Call(slot, key)
+	c.n.Forget(&call)
+}
+
+func fillCall(key string, schema uint32, token uint64, value []byte, life time.Duration) node.Call {
+	call := keyCall(transport.OpSet, key)
+	call.Value, call.Schema, call.Version, call.Flags = value, schema, token, transport.FlagLease
+	if life > 0 {
+		call.Flags |= transport.FlagRelative
+		call.Expiry = int64((life-1)/time.Millisecond) + 1
+	}
+	return call
+}
+
+// errLoadTimeout is the error of a load that took longer than LoadTimeout.
+var errLoadTimeout = fmt.Errorf("%w: the loader took too long", context.DeadlineExceeded)
+
+// loaderPanic is what a loader that panicked gives.
+type loaderPanic struct{ value any }
+
+func (e *loaderPanic) Error() string { return fmt.Sprintf("loader panicked: %v", e.value) }
+
+// runLoader runs a user's function until it returns or its time is up. One
+// that does not heed its context stays behind on a goroutine, which Close waits
+// for.
+func runLoader[T any](ctx context.Context, c *Cache, timeout time.Duration, f func(context.Context) (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errLoadTimeout)
+	defer cancel()
+	ended := make(chan outcome, 1)
+	started := c.n.Go(func() { // ends when f returns
+		out := outcome{err: &loaderPanic{"or ended its goroutine"}}
+		defer func() {
+			if p := recover(); p != nil {
+				out.err = &loaderPanic{p}
+			}
+			ended <- out
+		}()
+		out.value, out.err = f(ctx)
+	})
+	if !started {
+		var none T
+		return none, ErrClosed
+	}
+	select {
+	case out := <-ended:
+		return out.value, out.err
+	case <-ctx.Done():
+	}
+	select {
+	case out := <-ended: // both at once: what it gave counts
+		return out.value, out.err
+	default:
+		var none T
+		return none, context.Cause(ctx)
+	}
+}

@@ -1,0 +1,188 @@
+package slotmesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// GetOrLoadMany is GetOrLoad of any keys of any slots, with one call of load
+// for all of those that are missing and that nobody else is loading. load
+// returns a value for each key that has one; a key it leaves out has none, as
+// if a loader of GetOrLoad had returned ErrNotFound. Results are in the order
+// of keys; keys that are listed twice are loaded once.
+//
+// Where another caller gives up a load that this one waited for, load is
+// called once more, for those keys. Its context ends with ctx and after
+// LoadTimeout, and a call whose loader does not heed that returns without it.
+// LoadStale sets how long values are kept here too, but only GetOrLoad loads
+// them anew before they are gone.
+//
+// Errors are per key, as GetOrLoad's.
+func (c *Cache) GetOrLoadMany(ctx context.Context, keys []string, load func(ctx context.Context, keys []string) (map[string][]byte, error), opts ...LoadOption) []ItemResult {
+	results := make([]ItemResult, len(keys))
+	for i, key := range keys {
+		results[i].Key = key
+	}
+	fail := func(err error) []ItemResult {
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
+	}
+	if load == nil {
+		return fail(fmt.Errorf("%w: GetOrLoadMany with a nil loader", ErrInvalid))
+	}
+	o, err := loadOptionsOf(opts)
+	if err != nil {
+		return fail(err)
+	}
+	at := make(map[string]int, len(keys)) // the first place of each key
+	var todo []string
+	calls := make([]node.Call, 0, len(keys))
+	for i, key := range keys {
+		if _, ok := at[key]; !ok {
+			at[key] = i
+			todo = append(todo, key)
+			calls = append(calls, keyCall(transport.OpGet, key))
+		}
+	}
+	b := loadBatch{c: c, ctx: ctx, load: load, o: &o, token: c.n.Token(), results: results, at: at}
+	got, errs := c.n.DoMany(ctx, calls)
+	todo = b.take(todo, got, errs, false)
+	for wait := false; len(todo) > 0; wait = true {
+		calls = calls[:0]
+		for _, key := range todo {
+			calls = append(calls, node.Load{Token: b.token, Lease: o.timeout, Wait: wait}.Call(keyCall(0, key).Slot, key))
+		}
+		got, errs = c.n.DoMany(ctx, calls)
+		todo = b.take(todo, got, errs, true)
+	}
+	for i, key := range keys {
+		if first := at[key]; first != i {
+			results[i] = results[first]
+			results[i].Value = append([]byte(nil), results[i].Value...)
+		}
+	}
+	return results
+}
+
+// loadBatch is a GetOrLoadMany under way.
+type loadBatch struct {
+	c       *Cache
+	ctx     context.Context
+	load    func(context.Context, []string) (map[string][]byte, error)
+	o       *loadOptions
+	token   uint64
+	results []ItemResult
+	at      map[string]int
+}
+
+// take sorts the answers to a round of calls, loads what it was granted, and
+// returns the keys that are still open. leased says that the calls asked for
+// the right to load.
+func (b *loadBatch) take(keys []string, got []node.Result, errs []error, leased bool) (open []string) {
+	var granted []string
+	for i, key := range keys {
+		res, err := &b.results[b.at[key]], errs[i]
+		var failed *node.LoadFailed
+		switch {
+		case errors.As(err, &failed):
+			res.Err = &LoadError{key, failed}
+		case err != nil && leased && b.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary):
+			open = append(open, key) // somebody else's load takes its time
+		case err != nil:
+			if res.Err = err; leased {
+				b.c.forget(keyCall(0, key).Slot, key, b.token)
+			}
+		case got[i].Found:
+			res.Item = newItem(key, got[i])
+		case got[i].Schema&node.SchemaAbsent != 0:
+			res.Err = ErrNotFound
+		case leased && got[i].Int == node.LoadGranted:
+			granted = append(granted, key)
+		default:
+			open = append(open, key)
+		}
+	}
+	if len(granted) > 0 {
+		b.loadAll(granted)
+	}
+	return open
+}
+
+// loadAll runs the loader for keys that this call has the right to load.
+func (b *loadBatch) loadAll(keys []string) {
+	values, err := runLoader(b.ctx, b.c, b.o.timeout, func(ctx context.Context) (map[string][]byte, error) { return b.load(ctx, keys) })
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		for _, key := range keys {
+			slot := keyCall(0, key).Slot
+			if b.ctx.Err() != nil {
+				b.results[b.at[key]].Err = b.ctx.Err()
+				b.c.forget(slot, key, b.token)
+				continue
+			}
+			b.results[b.at[key]].Err = &LoadError{key, err}
+			b.c.loadFailed(slot, key, b.token, err)
+		}
+		return
+	}
+	fills := make([]node.Call, 0, len(keys))
+	for _, key := range keys {
+		value, ok := values[key]
+		if !ok {
+			b.results[b.at[key]].Err = ErrNotFound
+			b.c.landAbsent(b.ctx, keyCall(0, key).Slot, key, b.token, b.o)
+			continue
+		}
+		b.results[b.at[key]].Value = append([]byte{}, value...)
+		fills = append(fills, fillCall(key, 0, b.token, value, b.o.lifetime()))
+	}
+	filled, errs := b.c.n.DoMany(b.ctx, fills)
+	for i := range fills {
+		switch key := fills[i].Key; {
+		case errs[i] == nil:
+			item := newItem(key, filled[i])
+			b.results[b.at[key]].Version, b.results[b.at[key]].Expires = item.Version, item.Expires
+		case !errors.Is(errs[i], ErrConflict):
+			b.c.forget(fills[i].Slot, key, b.token)
+		}
+	}
+}
+
+// GetOrLoad is Cache.GetOrLoad of a T: a value that this view does not know
+// counts as none. A value that load returns and the codec refuses is a
+// LoadError that wraps ErrCodec.
+func (t *Typed[T]) GetOrLoad(ctx context.Context, key string, load func(ctx context.Context, key string) (T, error), opts ...LoadOption) (T, error) {
+	var none T
+	switch {
+	case t.err != nil:
+		return none, t.err
+	case load == nil:
+		return none, fmt.Errorf("%w: GetOrLoad of %s with a nil loader", ErrInvalid, quoted(t.prefix+key))
+	}
+	o, err := loadOptionsOf(opts)
+	if err != nil {
+		return none, err
+	}
+	r, err := t.c.getOrLoad(ctx, t.prefix+key, t.schema, t.known, func(ctx context.Context, _ string) ([]byte, error) {
+		v, err := load(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		return t.codec.encode(t.prefix+key, v)
+	}, &o)
+	if err != nil {
+		return none, err
+	}
+	return t.read(key, &r)
+}
+
+// known reports whether a value is of a schema that the view can read.
+func (t *Typed[T]) known(r *node.Result) bool {
+	_, ok := t.upgrades[r.Schema]
+	return ok || r.Schema == t.schema
+}
