@@ -66,6 +66,9 @@ var (
 	// writes.
 	ErrConflict = node.ErrConflict
 
+	// ErrLocked means that somebody else holds the lock.
+	ErrLocked = node.ErrLocked
+
 	// ErrSchema means that a typed view met a value of a schema or a codec
 	// that it does not know.
 	ErrSchema = node.ErrSchema

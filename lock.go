@@ -1,0 +1,191 @@
+package slotmesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+)
+
+// Lock is a lock that this process holds: see Cache.Lock. Its methods are safe
+// for concurrent use.
+type Lock struct {
+	c     *Cache
+	key   string
+	token uint64 // names this holder
+	fence uint64
+	ttl   time.Duration
+	stop  chan struct{} // closed by Unlock
+	lost  chan struct{} // closed when the lock is not held any more
+
+	mu      sync.Mutex // guards below
+	until   time.Time  // when it is lost unless renewed before
+	ended   bool
+	stopped bool
+}
+
+const (
+	minLockTTL = 100 * time.Millisecond
+	maxLockTTL = 24 * time.Hour
+)
+
+// Lock waits until it holds the lock named key, within ctx or WithOpTimeout.
+// Those who wait are served in the order in which they asked; a failover of the
+// slot has them line up anew. The lock is renewed in the background until
+// Unlock, or until the cache closes; after that, or if this process dies, it is
+// free ttl later.
+// ttl is 100ms to 24h. Locks and keys do not meet: the lock "a" has nothing to
+// do with the key "a", and is never evicted.
+//
+// What a lock can promise: as long as Lost is open and clocks run at about the
+// same speed, nobody else holds the lock, by what is promised for writes. What
+// it cannot: a process that sleeps in the middle of its work does not notice
+// that its time has passed. Where that matters, pass Token along with the work
+// and have its receiver refuse tokens lower than the highest it has seen.
+//
+// Errors: ErrInvalid, ErrTooLarge; ErrLocked together with the context's error
+// where time was up while others held the lock; otherwise those of Set.
+func (c *Cache) Lock(ctx context.Context, key string, ttl time.Duration) (*Lock, error) {
+	return c.lock(ctx, key, ttl, node.LockWait)
+}
+
+// TryLock is Lock that does not wait: where somebody else holds the lock, or
+// stands in line for it, it gives ErrLocked.
+func (c *Cache) TryLock(ctx context.Context, key string, ttl time.Duration) (*Lock, error) {
+	return c.lock(ctx, key, ttl, node.LockTry)
+}
+
+func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uint8) (*Lock, error) {
+	if ttl < minLockTTL || ttl > maxLockTTL {
+		return nil, fmt.Errorf("%w: lock %s for %v, want %v to %v", ErrInvalid, quoted(key), ttl, minLockTTL, maxLockTTL)
+	}
+	l := &Lock{c: c, key: key, token: c.n.Token(), ttl: ttl, stop: make(chan struct{}), lost: make(chan struct{})}
+	asked := time.Now()
+	call := l.call(how)
+	r, err := c.n.Do(ctx, &call)
+	if err == nil && r.Found && time.Since(asked) > ttl/4 {
+		// It stood in line, or the answer was slow: from when on the time
+		// counts is not known.
+		asked = time.Now()
+		call := l.call(node.LockRenew)
+		_, err = c.n.Do(ctx, &call)
+	}
+	if err != nil {
+		leave := node.Unlock(l.token, call.Slot, key)
+		c.n.Forget(&leave)
+		if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary) {
+			err = fmt.Errorf("%w: %w", ErrLocked, err)
+		}
+		return nil, err
+	}
+	l.fence, l.until = r.Version, asked.Add(ttl)
+	if !l.Held() {
+		leave := node.Unlock(l.token, call.Slot, key)
+		c.n.Forget(&leave)
+		return nil, fmt.Errorf("%w: the answer came after %v", ErrLocked, ttl)
+	}
+	if !c.n.Go(l.keep) { // ends at Unlock, when the lock is lost, and when the cache closes
+		return nil, ErrClosed
+	}
+	return l, nil
+}
+
+func (l *Lock) call(how uint8) node.Call {
+	return node.Lock{Token: l.token, TTL: l.ttl, How: how}.Call(keyCall(0, l.key).Slot, l.key)
+}
+
+// Key returns the lock's name.
+func (l *Lock) Key() string { return l.key }
+
+// Token returns the fencing token: a number larger than that of every earlier
+// holder of this lock.
+func (l *Lock) Token() uint64 { return l.fence }
+
+// Lost is closed when the lock is not held any more: after Unlock, when it
+// could not be renewed in time, or when the cache closed.
+func (l *Lock) Lost() <-chan struct{} { return l.lost }
+
+// Held reports whether the lock is held now, by this machine's clocks.
+func (l *Lock) Held() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.ended && l.heldLocked(time.Now())
+}
+
+// heldLocked goes by the monotonic and by the wall clock: either may stand
+// still in a pause.
+func (l *Lock) heldLocked(now time.Time) bool {
+	return now.Before(l.until) && now.Round(0).Before(l.until.Round(0))
+}
+
+func (l *Lock) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		l.ended = true
+		close(l.lost)
+	}
+}
+
+// Unlock gives the lock back, and the next in line has it. A second Unlock, or
+// one of a lock that was lost, does nothing and returns nil. Lost is closed when
+// it returns, also with an error: then the lock may be held for others until
+// its ttl has passed. Its errors are those of Set.
+func (l *Lock) Unlock(ctx context.Context) error {
+	l.mu.Lock()
+	first := !l.stopped
+	if l.stopped = true; first {
+		close(l.stop)
+	}
+	ended := l.ended
+	l.mu.Unlock()
+	l.end()
+	if !first || ended {
+		return nil
+	}
+	call := node.Unlock(l.token, keyCall(0, l.key).Slot, l.key)
+	_, err := l.c.n.Do(ctx, &call)
+	return err
+}
+
+// keep renews the lock.
+func (l *Lock) keep() {
+	defer l.end()
+	timer := time.NewTimer(l.ttl / 3)
+	defer timer.Stop()
+	closing := l.c.n.Context()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-closing.Done():
+			return
+		case <-timer.C:
+		}
+		l.mu.Lock()
+		until, held := l.until, l.heldLocked(time.Now())
+		l.mu.Unlock()
+		if !held {
+			return
+		}
+		ctx, cancel := context.WithDeadline(closing, until)
+		asked := time.Now()
+		call := l.call(node.LockRenew)
+		_, err := l.c.n.Do(ctx, &call)
+		cancel()
+		switch {
+		case err == nil:
+			l.mu.Lock()
+			l.until = asked.Add(l.ttl)
+			l.mu.Unlock()
+			timer.Reset(l.ttl / 3)
+		case errors.Is(err, ErrLocked):
+			return
+		default: // again soon, while there is time
+			timer.Reset(l.ttl / 20)
+		}
+	}
+}

@@ -1,0 +1,289 @@
+package slotmesh_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// TestLock runs the behaviour of locks.
+func TestLock(t *testing.T) {
+	onOneAndThree(t, map[string]func(*testing.T, pair){
+		"one holder at a time":     lockExcludes,
+		"first come, first served": lockInOrder,
+		"try":                      lockTry,
+		"tokens grow":              lockTokens,
+		"unlock twice":             lockUnlockTwice,
+		"whoever leaves the line":  lockLeavesLine,
+		"renewed beyond its TTL":   lockRenewed,
+		"not a key":                lockIsNoKey,
+		"bad input":                lockBadInput,
+		"time is up in line":       lockTimeUp,
+	})
+}
+
+func mustLock(t *testing.T, c *slotmesh.Cache, key string) *slotmesh.Lock {
+	t.Helper()
+	l, err := c.Lock(t.Context(), key, 10*time.Second)
+	if err != nil {
+		t.Fatalf("Lock = %v", err)
+	}
+	return l
+}
+
+func lockExcludes(t *testing.T, p pair) {
+	for i := range 3 {
+		key := unique(t, strconv.Itoa(i))
+		var inside, most, rounds atomic.Int64
+		fromAll(p, 12/len(p.all), func(c *slotmesh.Cache) {
+			for range 5 {
+				l, err := c.Lock(t.Context(), key, 10*time.Second)
+				if err != nil {
+					t.Errorf("Lock = %v", err)
+					return
+				}
+				if n := inside.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				rounds.Add(1)
+				if !l.Held() {
+					t.Error("a lock just taken is not held")
+				}
+				inside.Add(-1)
+				wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+			}
+		})
+		if most.Load() != 1 || rounds.Load() != int64(12/len(p.all)*len(p.all)*5) {
+			t.Errorf("%d holders at once in %d rounds, want 1", most.Load(), rounds.Load())
+		}
+	}
+}
+
+func lockInOrder(t *testing.T, p pair) {
+	key := unique(t, "")
+	first := mustLock(t, p.w, key)
+	order := make(chan int, 8)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		began := make(chan struct{})
+		wg.Go(func() {
+			close(began)
+			l, err := p.all[i%len(p.all)].Lock(t.Context(), key, 10*time.Second)
+			if err != nil {
+				t.Errorf("Lock = %v", err)
+				return
+			}
+			order <- i
+			wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+		})
+		<-began
+		// Until it stands in line: there is no call that shows that.
+		time.Sleep(30 * time.Millisecond)
+	}
+	wantErr(t, "Unlock", first.Unlock(t.Context()), nil)
+	wg.Wait()
+	for want := range 8 {
+		if got := <-order; got != want {
+			t.Errorf("caller %d was served in place %d", got, want)
+		}
+	}
+}
+
+func lockTry(t *testing.T, p pair) {
+	key := unique(t, "")
+	l, err := p.w.TryLock(t.Context(), key, time.Second)
+	if err != nil {
+		t.Fatalf("TryLock = %v", err)
+	}
+	for _, c := range p.all {
+		_, err := c.TryLock(t.Context(), key, time.Second)
+		wantErr(t, "TryLock of a held lock", err, slotmesh.ErrLocked)
+	}
+	wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+	again, err := p.r.TryLock(t.Context(), key, time.Second)
+	if err != nil {
+		t.Fatalf("TryLock of a free lock = %v", err)
+	}
+	wantErr(t, "Unlock", again.Unlock(t.Context()), nil)
+}
+
+func lockTokens(t *testing.T, p pair) {
+	key, last := unique(t, ""), uint64(0)
+	for i := range 6 {
+		l := mustLock(t, p.all[i%len(p.all)], key)
+		if l.Token() <= last || l.Key() != key {
+			t.Errorf("token %d of %q after %d", l.Token(), l.Key(), last)
+		}
+		last = l.Token()
+		wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+	}
+}
+
+func lockUnlockTwice(t *testing.T, p pair) {
+	key := unique(t, "")
+	l := mustLock(t, p.r, key)
+	wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+	select {
+	case <-l.Lost():
+	default:
+		t.Error("Lost is open after Unlock")
+	}
+	other := mustLock(t, p.w, key)
+	wantErr(t, "second Unlock", l.Unlock(t.Context()), nil)
+	_, err := p.r.TryLock(t.Context(), key, time.Second)
+	wantErr(t, "TryLock after a second Unlock", err, slotmesh.ErrLocked)
+	if l.Held() || !other.Held() {
+		t.Errorf("Held = %v and %v, want false and true", l.Held(), other.Held())
+	}
+	wantErr(t, "Unlock", other.Unlock(t.Context()), nil)
+}
+
+func lockLeavesLine(t *testing.T, p pair) {
+	key := unique(t, "")
+	held := mustLock(t, p.w, key)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := p.r.Lock(ctx, key, 10*time.Second)
+		wantErr(t, "Lock of the one who left", err, context.Canceled)
+	})
+	time.Sleep(30 * time.Millisecond) // until it stands in line
+	cancel()
+	wg.Wait()
+	within(t, 3*time.Second, "the next Lock", func() {
+		wantErr(t, "Unlock", held.Unlock(t.Context()), nil)
+		l := mustLock(t, p.r, key)
+		wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+	})
+}
+
+func lockRenewed(t *testing.T, p pair) {
+	key := unique(t, "")
+	l, err := p.r.Lock(t.Context(), key, 500*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); {
+		if other, err := p.w.TryLock(t.Context(), key, time.Second); !errors.Is(err, slotmesh.ErrLocked) {
+			t.Fatalf("TryLock = %v, %v while the lock is held (%v)", other, err, l.Held())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+}
+
+func lockIsNoKey(t *testing.T, p pair) {
+	key, ctx := unique(t, ""), t.Context()
+	l := mustLock(t, p.w, key)
+	if ok, err := p.r.Exists(ctx, key); ok || err != nil {
+		t.Errorf("Exists = %v, %v, want false", ok, err)
+	}
+	set(t, p.r, key, "v", slotmesh.IfAbsent())
+	if seen := scanned(t, p.r, slotmesh.ScanPrefix(key)); len(seen) != 1 {
+		t.Errorf("Scan = %v, want the key alone", seen)
+	}
+	_, _ = p.r.Delete(ctx, key)
+	_, err := p.r.TryLock(ctx, key, time.Second)
+	wantErr(t, "TryLock after Delete", err, slotmesh.ErrLocked)
+	wantErr(t, "Unlock", l.Unlock(ctx), nil)
+}
+
+func lockBadInput(t *testing.T, p pair) {
+	ctx := t.Context()
+	for _, ttl := range []time.Duration{0, -1, 99 * time.Millisecond, 25 * time.Hour} {
+		_, err := p.r.Lock(ctx, "x", ttl)
+		wantErr(t, fmt.Sprintf("Lock for %v", ttl), err, slotmesh.ErrInvalid)
+	}
+	_, err := p.r.TryLock(ctx, strings.Repeat("k", 64<<10+1), time.Second)
+	wantErr(t, "TryLock of a long key", err, slotmesh.ErrTooLarge)
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = p.r.Lock(done, "x", time.Second)
+	wantErr(t, "Lock with a done context", err, context.Canceled)
+}
+
+func lockTimeUp(t *testing.T, p pair) {
+	key := unique(t, "")
+	held := mustLock(t, p.w, key)
+	for _, c := range p.all {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := c.Lock(ctx, key, time.Second)
+		cancel()
+		wantErr(t, "Lock whose time is up", err, slotmesh.ErrLocked)
+		wantErr(t, "Lock whose time is up", err, context.DeadlineExceeded)
+	}
+	wantErr(t, "Unlock", held.Unlock(t.Context()), nil)
+}
+
+// keyServedBy returns a key whose slot a node serves.
+func keyServedBy(t *testing.T, c *slotmesh.Cache) string {
+	t.Helper()
+	for i := range 100_000 {
+		key := fmt.Sprintf("%s%d", t.Name(), i)
+		if owner, err := c.Cluster().Owner(key); err == nil && owner.Self {
+			return key
+		}
+	}
+	t.Fatal("the node serves no slot")
+	return ""
+}
+
+// TestLockOutlivesItsPrimary closes the node that serves a held lock's slot.
+func TestLockOutlivesItsPrimary(t *testing.T) {
+	caches := slotmeshtest.Start(t, 3)
+	key := keyServedBy(t, caches[2])
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	held, err := caches[0].Lock(ctx, key, 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := make(chan *slotmesh.Lock, 1)
+	go func() {
+		l, err := caches[1].Lock(ctx, key, 5*time.Second)
+		if err != nil {
+			t.Errorf("Lock = %v", err)
+		}
+		next <- l
+	}()
+	wantErr(t, "Close of the primary", caches[2].Close(), nil)
+	_, err = caches[1].TryLock(ctx, key, time.Second)
+	wantErr(t, "TryLock after the failover", err, slotmesh.ErrLocked)
+	if !held.Held() {
+		t.Fatal("the lock was lost by a failover")
+	}
+	wantErr(t, "Unlock", held.Unlock(ctx), nil)
+	if l := <-next; l != nil && l.Token() <= held.Token() {
+		t.Errorf("token %d after %d", l.Token(), held.Token())
+	}
+}
+
+// TestLockOfADeadHolder closes the node that holds a lock: the lock is free when
+// its time has passed.
+func TestLockOfADeadHolder(t *testing.T) {
+	caches := slotmeshtest.Start(t, 3)
+	key := keyServedBy(t, caches[2])
+	held, err := caches[0].Lock(t.Context(), key, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, "Close", caches[0].Close(), nil)
+	<-held.Lost()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l, err := caches[1].Lock(ctx, key, time.Second)
+	if err != nil || l.Token() <= held.Token() {
+		t.Fatalf("Lock = %v, %v, want a token above %d", l, err, held.Token())
+	}
+	wantErr(t, "Unlock", l.Unlock(ctx), nil)
+	wantErr(t, "Unlock on the closed node", held.Unlock(ctx), nil)
+}
