@@ -1,0 +1,293 @@
+package slotmesh_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// watching runs a watch on a goroutine and returns its events; it waits for the
+// first EventLive.
+func watching(t *testing.T, c *slotmesh.Cache, opts ...slotmesh.WatchOption) <-chan slotmesh.Event {
+	t.Helper()
+	events, live := make(chan slotmesh.Event, 10_000), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var once sync.Once
+		for e, err := range c.Watch(ctx, opts...) {
+			if err != nil {
+				if ctx.Err() == nil {
+					t.Errorf("Watch = %v", err)
+				}
+				once.Do(func() { close(live) })
+				return
+			}
+			events <- e
+			if e.Type == slotmesh.EventLive {
+				once.Do(func() { close(live) })
+			}
+		}
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	<-live
+	return events
+}
+
+func nextEvent(t *testing.T, events <-chan slotmesh.Event) slotmesh.Event {
+	t.Helper()
+	select {
+	case e := <-events:
+		return e
+	case <-time.After(30 * time.Second):
+		t.Fatal("no event within 30s")
+		return slotmesh.Event{}
+	}
+}
+
+func wantEvents(t *testing.T, events <-chan slotmesh.Event, want ...string) {
+	t.Helper()
+	last := map[string]uint64{}
+	for _, w := range want {
+		e := nextEvent(t, events)
+		got := strings.TrimSpace(fmt.Sprint(e.Type, " ", e.Key, " ", string(e.Value)))
+		if got != w {
+			t.Fatalf("event %q, want %q", got, w)
+		}
+		if e.Key != "" && e.Version <= last[e.Key] {
+			t.Errorf("version %d of %q after %d", e.Version, e.Key, last[e.Key])
+		}
+		last[e.Key] = e.Version
+	}
+}
+
+// TestWatch runs the behaviour of watches.
+func TestWatch(t *testing.T) {
+	onOneAndThree(t, map[string]func(*testing.T, pair){
+		"what happens to a key":     watchKey,
+		"a tag and a prefix":        watchTag,
+		"expiry":                    watchExpiry,
+		"a snapshot first":          watchSnapshot,
+		"transactions":              watchTxn,
+		"every write of many, once": watchMany,
+		"a slow loop":               watchSlow,
+		"large values":              watchLarge,
+		"bad input":                 watchBadInput,
+		"leaving":                   watchLeaves,
+	})
+}
+
+func watchKey(t *testing.T, p pair) {
+	key, ctx := unique(t, ""), t.Context()
+	set(t, p.w, key, "before")
+	events := watching(t, p.r, slotmesh.WatchKey(key))
+	set(t, p.w, key, "a")
+	set(t, p.w, key+"other", "x")
+	_, _ = p.r.Append(ctx, key, []byte("b"))
+	_, _ = p.w.Delete(ctx, key)
+	set(t, p.r, key, "", slotmesh.TTL(time.Hour))
+	wantEvents(t, events, "live", "set "+key+" a", "set "+key+" ab", "delete "+key)
+	e := nextEvent(t, events)
+	if left := time.Until(e.Expires); e.Type != slotmesh.EventSet || left < 59*time.Minute || left > 61*time.Minute || e.Value == nil {
+		t.Errorf("event %+v, want a set of an empty value for an hour", e)
+	}
+	keys := watching(t, p.w, slotmesh.WatchKey(key), slotmesh.WatchKeysOnly())
+	set(t, p.w, key, "v")
+	wantEvents(t, keys, "live", "set "+key)
+}
+
+func watchTag(t *testing.T, p pair) {
+	tag := unique(t, "")
+	a, b := "{"+tag+"}a", "{"+tag+"}b"
+	all := watching(t, p.r, slotmesh.WatchTag("{"+tag+"}"))
+	some := watching(t, p.r, slotmesh.WatchPrefix(b))
+	set(t, p.w, a, "1")
+	set(t, p.w, b, "2")
+	set(t, p.w, tag, "3")
+	wantEvents(t, all, "live", "set "+a+" 1", "set "+b+" 2", "set "+tag+" 3")
+	wantEvents(t, some, "live", "set "+b+" 2")
+}
+
+func watchExpiry(t *testing.T, p pair) {
+	key := unique(t, "")
+	events := watching(t, p.r, slotmesh.WatchKey(key))
+	set(t, p.w, key, "v", slotmesh.TTL(50*time.Millisecond))
+	wantEvents(t, events, "live", "set "+key+" v", "expire "+key)
+}
+
+func watchSnapshot(t *testing.T, p pair) {
+	tag := unique(t, "")
+	for i := range 300 {
+		set(t, p.w, fmt.Sprintf("{%s}%d", tag, i), strconv.Itoa(i))
+	}
+	events := watching(t, p.r, slotmesh.WatchTag(tag), slotmesh.WatchSnapshot())
+	set(t, p.w, tag, "after")
+	seen := map[string]bool{}
+	for {
+		e := nextEvent(t, events)
+		if e.Type == slotmesh.EventLive {
+			break
+		}
+		seen[e.Key] = true
+	}
+	if len(seen) != 300 {
+		t.Errorf("a snapshot of %d keys, want 300", len(seen))
+	}
+	wantEvents(t, events, "set "+tag+" after")
+}
+
+func watchTxn(t *testing.T, p pair) {
+	tag := unique(t, "")
+	a, b := "{"+tag+"}a", "{"+tag+"}b"
+	events := watching(t, p.r, slotmesh.WatchTag(tag))
+	wantErr(t, "Txn", p.w.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		return errors.Join(tx.Set(a, []byte("1")), tx.Set(b, []byte("2")))
+	}), nil)
+	wantEvents(t, events, "live", "set "+a+" 1", "set "+b+" 2")
+}
+
+func watchMany(t *testing.T, p pair) {
+	tag := unique(t, "")
+	events := watching(t, p.r, slotmesh.WatchTag(tag))
+	const writers, each = 6, 100
+	fromAll(pair{all: p.all}, writers/len(p.all), func(c *slotmesh.Cache) {
+		for range each {
+			if _, err := c.Incr(t.Context(), tag, 1); err != nil {
+				t.Errorf("Incr = %v", err)
+			}
+		}
+	})
+	wantEvents(t, events, "live")
+	for want := 1; want <= writers/len(p.all)*len(p.all)*each; want++ {
+		if e := nextEvent(t, events); e.Type != slotmesh.EventSet || string(e.Value) != strconv.Itoa(want) {
+			t.Fatalf("event %v %q, want set %d", e.Type, e.Value, want)
+		}
+	}
+}
+
+func watchSlow(t *testing.T, p pair) {
+	key := unique(t, "")
+	value := make([]byte, 1<<20)
+	first := true
+	for e, err := range p.r.Watch(t.Context(), slotmesh.WatchKey(key), slotmesh.WatchSnapshot()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first { // live: sleep through more than is kept
+			first = false
+			for range 20 {
+				if err := p.w.Set(t.Context(), key, value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set(t, p.w, key, "last")
+			continue
+		}
+		if e.Type == slotmesh.EventResync {
+			continue
+		}
+		if e.Type != slotmesh.EventSet || string(e.Value) != "last" {
+			t.Errorf("event %v of %d bytes, want the snapshot after a resync", e.Type, len(e.Value))
+		}
+		break
+	}
+}
+
+func watchLarge(t *testing.T, p pair) {
+	key := unique(t, "")
+	events := watching(t, p.r, slotmesh.WatchKey(key))
+	wantEvents(t, events, "live")
+	for _, size := range []int{300 << 10, 2 << 20, 70 << 10} {
+		if err := p.w.Set(t.Context(), key, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		if e := nextEvent(t, events); e.Type != slotmesh.EventSet || len(e.Value) != size {
+			t.Errorf("event %v of %d bytes, want %d", e.Type, len(e.Value), size)
+		}
+	}
+}
+
+func watchBadInput(t *testing.T, p pair) {
+	long := strings.Repeat("k", 64<<10+1)
+	for name, opts := range map[string][]slotmesh.WatchOption{
+		"nothing":       nil,
+		"two":           {slotmesh.WatchKey("a"), slotmesh.WatchTag("a")},
+		"prefix alone":  {slotmesh.WatchPrefix("user:")},
+		"open prefix":   {slotmesh.WatchPrefix("{user")},
+		"a long key":    {slotmesh.WatchKey(long)},
+		"a long tag":    {slotmesh.WatchTag(long)},
+		"a long prefix": {slotmesh.WatchTag("x"), slotmesh.WatchPrefix(long)},
+	} {
+		n := 0
+		for _, err := range p.r.Watch(t.Context(), opts...) {
+			n++
+			wantErr(t, name, err, slotmesh.ErrInvalid)
+		}
+		if n != 1 {
+			t.Errorf("%s yields %d times, want once", name, n)
+		}
+	}
+}
+
+func watchLeaves(t *testing.T, p pair) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	within(t, 5*time.Second, "a watch whose context ends", func() {
+		for _, err := range p.r.Watch(ctx, slotmesh.WatchKey("nothing happens")) {
+			if err != nil {
+				wantErr(t, "Watch", err, context.DeadlineExceeded)
+			}
+		}
+	})
+	for e, err := range p.r.Watch(t.Context(), slotmesh.WatchKey("nothing happens")) {
+		if e.Type != slotmesh.EventLive || err != nil {
+			t.Errorf("first event %v, %v, want live", e.Type, err)
+		}
+		break
+	}
+}
+
+// TestWatchSurvivesAFailover closes the primary under a counter that is watched:
+// no number is missing without an EventResync.
+func TestWatchSurvivesAFailover(t *testing.T) {
+	caches := slotmeshtest.Start(t, 3)
+	key := keyServedBy(t, caches[2])
+	events := watching(t, caches[0], slotmesh.WatchKey(key))
+	wantEvents(t, events, "live")
+	const half = 150
+	for i := range 2 * half {
+		if i == half {
+			wantErr(t, "Close", caches[2].Close(), nil)
+		}
+		if _, err := caches[1].Incr(t.Context(), key, 1); err != nil {
+			t.Fatalf("Incr = %v", err)
+		}
+	}
+	resyncs := 0
+	for want := 1; want <= 2*half; {
+		e := nextEvent(t, events)
+		switch n, _ := strconv.Atoi(string(e.Value)); {
+		case e.Type == slotmesh.EventResync:
+			resyncs++
+			want = -1
+		case want == -1:
+			want = n + 1
+		case n != want:
+			t.Fatalf("event %d, want %d", n, want)
+		default:
+			want++
+		}
+		if want == -1 && resyncs > 1 {
+			t.Fatal("more than one resync")
+		}
+	}
+	t.Logf("%d resyncs", resyncs)
+}
