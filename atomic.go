@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/slotmesh/slotmesh/internal/node"
 	"github.com/slotmesh/slotmesh/transport"
 )
 
@@ -125,6 +126,18 @@ func IncrTTL(d time.Duration) IncrOption { return IncrOption{incrTTL, int64(d)} 
 //
 // Its other errors are those of Set, and ErrNotInteger.
 func (c *Cache) Incr(ctx context.Context, key string, delta int64, opts ...IncrOption) (int64, error) {
+	call, err := incrCall(key, delta, opts)
+	if err != nil {
+		return 0, err
+	}
+	r, err := c.n.Do(ctx, &call)
+	if err != nil && !errors.Is(err, ErrConditionFailed) {
+		return 0, err
+	}
+	return r.Int, err
+}
+
+func incrCall(key string, delta int64, opts []IncrOption) (node.Call, error) {
 	call := keyCall(transport.OpIncr, key)
 	call.Delta = delta
 	low, high := int64(math.MinInt64), int64(math.MaxInt64)
@@ -137,23 +150,19 @@ func (c *Cache) Incr(ctx context.Context, key string, delta int64, opts ...IncrO
 		case incrTTL:
 			ms, err := ttlMilli(time.Duration(o.n))
 			if err != nil {
-				return 0, err
+				return call, err
 			}
 			call.Expiry = ms
 			call.Flags |= transport.FlagRelative
 		}
 	}
 	if low > high {
-		return 0, fmt.Errorf("%w: IncrMin(%d) above IncrMax(%d)", ErrInvalid, low, high)
+		return call, fmt.Errorf("%w: IncrMin(%d) above IncrMax(%d)", ErrInvalid, low, high)
 	}
 	if low != math.MinInt64 || high != math.MaxInt64 {
 		call.Flags |= transport.FlagBounds
 		call.Old = binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(low))
 		call.Old = binary.BigEndian.AppendUint64(call.Old, uint64(high))
 	}
-	r, err := c.n.Do(ctx, &call)
-	if err != nil && !errors.Is(err, ErrConditionFailed) {
-		return 0, err
-	}
-	return r.Int, err
+	return call, nil
 }

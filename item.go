@@ -16,10 +16,35 @@ type Item struct {
 	// Expires is when the key goes, to the millisecond and by the clock of
 	// the slot's primary. The zero time means never.
 	Expires time.Time
+	// Source says where the item came from; SourceUnknown in what Scan yields
+	// and transactions see.
+	Source Source
+}
+
+// Source says where an Item came from.
+type Source uint8
+
+const (
+	SourceUnknown Source = 0
+	SourceLocal   Source = 1 // this node is the slot's primary
+	SourceRemote  Source = 2 // the slot's primary, another node
+)
+
+func (s Source) String() string {
+	switch s {
+	case SourceLocal:
+		return "local"
+	case SourceRemote:
+		return "remote"
+	}
+	return "unknown"
 }
 
 func newItem(key string, r node.Result) Item {
-	it := Item{Key: key, Value: r.Value, Version: r.Version}
+	it := Item{Key: key, Value: r.Value, Version: r.Version, Source: SourceRemote}
+	if r.Local {
+		it.Source = SourceLocal
+	}
 	if it.Value == nil {
 		it.Value = []byte{} // there, and empty
 	}
