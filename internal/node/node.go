@@ -44,6 +44,7 @@ type Node struct {
 	addr   string // advertised
 	env    env.Env
 	engine store.Engine
+	jam    jammer // the engine; nil: it never waits for a disk
 	log    *slog.Logger
 	start  time.Time
 	ctx    context.Context // ends with the node
@@ -154,6 +155,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, lobby: newLobby(), scans: make(chan scanJob, maxScans),
 	}
+	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.start = n.env.Now()
 	n.table.Store(shard.Empty)

@@ -338,6 +338,9 @@ func finish(ws []waiter, err error) {
 	}
 }
 
+// jammer is an engine that may wait for a disk before it takes a write.
+type jammer interface{ Jammed() bool }
+
 const maxPending = 32 << 20 // bytes of unacknowledged writes of one slot
 
 // roomLocked refuses a write while its way is jammed, before it gets a version.
@@ -350,6 +353,9 @@ func (n *Node) roomLocked(s *slot, c *Call) error {
 		if t := l.peer.live(); t != nil && t.Queued() > n.queueLimit {
 			return ErrOverloaded
 		}
+	}
+	if n.jam != nil && n.jam.Jammed() { // or the disk would be waited for here, under the slot's lock
+		return ErrOverloaded
 	}
 	if c.Op == transport.OpDelete || c.Op == opRemove {
 		return nil

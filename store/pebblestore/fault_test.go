@@ -140,12 +140,20 @@ func TestWritersWaitForASlowDisk(t *testing.T) {
 		start := time.Now()
 		for v := range uint64(1000) { // 1 MB
 			fail(t, s.Apply(1, []store.Record{{Key: "a", Value: make([]byte, 1000), Version: v + 1}}))
-			if d := s.Stats().DirtyBytes; d > maxDirty+2000 {
+			d := s.Stats().DirtyBytes
+			if d > maxDirty+2000 {
 				t.Fatalf("%d bytes are dirty, want at most %d", d, maxDirty)
+			}
+			if jammed := s.Jammed(); d >= maxDirty && !jammed && s.Stats().DirtyBytes == d {
+				t.Errorf("not Jammed with %d dirty bytes of %d", d, maxDirty)
 			}
 		}
 		if took := time.Since(start); took < 10*time.Second || took > 60*time.Second {
 			t.Errorf("1 MB through 64 KiB of dirty data took %v at a second a sync", took)
+		}
+		fail(t, s.Sync(1))
+		if s.Jammed() {
+			t.Error("Jammed with nothing dirty")
 		}
 		// A reader does not wait.
 		start = time.Now()

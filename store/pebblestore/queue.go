@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -23,6 +24,7 @@ type queue struct {
 	flush int64         // bytes of a unit that are worth a flush
 	age   time.Duration // 0: flush at once
 	kick  chan struct{} // capacity 1: there is work
+	full  atomic.Bool   // dirty is at its maximum
 	timer *time.Timer   // kicks when the oldest write is age old
 
 	mu      sync.Mutex // guards all below
@@ -112,6 +114,7 @@ func (q *queue) add(fn func(*unit)) (*unit, error) {
 	n := int64(u.batch.Len() - before)
 	u.bytes += n
 	q.dirty += n
+	q.full.Store(q.dirty >= q.max)
 	switch {
 	case q.age == 0 || u.bytes >= q.flush || u.after != nil || u.sync:
 		q.wake()
@@ -151,6 +154,7 @@ func (q *queue) finish(u *unit) {
 	q.units = q.units[1:]
 	q.taken = false
 	q.dirty -= u.bytes
+	q.full.Store(q.dirty >= q.max)
 	close(u.done)
 	q.room.Broadcast()
 }

@@ -226,6 +226,10 @@ func (s *Store) awaitOrPark(done <-chan struct{}) bool {
 	}
 }
 
+// Jammed reports whether a write would wait for the disk now. Who must not wait
+// without a deadline, or with a lock held, asks before it writes.
+func (s *Store) Jammed() bool { return s.queue.full.Load() && s.reason() == nil }
+
 // Durable implements store.Engine.
 func (s *Store) Durable() bool { return true }
 

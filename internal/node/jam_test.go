@@ -1,0 +1,63 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// jammed is an engine whose disk is behind: a write would hang.
+type jammed struct {
+	*store.Memory
+	on     atomic.Bool
+	writes atomic.Int32 // made meanwhile
+}
+
+func (j *jammed) Jammed() bool { return j.on.Load() }
+
+func (j *jammed) Apply(slot uint16, recs []store.Record) error {
+	if j.on.Load() {
+		j.writes.Add(1)
+	}
+	return j.Memory.Apply(slot, recs)
+}
+
+// Writers wait for a slow disk within their deadlines, and without the lock
+// that readers of the slot need.
+func TestWritersWaitForASlowDiskWithinTheirDeadlines(t *testing.T) {
+	j := &jammed{Memory: store.NewMemory(store.MemoryOptions{Limit: 64 << 20})}
+	n := start(t, "a", func(c *Config) { c.Engine = j })
+	set := func(timeout time.Duration, value string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		defer cancel()
+		_, err := n.Do(ctx, &Call{Op: transport.OpSet, Slot: 7, Key: "a", Value: []byte(value)})
+		return err
+	}
+	if err := set(10*time.Second, "before"); err != nil {
+		t.Fatal(err)
+	}
+	j.on.Store(true)
+	began := time.Now()
+	if err := set(200*time.Millisecond, "meanwhile"); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrOverloaded) {
+		t.Errorf("Set = %v, want DeadlineExceeded or ErrOverloaded", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("Set with a deadline of 200ms took %v", took)
+	}
+	if w := j.writes.Load(); w != 0 {
+		t.Errorf("%d writes reached the engine", w)
+	}
+	r, err := n.Do(t.Context(), &Call{Op: transport.OpGet, Slot: 7, Key: "a"})
+	if err != nil || string(r.Value) != "before" {
+		t.Errorf("Get = %q, %v, want what was there before", r.Value, err)
+	}
+	j.on.Store(false)
+	if err := set(10*time.Second, "after"); err != nil {
+		t.Errorf("Set once the disk has caught up = %v", err)
+	}
+}
