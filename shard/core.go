@@ -47,11 +47,16 @@ type Core struct {
 	stats   CoreStats
 }
 
-// CoreConfig holds a Core's surroundings. All fields but BackOff and Awake are
-// needed.
+// CoreConfig holds a Core's surroundings. All fields but Seats, BackOff and
+// Awake are needed.
 type CoreConfig struct {
 	Self NodeID
-	Rand func() uint64
+	// Seats are IDs of earlier starts of this node whose promises and accepted
+	// claims are on its disk, and are restored: it votes in their place. A
+	// copy listed under such an ID is not this node's. Messages to a seat
+	// have to reach this node, and nobody may call Down with proof for it.
+	Seats []NodeID
+	Rand  func() uint64
 	// Majority makes a slot without a quorum wait for it, for ever.
 	Majority      bool
 	Resend        time.Duration // unanswered messages are repeated after this
@@ -166,7 +171,7 @@ func NewCore(cfg CoreConfig) *Core {
 	if cfg.BackOff == 0 {
 		cfg.BackOff = cfg.Resend
 	}
-	return &Core{
+	c := &Core{
 		cfg: cfg, self: cfg.Self,
 		seats:   map[NodeID]bool{cfg.Self: true},
 		down:    map[NodeID]int64{},
@@ -174,6 +179,10 @@ func NewCore(cfg CoreConfig) *Core {
 		lent:    newLending(cfg.off.oppose),
 		unaware: map[NodeID]map[uint16]bool{},
 	}
+	for _, id := range cfg.Seats {
+		c.seats[id] = true
+	}
+	return c
 }
 
 // at returns what is known of slot, or nil.

@@ -209,7 +209,8 @@ func (n *xnode) detect() {
 		if !down && w.now-at >= int64(w.failure) {
 			n.core.Down(x.id, false, w.now)
 		}
-		if !x.alive && (w.healing || w.proofs && w.chance(20)) && !w.cut[n.host][x.host] {
+		// Whoever may be back with its votes is not gone.
+		if !x.alive && (w.healing || w.proofs && w.chance(20)) && !w.cut[n.host][x.host] && !w.mayVote(x) {
 			n.core.Down(x.id, true, w.now)
 		}
 	}

@@ -57,6 +57,7 @@ type xnode struct {
 	id     NodeID
 	host   int
 	core   *Core
+	seats  []NodeID // of earlier starts, whose votes it has
 	alive  bool
 	paused bool
 	inbox  []func()

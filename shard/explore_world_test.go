@@ -28,6 +28,8 @@ type rules struct {
 	leftovers    bool // a copy is filled over what was there
 	noOffers     bool // a loser's records are not written anew
 	byVersion    bool // they are compared by version
+
+	votes bool // not a rule: half of the restarted nodes have their votes on disk
 }
 
 // world is one walk: nodes, a network, clients, and what went wrong.
@@ -113,11 +115,20 @@ func (w *world) tracef(format string, args ...any) {
 func (w *world) start(host int) *xnode {
 	w.starts++
 	n := &xnode{w: w, id: NewNodeID(w.starts, 0), host: host, alive: true, since: map[NodeID]int64{}, falsly: map[NodeID]int64{}}
+	if old := w.hosts[host]; old != nil && w.rules.votes && w.chance(2) {
+		n.seats = append(slices.Clone(old.seats), old.id)
+	}
 	n.core = NewCore(CoreConfig{
-		Self: n.id, Rand: w.rng.Uint64, Majority: w.majority,
+		Self: n.id, Seats: n.seats, Rand: w.rng.Uint64, Majority: w.majority,
 		Resend: xResend, Failure: time.Duration(w.failure), Settle: xSettle, PartitionWait: 100, OrphanWait: 150,
 		CanList: n.canList, off: w.rules.off,
 	})
+	if len(n.seats) > 0 {
+		if err := n.core.Restore(0, w.hosts[host].core.Save(0)); err != nil {
+			w.failf("votes of %v: %v", n.id, err)
+		}
+		n.lastIn = n.core.View(0).Known
+	}
 	w.nodes = append(w.nodes, n)
 	w.hosts[host] = n
 	w.byID[n.id] = n
@@ -151,6 +162,9 @@ func (w *world) send(from, to *xnode, stream bool, f func()) {
 // control sends a message of a Core, in its wire form.
 func (w *world) control(from *xnode, e Envelope) {
 	to := w.byID[e.To]
+	if heir := w.hosts[to.host]; slices.Contains(heir.seats, to.id) {
+		to = heir
+	}
 	if w.trace != nil {
 		m := e.Message
 		w.tracef("%v to %v: kind %d epoch %d rev %d ok %v noseat %v busy %v promised %d/%v claim %v known %v", from.id, e.To, m.Kind, m.Epoch, m.Rev, m.OK, m.NoSeat, m.Busy, m.Promised.Epoch, m.Promised.To, m.Claim, m.Known)
@@ -245,6 +259,12 @@ func (w *world) resume(n *xnode) {
 			n.flush()
 		}
 	}
+}
+
+// mayVote reports whether a node that does not run has, or may yet have, a vote.
+func (w *world) mayVote(x *xnode) bool {
+	heir := w.hosts[x.host]
+	return w.rules.votes && (heir == x || slices.Contains(heir.seats, x.id))
 }
 
 // alive lists the nodes that run.

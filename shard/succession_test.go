@@ -316,3 +316,50 @@ func TestHalfwayClaimIsTakenUpByTheBackupItNames(t *testing.T) {
 	}
 	c.open(nodeB, true, "after the founder died")
 }
+
+// A member that knows a later revision than its primary is not at odds with it:
+// what refuses is a ballot, which is epoch and primary.
+func TestRevisionsRefuseNobody(t *testing.T) {
+	c := founded(t, nodeC)
+	before := c.cores[nodeC].View(0).Promised
+	c.cores[nodeA].Change(0, []NodeID{nodeB}, nil, c.now)
+	c.hand(nodeA, nodeB, nodeC)
+	c.cores[nodeC].Learn([]*Claim{c.cores[nodeA].View(0).Known}, c.now)
+	if v := c.cores[nodeC].View(0); v.Promised != before || v.Known.Rev != 1 {
+		t.Errorf("promised %v and knows rev %d, want %v and 1", v.Promised, v.Known.Rev, before)
+	}
+}
+
+func TestEpochsDoNotWrap(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeB].SeeEpoch(0, MaxEpoch)
+	c.cores[nodeB].Promote(0, c.now)
+	c.cores[nodeA].SeeEpoch(0, MaxEpoch)
+	handed := c.cores[nodeA].HandOver(0, nodeB, c.now)
+	c.pass(1000, nodeA, nodeB, nodeC)
+	c.hand(nodeA, nodeB, nodeC)
+	for _, id := range []NodeID{nodeA, nodeB} {
+		if v := c.cores[id].View(0); handed || v.Known.Epoch != 1 || v.Promised.Epoch != 1 {
+			t.Errorf("%v knows epoch %d and promised %d after %d was met (handed over: %v), want 1", id, v.Known.Epoch, v.Promised.Epoch, MaxEpoch, handed)
+		}
+	}
+}
+
+func TestRestoredIsWhatWasSaved(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeA].Change(0, nil, []NodeID{nodeB, nodeC}, c.now)
+	for _, id := range []NodeID{nodeA, nodeB, nodeC} {
+		saved := c.cores[id].Save(0)
+		again := NewCore(CoreConfig{Self: nodeD})
+		if err := again.Restore(0, saved); err != nil {
+			t.Fatalf("Restore of what %v saved: %v", id, err)
+		}
+		if got := again.Save(0); !slices.Equal(got, saved) {
+			t.Errorf("saved %x, restored and saved again %x", saved, got)
+		}
+		was, is := c.cores[id].at(0), again.at(0)
+		if Compare(was.known, is.known) != 0 || Compare(was.accepted, is.accepted) != 0 || was.promised != is.promised {
+			t.Errorf("restored %v, %v, %v, want %v, %v, %v", is.known, is.accepted, is.promised, was.known, was.accepted, was.promised)
+		}
+	}
+}
