@@ -21,25 +21,33 @@ var (
 // false suspicion, changes and transfers. It checks what clients saw for
 // linearizability where no claim went on without a quorum, and that the
 // cluster comes to rest once faults stop.
-func TestExplore(t *testing.T) { explore(t, rules{}) }
+func TestExplore(t *testing.T) { explore(t, rules{}, usual()) }
+
+// usual is the number of walks, a third of it in short runs unless told.
+func usual() int {
+	if f := flag.Lookup("walks"); testing.Short() && f.Value.String() == f.DefValue {
+		return *walks / 3
+	}
+	return *walks
+}
 
 // TestExploreVotes restarts nodes that vote in their old seats. It looks for what
 // they break; not all come to rest, as a node whose death was proved before it is
 // back stays gone for the Cores that took the proof.
-func TestExploreVotes(t *testing.T) { explore(t, rules{votes: true}) }
+func TestExploreVotes(t *testing.T) { explore(t, rules{votes: true}, max(1, usual()/3)) }
 
-func explore(t *testing.T, r rules) {
+func explore(t *testing.T, r rules, n int) {
 	var sum walkStats
 	faults := map[string][]uint64{}
 	start := time.Now()
-	for i := range *walks {
+	for i := range n {
 		seed := *walkSeed + uint64(i)
-		w := walk(seed, r, *walks == 1)
+		w := walk(seed, r, n == 1)
 		sum.add(w)
 		if sum.Walks%20000 == 0 {
 			fmt.Printf("%d walks, %.0f each second, the last one of seed %d\n", sum.Walks, float64(sum.Walks)/time.Since(start).Seconds(), seed)
 		}
-		if *walks == 1 {
+		if n == 1 {
 			t.Log(w.trace.String())
 		}
 		if w.fault != "" && *keepOn {

@@ -43,7 +43,7 @@ var joins = flag.Int("joins", 200, "random joins and leaves whose movement is me
 func TestMovementOfEachJoinAndLeave(t *testing.T) {
 	n := *joins
 	if testing.Short() {
-		n = min(n, 20)
+		n = min(n, 10)
 	}
 	rng := rand.New(rand.NewPCG(1, 0))
 	var all [][2]float64
