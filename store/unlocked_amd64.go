@@ -38,9 +38,10 @@ func (g *gate) RLock()   { g.Lock() }
 func (g *gate) RUnlock() { g.Unlock() }
 
 // begin and end stand around everything that changes the slot; the caller holds
-// the lock.
+// the lock. Their stores are atomic so that the compiler leaves them where they
+// are.
 
-func (g *gate) begin() { g.writes++ }
+func (g *gate) begin() { atomic.StoreUint64(&g.writes, g.writes+1) }
 
 func (g *gate) end(t *table) {
 	root := uint64(t.root) | uint64(t.depth)<<gateDepthShift
@@ -48,7 +49,7 @@ func (g *gate) end(t *table) {
 		root |= uint64(uint16(t.count)) << gateCountShift
 	}
 	g.root = root
-	g.writes++
+	atomic.StoreUint64(&g.writes, g.writes+1)
 }
 
 // readTries is how often Get reads without a lock before it takes it.
