@@ -38,6 +38,7 @@ var faults = []fault{
 	{name: "kill_restart", main: true, replicas: 3, backups: 1, victims: 1, strike: restart},
 	{name: "kill_backup", replicas: 3, backups: 1, victims: 1, asBackup: true, strike: kill},
 	{name: "kill_two_of_five", replicas: 5, backups: 2, victims: 2, strike: killTwo},
+	{name: "kill_all", replicas: 3, backups: 1, victims: 3, strike: nil}, // see runOutage
 }
 
 func kill(f *mesh.Fleet) error {
@@ -97,6 +98,9 @@ func (r *result) add(p Report) {
 // runMesh lets a fresh fleet suffer the fault once.
 // With a path it writes the CPU profile of the first survivor from the blow on.
 func runMesh(ft fault, verbose bool, profile string) (result, error) {
+	if ft.strike == nil {
+		return runOutage(ft, verbose)
+	}
 	r := result{errors: map[string]int{}, resumed: map[string]int{}}
 	f, err := mesh.Start(ft.replicas, ft.backups, verbose)
 	if err != nil {

@@ -4,6 +4,7 @@ package mesh
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/slotmesh/slotmesh/benchmarks/internal/process"
@@ -19,12 +20,22 @@ type Fleet struct {
 	addrs    []string
 	backups  int
 	verbose  bool
+	dir      string // of the data directories; empty: nothing is kept on disk
 }
 
 // Start starts n replicas, n1 and so on, and returns when every slot and its
 // backups are in place.
 func Start(n, backups int, verbose bool) (*Fleet, error) {
-	f := &Fleet{backups: backups, verbose: verbose}
+	return start(n, &Fleet{backups: backups, verbose: verbose})
+}
+
+// StartOnDisk is Start of replicas that sync every write to a data directory
+// of their own below dir.
+func StartOnDisk(n, backups int, verbose bool, dir string) (*Fleet, error) {
+	return start(n, &Fleet{backups: backups, verbose: verbose, dir: dir})
+}
+
+func start(n int, f *Fleet) (*Fleet, error) {
 	for i := range n {
 		if err := f.open(i, n); err != nil {
 			f.Stop()
@@ -44,6 +55,9 @@ func (f *Fleet) open(i, expect int) error {
 		return err
 	}
 	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose}
+	if f.dir != "" {
+		args.Dir = filepath.Join(f.dir, r.Name)
+	}
 	if i == len(f.Replicas) {
 		f.Replicas, f.addrs = append(f.Replicas, r), append(f.addrs, "")
 	} else {

@@ -41,6 +41,7 @@ type OpenArgs struct {
 	Seeds   []string
 	Expect  int
 	Backups int
+	Dir     string // data directory; empty: none
 	Verbose bool
 }
 
@@ -57,6 +58,9 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 		slotmesh.WithBackups(a.Backups),
 		slotmesh.WithMaxMemory(512 << 20),
 		slotmesh.WithEviction(slotmesh.EvictNone),
+	}
+	if a.Dir != "" {
+		opts = append(opts, slotmesh.WithDataDir(a.Dir), slotmesh.WithFsync(slotmesh.FsyncAlways))
 	}
 	if a.Verbose {
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", process.Name())
