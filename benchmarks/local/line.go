@@ -28,6 +28,7 @@ type line struct {
 	Entries    int     `json:"entries,omitempty"`
 	Overhead   float64 `json:"overhead_bytes,omitempty"`
 	GC         float64 `json:"gc_ms,omitempty"`
+	BestGC     float64 `json:"gc_least_ms,omitempty"`
 	Hits       float64 `json:"hit_percent,omitempty"`
 }
 

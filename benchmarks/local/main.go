@@ -214,7 +214,7 @@ func weight(s *settings, out *printer) error {
 			if err != nil {
 				return err
 			}
-			l := line{Workload: "weight", ValueBytes: 100, System: name, Entries: n, GC: float64(got.GC.Microseconds()) / 1000}
+			l := line{Workload: "weight", ValueBytes: 100, System: name, Entries: n, GC: float64(got.GC.Microseconds()) / 1000, BestGC: float64(got.Best.Microseconds()) / 1000}
 			if name != "none" {
 				l.Overhead = got.Overhead
 			}
