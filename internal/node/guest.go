@@ -222,7 +222,7 @@ func (n *Node) tendGuests() {
 				}
 				g.lines[key] = line
 				it, err := n.lockItemLocked(s, key, n.slotTime(n.env.Now()))
-				if err == nil && it.State != store.Found && s.serving.Load() != nil && !s.holding {
+				if err == nil && it.State != store.Found && s.serving.Load() != nil && s.hold == nil {
 					n.grantLocked(s, key)
 					acked = append(acked, n.advanceLocked(s)...)
 				}

@@ -142,7 +142,7 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 		done(nil)
 		return nil
 	}
-	if s.holding { // the lease would not survive the hand-over
+	if s.hold != nil { // the lease would not survive the hand-over
 		s.mu.Unlock()
 		return errNotYet
 	}

@@ -87,7 +87,7 @@ func (n *Node) lock(c *Call, req *transport.Request, r *Result, done func(error)
 	defer func() { finish(ready, nil) }()
 	defer s.mu.Unlock()
 	now := n.env.Now()
-	if s.holding || !n.licensed(sv, now) {
+	if s.hold != nil || !n.licensed(sv, now) {
 		return errNotYet
 	}
 	if len(sv.claim.Backups) < n.cfg.MinBackups {
@@ -215,7 +215,7 @@ func (n *Node) unlock(c *Call, r *Result, done func(error)) error {
 	defer func() { finish(ready, nil) }()
 	defer s.mu.Unlock()
 	now := n.env.Now()
-	if s.holding || !n.licensed(sv, now) {
+	if s.hold != nil || !n.licensed(sv, now) {
 		return errNotYet
 	}
 	*r = Result{}

@@ -207,7 +207,7 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, now int64) progress {
 	if s.learner != nil {
 		return n.superviseLocked(s, plan, now)
 	}
-	if s.holding {
+	if s.hold != nil {
 		return n.drainLocked(s, now)
 	}
 	if n.mendGroupLocked(s, plan, now) {
@@ -324,7 +324,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 	case n.agenda.counts[handing] >= maxHandovers:
 		return toMove
 	}
-	s.holding, s.holdTo, s.heldAt = true, to, now
+	s.hold = &hold{to, now}
 	return n.drainLocked(s, now)
 }
 
@@ -342,17 +342,17 @@ func (n *Node) heirLocked(s *slot) shard.NodeID {
 func (n *Node) drainLocked(s *slot, now int64) progress {
 	if s.acked.Load() == s.last {
 		n.coreMu.Lock()
-		ok := n.core.HandOver(s.no, s.holdTo, now)
+		ok := n.core.HandOver(s.no, s.hold.to, now)
 		n.coreMu.Unlock()
 		if ok {
 			// From here on nothing is read or acknowledged; the view follows.
 			s.serving.Store(nil)
 			return handing
 		}
-	} else if now-s.heldAt < int64(holdLimit) {
+	} else if now-s.hold.since < int64(holdLimit) {
 		return handing
 	}
-	s.holding = false
+	s.hold = nil
 	s.notBefore = now + int64(holdLimit)
 	s.wakeLocked()
 	return unsettled

@@ -140,7 +140,7 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 	}
 	if mark == s.last {
 		s.pendingSince.Store(0)
-		if s.holding { // drained
+		if s.hold != nil { // drained
 			n.agenda.note(s.no)
 			n.poke()
 		}

@@ -223,7 +223,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 			return ErrUnknownOutcome
 		}
 	}
-	if s.holding {
+	if s.hold != nil {
 		s.mu.Unlock()
 		return errNotYet
 	}

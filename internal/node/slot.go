@@ -41,21 +41,19 @@ type slot struct {
 	waiters   []waiter               // of versions above acked, in order
 	ring      ring                   // recent writes, acknowledged or not
 	links     map[shard.NodeID]*link // of a primary: its backups and learner
-	holding   bool                   // of a primary about to hand over: new writes wait
-	holdTo    shard.NodeID
-	heldAt    int64
-	notBefore int64         // no hand-over before
-	learner   *learning     // of a primary: the copy being made
-	stream    stream        // of a backup or learner: what it follows
-	durable   uint64        // with SyncWrites: synced up to this version
-	settle    *settlement   // of a primary in force and not open
-	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
-	standing  *shard.Claim  // the claim under which this node's records were in sync; nil: leftovers
-	offering  uint64        // session of the offer under way; 0 if none
-	leftAt    int64         // since when this node holds records no claim asks it to
-	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
-	watched   int64         // until when its ring is kept longer, for those who watch
-	changed   chan struct{} // closed and replaced when the role changes
+	hold      *hold                  // of a primary about to hand over: new writes wait
+	notBefore int64                  // no hand-over before
+	learner   *learning              // of a primary: the copy being made
+	stream    stream                 // of a backup or learner: what it follows
+	durable   uint64                 // with SyncWrites: synced up to this version
+	settle    *settlement            // of a primary in force and not open
+	duty      *shard.Claim           // of a loser of a fork: the claim whose records are to be offered
+	standing  *shard.Claim           // the claim under which this node's records were in sync; nil: leftovers
+	offering  uint64                 // session of the offer under way; 0 if none
+	leftAt    int64                  // since when this node holds records no claim asks it to
+	guests    *guests                // of a primary: those who wait for more than an acknowledgement; nil if none
+	watched   int64                  // until when its ring is kept longer, for those who watch
+	changed   chan struct{}          // closed and replaced when the role changes
 }
 
 // serving is an open primary's licence, replaced whenever the set changes.
@@ -69,6 +67,12 @@ type serving struct {
 type waiter struct {
 	version uint64
 	done    func(err error) // nil: acknowledged
+}
+
+// hold says to whom a primary is about to hand over, and since when.
+type hold struct {
+	to    shard.NodeID
+	since int64
 }
 
 // link is a primary's side of the stream to one copy.

@@ -56,7 +56,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 		if s.learner != nil {
 			n.stopCopyLocked(s)
 		}
-		s.holding = false
+		s.hold = nil
 	}
 	if v.Settling {
 		n.settleLocked(s)
@@ -83,7 +83,7 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		s.last = max(s.last, firstVersion(cl.Epoch))
 		s.acked.Store(s.last)
 		s.heard(s.last)
-		s.holding = false
+		s.hold = nil
 		n.opened++
 	}
 	keep := s.view.Required
