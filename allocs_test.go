@@ -5,7 +5,9 @@
 package slotmesh_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
@@ -24,6 +26,10 @@ func TestCallAllocs(t *testing.T) {
 	}{
 		{"Get", 1, func() error { _, err := c.Get(ctx, "key"); return err }},
 		{"GetInto", 0, func() error { _, err := c.GetInto(ctx, "key", buf); return err }},
+		{"GetOrLoad", 1, func() error {
+			_, err := c.GetOrLoad(ctx, "key", func(context.Context, string) ([]byte, error) { return nil, nil }, slotmesh.LoadTTL(time.Hour))
+			return err
+		}},
 		{"Exists", 0, func() error { _, err := c.Exists(ctx, "key"); return err }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -67,4 +73,50 @@ func benchCache(b *testing.B) *slotmesh.Cache {
 		b.Fatal(err)
 	}
 	return c
+}
+
+func BenchmarkGetOrLoadHit(b *testing.B) {
+	c := benchCache(b)
+	ctx := b.Context()
+	load := func(context.Context, string) ([]byte, error) { return nil, slotmesh.ErrNotFound }
+	ttl := slotmesh.LoadTTL(time.Hour)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.GetOrLoad(ctx, "key", load, ttl); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkTypedGet(b *testing.B) {
+	c := benchCache(b)
+	ctx := b.Context()
+	v := slotmesh.For[string](c, "typed:")
+	if err := v.Set(ctx, "key", "value"); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := v.Get(ctx, "key"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkTxnLocal(b *testing.B) {
+	c := benchCache(b)
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		err := c.Txn(ctx, "key", func(tx *slotmesh.Tx) error {
+			v, err := tx.Get("key")
+			if err != nil {
+				return err
+			}
+			return tx.Set("key", v)
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
 }

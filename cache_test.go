@@ -494,5 +494,7 @@ func everyCall(ctx context.Context, c *slotmesh.Cache, key string) map[string]er
 	_, _, errs["GetSet"] = c.GetSet(ctx, key, nil)
 	_, errs["GetDelete"] = c.GetDelete(ctx, key)
 	_, errs["GetExpire"] = c.GetExpire(ctx, key, time.Hour)
+	_, errs["GetOrLoad"] = c.GetOrLoad(ctx, key+"/absent", func(context.Context, string) ([]byte, error) { return nil, nil })
+	errs["Txn"] = c.Txn(ctx, key, func(tx *slotmesh.Tx) error { return tx.Set(key, nil) })
 	return errs
 }

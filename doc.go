@@ -33,6 +33,13 @@
 // at its memory limit it evicts, unless WithEviction(EvictNone) says otherwise,
 // and what all holders of a slot lose at once is gone.
 //
+// # More than get and set
+//
+// Keys with one hash tag are read and written together by Txn. For makes views
+// whose values are of a Go type, and which two releases of a program can share.
+// GetOrLoad has a missing value made once for the whole fleet. Lock lets one
+// process at a time do something, Scan goes through keys, Watch follows them.
+//
 // # Contexts and errors
 //
 // Every call takes a context and ends within its deadline, or within

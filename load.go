@@ -24,13 +24,27 @@ func (e *LoadError) Error() string { return fmt.Sprintf("slotmesh: load %s: %v",
 func (e *LoadError) Unwrap() error { return e.Err }
 
 // LoadOption changes what GetOrLoad and GetOrLoadMany do. All callers of a key
-// should use the same ones.
-type LoadOption func(*loadOptions)
+// should use the same ones. It is a plain value, so that a hit allocates nothing
+// for it.
+type LoadOption struct {
+	what uint8
+	d    time.Duration
+	part float64
+}
+
+const (
+	loadsNothing uint8 = iota // the zero LoadOption
+	loadsTTL
+	loadsJitter
+	loadsStale
+	loadsEarly
+	loadsNegative
+	loadsTimeout
+)
 
 type loadOptions struct {
 	ttl, stale, early, negative, timeout time.Duration
 	jitter                               float64
-	faults                               faults
 }
 
 const (
@@ -39,75 +53,82 @@ const (
 	maxLoadTimeout     = 10 * time.Minute
 )
 
+// loadOptionsOf allocates nothing unless there is a fault.
 func loadOptionsOf(opts []LoadOption) (loadOptions, error) {
 	o := loadOptions{timeout: defaultLoadTimeout}
+	var f faults
 	for _, opt := range opts {
-		if opt != nil {
-			opt(&o)
+		switch d := opt.d; opt.what {
+		case loadsTTL:
+			o.ttl = d
+			if ok := d > 0; !ok {
+				f.unless(ok, "LoadTTL(%v): want more than 0", d)
+			}
+		case loadsJitter:
+			o.jitter = opt.part
+			if ok := o.jitter >= 0 && o.jitter <= 1; !ok {
+				f.unless(ok, "LoadJitter(%v): want 0 to 1", opt.part)
+			}
+		case loadsStale:
+			o.stale = d
+			if ok := d >= 0; !ok {
+				f.unless(ok, "LoadStale(%v): want at least 0", d)
+			}
+		case loadsEarly:
+			o.early = d
+			if ok := d >= 0; !ok {
+				f.unless(ok, "LoadEarly(%v): want at least 0", d)
+			}
+		case loadsNegative:
+			o.negative = d
+			if ok := d > 0; !ok {
+				f.unless(ok, "LoadNegative(%v): want more than 0", d)
+			}
+		case loadsTimeout:
+			o.timeout = d
+			if ok := minLoadTimeout <= d && d <= maxLoadTimeout; !ok {
+				f.unless(ok, "LoadTimeout(%v): want %v to %v", d, minLoadTimeout, maxLoadTimeout)
+			}
 		}
 	}
-	o.faults.unless(o.ttl > 0 || o.stale == 0 && o.early == 0 && o.jitter == 0, "LoadStale, LoadEarly and LoadJitter need LoadTTL")
-	return o, errors.Join(o.faults...)
+	if ok := o.ttl != 0 || o.stale == 0 && o.early == 0 && o.jitter == 0; !ok {
+		f.unless(ok, "LoadStale, LoadEarly and LoadJitter need LoadTTL")
+	}
+	if f != nil {
+		return o, errors.Join(f...)
+	}
+	return o, nil
 }
 
 // LoadTTL lets what was loaded expire after d. Without it it lasts for ever.
 // A d of zero or less gives ErrInvalid.
-func LoadTTL(d time.Duration) LoadOption {
-	return func(o *loadOptions) {
-		o.ttl = d
-		o.faults.unless(d > 0, "LoadTTL(%v): want more than 0", d)
-	}
-}
+func LoadTTL(d time.Duration) LoadOption { return LoadOption{what: loadsTTL, d: d} }
 
 // LoadJitter makes each TTL shorter by a random part of it, up to fraction, so
 // that what was loaded together does not expire together. fraction is 0 to 1.
-func LoadJitter(fraction float64) LoadOption {
-	return func(o *loadOptions) {
-		o.jitter = fraction
-		o.faults.unless(fraction >= 0 && fraction <= 1, "LoadJitter(%v): want 0 to 1", fraction)
-	}
-}
+func LoadJitter(fraction float64) LoadOption { return LoadOption{what: loadsJitter, part: fraction} }
 
 // LoadStale keeps a value for d beyond its TTL. In that time callers get it at
 // once and one of them, in the whole fleet, loads anew behind their backs.
 // Get returns it as well until it is gone.
-func LoadStale(d time.Duration) LoadOption {
-	return func(o *loadOptions) {
-		o.stale = d
-		o.faults.unless(d >= 0, "LoadStale(%v): want at least 0", d)
-	}
-}
+func LoadStale(d time.Duration) LoadOption { return LoadOption{what: loadsStale, d: d} }
 
 // LoadEarly has a value loaded anew before its TTL ends, by one caller picked
 // at random, the likelier the nearer the end is: so that a hot key never
 // expires under load. d is about how long a load takes. It is the XFetch rule
 // of Vattani, Chierichetti and Lowenstein with beta 1.
-func LoadEarly(d time.Duration) LoadOption {
-	return func(o *loadOptions) {
-		o.early = d
-		o.faults.unless(d >= 0, "LoadEarly(%v): want at least 0", d)
-	}
-}
+func LoadEarly(d time.Duration) LoadOption { return LoadOption{what: loadsEarly, d: d} }
 
 // LoadNegative remembers for d that the loader returned ErrNotFound: callers
 // get ErrNotFound without a load. Get and the other calls see an absent key.
 // Without it ErrNotFound is returned and not remembered.
-func LoadNegative(d time.Duration) LoadOption {
-	return func(o *loadOptions) {
-		o.negative = d
-		o.faults.unless(d > 0, "LoadNegative(%v): want more than 0", d)
-	}
-}
+func LoadNegative(d time.Duration) LoadOption { return LoadOption{what: loadsNegative, d: d} }
 
 // LoadTimeout bounds one load: the loader's context ends after d, its callers
 // on that node get a LoadError that is context.DeadlineExceeded, and somebody
-// who waits on another node loads instead. Default 10s, 10ms to 10m. The calls' own contexts bound how long they wait.
-func LoadTimeout(d time.Duration) LoadOption {
-	return func(o *loadOptions) {
-		o.timeout = d
-		o.faults.unless(minLoadTimeout <= d && d <= maxLoadTimeout, "LoadTimeout(%v): want %v to %v", d, minLoadTimeout, maxLoadTimeout)
-	}
-}
+// who waits on another node loads instead. Default 10s, 10ms to 10m. The calls'
+// own contexts bound how long they wait.
+func LoadTimeout(d time.Duration) LoadOption { return LoadOption{what: loadsTimeout, d: d} }
 
 // lifetime is the TTL that a loaded value gets, stale time included; 0 is for
 // ever.
@@ -160,7 +181,7 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, load func(ctx context
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.getOrLoad(ctx, key, 0, nil, load, &o)
+	r, err := c.getOrLoad(ctx, key, 0, nil, load, o)
 	if err != nil {
 		return nil, err
 	}
@@ -188,34 +209,37 @@ type flight struct {
 }
 
 // getOrLoad is GetOrLoad of values with a schema; known, if not nil, says
-// which values count as present.
-func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known func(*node.Result) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
+// which values count as present. A hit is on the hot path.
+func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o loadOptions) (node.Result, error) {
 	call := keyCall(transport.OpGet, key)
 	r, err := c.n.Do(ctx, &call)
-	if err != nil {
-		return node.Result{}, err
-	}
-	ask := node.Load{Wait: true}
 	switch {
-	case r.Found && (known == nil || known(&r)):
+	case err != nil:
+		return node.Result{}, err
+	case r.Found && (known == nil || known(r.Schema)):
 		if r.Expiry > 0 && o.due(time.Duration(r.Int)*time.Millisecond) {
 			c.refresh(ctx, key, schema, r.Version, load, o)
 		}
 		return r, nil
-	case r.Found:
-		ask.Ignore = r.Version // of another schema
 	case r.Schema&node.SchemaAbsent != 0:
 		return node.Result{}, ErrNotFound
 	}
+	// A value that is there is of another schema.
+	return c.miss(ctx, key, schema, node.Load{Wait: true, Ignore: r.Version}, known, load, o)
+}
+
+// miss waits for a load, its own or somebody else's.
+func (c *Cache) miss(ctx context.Context, key string, schema uint32, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o loadOptions) (node.Result, error) {
+	k := flightKey{key, schema, false}
 	for {
-		f := c.join(ctx, flightKey{key, schema, false}, ask, known, load, o)
+		f := c.join(ctx, k, ask, known, load, &o)
 		if f == nil {
 			return node.Result{}, ErrClosed
 		}
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			c.quit(f, flightKey{key, schema, false})
+			c.quit(f, k)
 			return node.Result{}, ctx.Err()
 		}
 		if errors.Is(f.err, errAbandoned) {
@@ -230,14 +254,14 @@ func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known 
 var errAbandoned = errors.New("load was given up by its callers")
 
 // refresh has a value that is still good loaded anew in the background.
-func (c *Cache) refresh(ctx context.Context, key string, schema uint32, version uint64, load func(context.Context, string) ([]byte, error), o *loadOptions) {
+func (c *Cache) refresh(ctx context.Context, key string, schema uint32, version uint64, load func(context.Context, string) ([]byte, error), o loadOptions) {
 	ask := node.Load{Ignore: version}
-	c.join(ctx, flightKey{key, schema, true}, ask, nil, load, o)
+	c.join(ctx, flightKey{key, schema, true}, ask, nil, load, &o)
 }
 
 // join returns the flight under way for k, or a new one; nil where the cache
 // is closing.
-func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func(*node.Result) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) *flight {
+func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) *flight {
 	c.loads.mu.Lock()
 	defer c.loads.mu.Unlock()
 	if f := c.loads.m[k]; f != nil {
@@ -291,7 +315,7 @@ func (c *Cache) quit(f *flight, k flightKey) {
 
 // fly gets the value or the right to load it, and loads it. It returns when
 // the loader has returned, its time is up, ctx is done or the cache closes.
-func (c *Cache) fly(ctx context.Context, k flightKey, ask node.Load, known func(*node.Result) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
+func (c *Cache) fly(ctx context.Context, k flightKey, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.n.Context(), cancel)()
@@ -316,7 +340,7 @@ func (c *Cache) fly(ctx context.Context, k flightKey, ask node.Load, known func(
 			return c.loadIt(ctx, slot, k, ask.Token, load, o)
 		case !r.Found:
 			return node.Result{}, ErrNotFound
-		case known != nil && !known(&r) && r.Version != ask.Ignore:
+		case known != nil && !known(r.Schema) && r.Version != ask.Ignore:
 			ask.Ignore = r.Version // of another schema
 		default:
 			return r, nil

@@ -174,7 +174,7 @@ func (t *Typed[T]) GetOrLoad(ctx context.Context, key string, load func(ctx cont
 			return nil, err
 		}
 		return t.codec.encode(t.prefix+key, v)
-	}, &o)
+	}, o)
 	if err != nil {
 		return none, err
 	}
@@ -182,7 +182,7 @@ func (t *Typed[T]) GetOrLoad(ctx context.Context, key string, load func(ctx cont
 }
 
 // known reports whether a value is of a schema that the view can read.
-func (t *Typed[T]) known(r *node.Result) bool {
-	_, ok := t.upgrades[r.Schema]
-	return ok || r.Schema == t.schema
+func (t *Typed[T]) known(schema uint32) bool {
+	_, ok := t.upgrades[schema]
+	return ok || schema == t.schema
 }
