@@ -36,11 +36,13 @@ type guest struct {
 const (
 	maxGuests     = 1 << 16 // of a node
 	maxGuestsHere = 1 << 13 // for one key
+	maxLeases     = 1 << 18 // of a node
 )
 
 // lobby is a node's side of its guests.
 type lobby struct {
-	count atomic.Int64 // guests parked
+	count  atomic.Int64 // guests parked
+	leases atomic.Int64 // to load, of all slots
 
 	mu    sync.Mutex // guards below; innermost
 	ready []*guest   // to be made again
@@ -93,6 +95,12 @@ func (n *Node) hasRoom(here int) bool {
 	}
 	n.lobby.count.Add(1)
 	return true
+}
+
+// endLease takes the right to load a key away.
+func (n *Node) endLease(g *guests, key string) {
+	delete(g.loads, key)
+	n.lobby.leases.Add(-1)
 }
 
 // callAgain has guests' calls made again. They are counted out.
@@ -166,10 +174,11 @@ func (g *guests) len() int {
 }
 
 // takeGuestsLocked sends all guests of a slot away and forgets the leases.
-func (s *slot) takeGuestsLocked() (gs []*guest) {
+func (n *Node) takeGuestsLocked(s *slot) (gs []*guest) {
 	if s.guests == nil {
 		return nil
 	}
+	n.lobby.leases.Add(-int64(len(s.guests.loads)))
 	for _, l := range s.guests.loads {
 		gs = append(gs, l.waiters...)
 	}
@@ -212,7 +221,7 @@ func (n *Node) tendGuests() {
 			for key, l := range g.loads {
 				if l.waiters = late(l.waiters); now >= l.until {
 					again = append(again, l.waiters...)
-					delete(g.loads, key)
+					n.endLease(g, key)
 				}
 			}
 			for key, line := range g.lines {
@@ -266,7 +275,7 @@ func (n *Node) wroteLocked(s *slot, rec *store.Record, removed bool) {
 	case 0:
 		if l := g.loads[rec.Key]; l != nil && !removed {
 			woken = l.waiters
-			delete(g.loads, rec.Key)
+			n.endLease(g, rec.Key)
 		}
 	case kindLock:
 		if rec.Tombstone {
@@ -306,7 +315,7 @@ func (n *Node) leave(id shard.NodeID) {
 			for key, l := range g.loads {
 				l.waiters = slices.DeleteFunc(l.waiters, theirs)
 				if l.holder == id {
-					delete(g.loads, key)
+					n.endLease(g, key)
 					gone = append(gone, l.waiters...)
 				}
 			}

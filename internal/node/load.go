@@ -160,12 +160,13 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 		have.waiters = append(have.waiters, n.newGuest(c, req, r, done))
 		s.mu.Unlock()
 		return nil
-	case have == nil && len(g.loads) >= maxGuestsHere:
+	case have == nil && n.lobby.leases.Load() >= maxLeases:
 		s.mu.Unlock()
 		return ErrOverloaded
 	default:
 		if have == nil {
 			have = &loadLease{}
+			n.lobby.leases.Add(1)
 			if g.loads == nil {
 				g.loads = map[string]*loadLease{}
 			}
@@ -205,7 +206,7 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 	var told []*guest
 	if g := s.guests; g != nil {
 		if have := g.loads[c.Key]; have != nil && have.token == l.Token {
-			delete(g.loads, c.Key)
+			n.endLease(g, c.Key)
 			if l.How == ReleaseOnly {
 				n.callAgain(have.waiters)
 			} else {
@@ -252,7 +253,7 @@ func (n *Node) unleaseLocked(s *slot, key string) {
 		return
 	}
 	if l := s.guests.loads[key]; l != nil {
-		delete(s.guests.loads, key)
+		n.endLease(s.guests, key)
 		n.callAgain(l.waiters)
 	}
 }

@@ -338,7 +338,7 @@ func (n *Node) Close() error {
 			s.mu.Lock()
 			s.serving.Store(nil)
 			failed := s.takeWaitersLocked()
-			sent := s.takeGuestsLocked()
+			sent := n.takeGuestsLocked(s)
 			s.wakeLocked()
 			s.mu.Unlock()
 			finish(failed, errRepeat)

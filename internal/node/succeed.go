@@ -52,7 +52,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	} else {
 		s.serving.Store(nil)
 		failed = s.takeWaitersLocked()
-		sent = s.takeGuestsLocked()
+		sent = n.takeGuestsLocked(s)
 		if s.learner != nil {
 			n.stopCopyLocked(s)
 		}
