@@ -1,0 +1,53 @@
+package slotmesh_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// While a slot has no living primary, either only its calls fail or all do.
+func TestFullCoverageIsRequiredWhereAskedFor(t *testing.T) {
+	for _, required := range []bool{false, true} {
+		t.Run(fmt.Sprint(required), func(t *testing.T) {
+			caches := slotmeshtest.Start(t, 2, slotmesh.WithBackups(0), slotmesh.WithOrphanWait(time.Hour),
+				slotmesh.WithRequireFullCoverage(required))
+			self := caches[1].Cluster().Self().Name
+			key := ""
+			for i := 0; ; i++ {
+				key = fmt.Sprint("key", i)
+				if owner, err := caches[1].Cluster().Owner(key); err == nil && owner.Name == self {
+					break
+				}
+			}
+			set(t, caches[1], key, "v")
+			if err := caches[0].Close(); err != nil {
+				t.Fatal(err)
+			}
+			slotmeshtest.Await(t, "the loss is noticed", func() error {
+				if caches[1].Cluster().Health().NoPrimary == 0 {
+					return errors.New("all slots have a living primary")
+				}
+				return nil
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			for {
+				_, err := caches[1].Get(ctx, key)
+				switch {
+				case !required && err == nil:
+					return
+				case required && errors.Is(err, slotmesh.ErrNoPrimary):
+					return
+				case !required, ctx.Err() != nil:
+					t.Fatalf("Get of a slot that is served = %v, where full coverage is required: %v", err, required)
+				}
+			}
+		})
+	}
+}
