@@ -20,6 +20,7 @@ type fault struct {
 	victims  int
 	asBackup bool // the affected slots are those where the victim is a backup
 	strike   func(*mesh.Fleet) error
+	change   func(*mesh.Fleet) error // no fault but a planned change, see runChange
 }
 
 const (
@@ -38,7 +39,11 @@ var faults = []fault{
 	{name: "kill_restart", main: true, replicas: 3, backups: 1, victims: 1, strike: restart},
 	{name: "kill_backup", replicas: 3, backups: 1, victims: 1, asBackup: true, strike: kill},
 	{name: "kill_two_of_five", replicas: 5, backups: 2, victims: 2, strike: killTwo},
-	{name: "kill_all", replicas: 3, backups: 1, victims: 3, strike: nil}, // see runOutage
+	{name: "kill_all", replicas: 3, backups: 1, victims: 3}, // see runOutage
+	{name: "scale_out", replicas: 3, backups: 1, change: scaleOut},
+	{name: "scale_in", replicas: 4, backups: 1, change: scaleIn},
+	{name: "rolling_restart", replicas: 3, backups: 1, change: rollingRestart},
+	{name: "rolling_replacement", replicas: 3, backups: 1, change: rollingReplacement},
 }
 
 func kill(f *mesh.Fleet) error {
@@ -98,7 +103,10 @@ func (r *result) add(p Report) {
 // runMesh lets a fresh fleet suffer the fault once.
 // With a path it writes the CPU profile of the first survivor from the blow on.
 func runMesh(ft fault, verbose bool, profile string) (result, error) {
-	if ft.strike == nil {
+	switch {
+	case ft.change != nil:
+		return runChange(ft, verbose)
+	case ft.strike == nil:
 		return runOutage(ft, verbose)
 	}
 	r := result{errors: map[string]int{}, resumed: map[string]int{}}

@@ -30,6 +30,7 @@ type Spec struct {
 	Floors  string // path
 	Callers []Caller
 	Readers int
+	Cold    int // so many of the last keys are written once at the beginning
 }
 
 // Caller writes its keys in turn, each write with the next number. Nobody else
@@ -77,6 +78,9 @@ func begin(s Spec, sys system) (*load, error) {
 		stop: make(chan struct{}), last: make([]time.Time, len(s.Keys)),
 	}
 	l.marks.Errors = map[string]int{}
+	if err := l.writeCold(); err != nil {
+		return nil, err
+	}
 	for _, c := range s.Callers {
 		l.wg.Go(func() { l.write(c) }) // ends when l.stop closes
 	}
@@ -84,6 +88,21 @@ func begin(s Spec, sys system) (*load, error) {
 		l.wg.Go(l.read) // ends when l.stop closes
 	}
 	return l, nil
+}
+
+func (l *load) writeCold() error {
+	value := make([]byte, valueBytes)
+	binary.BigEndian.PutUint64(value, 1)
+	for k := len(l.Keys) - l.Cold; k < len(l.Keys); k++ {
+		ctx, cancel := context.WithTimeout(l.ctx, opTimeout)
+		err := l.sys.Set(ctx, l.Keys[k], value)
+		cancel()
+		if err != nil {
+			return err
+		}
+		l.floors[k].Store(1)
+	}
+	return nil
 }
 
 func (l *load) stopped() bool {
@@ -204,7 +223,7 @@ func (l *load) end() Report {
 
 // lost counts the acknowledged writes that are newer than what the keys hold.
 func (l *load) lost() (lost uint64, err error) {
-	ctx, cancel := context.WithTimeout(l.ctx, 2*opTimeout)
+	ctx, cancel := context.WithTimeout(l.ctx, 3*opTimeout)
 	defer cancel()
 	for k := range l.Keys {
 		number, err := l.number(ctx, k)

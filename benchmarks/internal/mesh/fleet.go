@@ -20,6 +20,7 @@ type Fleet struct {
 	addrs    []string
 	backups  int
 	verbose  bool
+	guest    bool   // the next replica holds no data
 	dir      string // of the data directories; empty: nothing is kept on disk
 }
 
@@ -54,7 +55,7 @@ func (f *Fleet) open(i, expect int) error {
 	if err != nil {
 		return err
 	}
-	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose}
+	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose, Guest: f.guest}
 	if f.dir != "" {
 		args.Dir = filepath.Join(f.dir, r.Name)
 	}
@@ -69,6 +70,23 @@ func (f *Fleet) open(i, expect int) error {
 		}
 	}
 	return r.Call(startTimeout, service+".Open", args, &f.addrs[i])
+}
+
+// Join starts one more replica, which holds data unless it is a guest, and
+// returns its index.
+func (f *Fleet) Join(guest bool) (int, error) {
+	i := len(f.Replicas)
+	f.guest = guest
+	err := f.open(i, 0)
+	f.guest = false
+	return i, err
+}
+
+// Leave has a replica hand over everything and end.
+func (f *Fleet) Leave(i int, timeout time.Duration) error {
+	err := f.Replicas[i].Call(timeout+time.Second, service+".Shutdown", timeout, &struct{}{})
+	f.Replicas[i].Kill()
+	return err
 }
 
 // Restart starts a killed replica again, under its name and at its address.

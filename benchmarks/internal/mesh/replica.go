@@ -42,6 +42,7 @@ type OpenArgs struct {
 	Expect  int
 	Backups int
 	Dir     string // data directory; empty: none
+	Guest   bool   // holds no data
 	Verbose bool
 }
 
@@ -59,6 +60,9 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 		slotmesh.WithMaxMemory(512 << 20),
 		slotmesh.WithEviction(slotmesh.EvictNone),
 	}
+	if a.Guest {
+		opts = append(opts, slotmesh.WithWeight(0))
+	}
 	if a.Dir != "" {
 		opts = append(opts, slotmesh.WithDataDir(a.Dir), slotmesh.WithFsync(slotmesh.FsyncAlways))
 	}
@@ -72,6 +76,13 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 	}
 	r.cache, *addr = c, c.Cluster().Self().Addr
 	return nil
+}
+
+// Shutdown hands over everything and leaves.
+func (r *Replica) Shutdown(timeout time.Duration, _ *struct{}) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return r.cache.Shutdown(ctx)
 }
 
 // View is the cluster as one replica sees it.
