@@ -1,9 +1,7 @@
 package node
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -273,6 +271,3 @@ func (n *Node) Forget(c *Call) {
 		t.Call(time.Now().Add(n.cfg.OpTimeout), &req, func(*transport.Response, error) {})
 	}
 }
-
-// isDeadline reports whether an error says only that time was up.
-func isDeadline(err error) bool { return errors.Is(err, context.DeadlineExceeded) }

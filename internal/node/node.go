@@ -120,7 +120,7 @@ type Node struct {
 	openedAt    int64
 
 	lobby      lobby
-	scans      chan scanJob
+	scans      chan *scanJob
 	planShared atomic.Pointer[shard.Assignment]
 	uncovered  atomic.Int64 // slots without a living primary, as of the last pass
 	owed       atomic.Int64 // slots whose records are owed to the winner of a fork
@@ -153,7 +153,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
-		headroom: cfg.Engine.Stats().Limit / 32, lobby: newLobby(), scans: make(chan scanJob, maxScans),
+		headroom: cfg.Engine.Stats().Limit / 32, lobby: newLobby(), scans: make(chan *scanJob, maxScans),
 	}
 	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())

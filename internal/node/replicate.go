@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"errors"
+	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
@@ -48,7 +49,7 @@ func (n *Node) sendInTurn(l *link, a *transport.Append) {
 
 func (n *Node) trimLocked(s *slot) {
 	limit := slotRing
-	if s.watched > 0 && n.now() < s.watched {
+	if s.watched > 0 && n.now() < int64(s.watched)*int64(time.Second) {
 		limit = watchedRing
 	}
 	if n.ringBytes.Load() > ringLimit {

@@ -198,7 +198,7 @@ func (n *Node) scanLoop() {
 }
 
 func (n *Node) queueScan(c *Call, r *Result, done func(error)) error {
-	j := scanJob{*c, r, done}
+	j := &scanJob{*c, r, done}
 	j.call.Value = append([]byte(nil), c.Value...)
 	select {
 	case n.scans <- j:

@@ -19,6 +19,9 @@ func firstVersion(epoch uint64) uint64 { return epoch << seqBits }
 // what the claims say (applyView); calls and streams do the rest.
 type slot struct {
 	no uint16
+	// watched is until when, in the node's seconds, the ring is kept longer for
+	// those who watch. Guarded by mu; here it takes no room.
+	watched uint32
 
 	// serving is set while this node is the slot's open primary. Reads need
 	// nothing else; mu is for writes, streams and changes.
@@ -52,7 +55,6 @@ type slot struct {
 	offering  uint64                 // session of the offer under way; 0 if none
 	leftAt    int64                  // since when this node holds records no claim asks it to
 	guests    *guests                // of a primary: those who wait for more than an acknowledgement; nil if none
-	watched   int64                  // until when its ring is kept longer, for those who watch
 	changed   chan struct{}          // closed and replaced when the role changes
 }
 

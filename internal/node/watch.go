@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"strings"
+	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/shard"
@@ -65,8 +66,8 @@ const (
 	watchNow      = 8
 
 	watchedRing = 8 << 20 // bytes a watched slot's ring keeps at most while all have room
-	watchedFor  = int64(60e9)
-	maxNews     = 1024 // events of one answer
+	watchedFor  = 60      // seconds
+	maxNews     = 1024    // events of one answer
 
 	// A poll is answered so long before its caller gives up, news or none, in
 	// microseconds.
@@ -147,7 +148,7 @@ func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error
 	if !n.licensed(sv, n.env.Now()) {
 		return errNotYet
 	}
-	s.watched = n.now() + watchedFor
+	s.watched = uint32(n.now()/int64(time.Second)) + watchedFor
 	acked, lineage := s.acked.Load(), lineageSum(sv.claim)
 	gap := !w.Now && (w.After < s.ring.base || w.After > s.last || w.Lineage != lineage)
 	answer := func(upto uint64, gap byte, events []byte) {
