@@ -9,7 +9,8 @@ import (
 
 const (
 	maxCopies    = 512             // copies under way at once
-	maxHandovers = 128             // hand-overs under way at once
+	maxHandovers = 128             // hand-overs under way at once: calls wait meanwhile
+	emptyFactor  = 8               // so many times as many where the slots are empty
 	copyStall    = 5 * time.Second // a copy that does not get on for so long begins again
 	holdLimit    = time.Second     // a hand-over that can't drain for so long is put off
 	surveyEvery  = time.Second     // all slots are looked at so often, whatever is noted
@@ -63,7 +64,7 @@ func (n *Node) reconcile(now int64) {
 	}
 	for i := range a.queues {
 		waits := toRepair + progress(i)
-		for a.counts[copying] < maxCopies && a.counts[handing] < maxHandovers {
+		for a.counts[copying] < maxCopies*emptyFactor && a.counts[handing] < maxHandovers*emptyFactor {
 			no, ok := a.next(&a.queues[i], waits)
 			if !ok {
 				break
@@ -293,7 +294,7 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 			return atRest, true // until the outlook changes
 		case now-p.upSince.Load() <= int64(50*time.Millisecond):
 			return unsettled, true
-		case n.agenda.counts[copying] >= maxCopies:
+		case n.agenda.counts[copying] >= n.atOnce(maxCopies, s):
 			if len(s.view.Known.Backups) < len(backups) {
 				return toRepair, true
 			}
@@ -304,6 +305,15 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 		}
 	}
 	return atRest, false
+}
+
+// atOnce is how many slots like s may be on their way at once, if it is most
+// for those with records.
+func (n *Node) atOnce(most int, s *slot) int {
+	if st := n.engine.SlotStats(s.no); st.Records == 0 {
+		return most * emptyFactor
+	}
+	return most
 }
 
 // mayReturn reports whether id is to hold the slot only because another node
@@ -321,7 +331,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 	switch {
 	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < s.notBefore:
 		return unsettled
-	case n.agenda.counts[handing] >= maxHandovers:
+	case n.agenda.counts[handing] >= n.atOnce(maxHandovers, s):
 		return toMove
 	}
 	s.hold = &hold{to, now}
