@@ -20,7 +20,7 @@ import (
 const (
 	limit  = 50
 	period = time.Second
-	length = 2500 * time.Millisecond // of each demonstration
+	length = 1500 * time.Millisecond // of each demonstration
 )
 
 // window allows limit requests in each period, which begins with the first.
