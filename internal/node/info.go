@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/shard"
@@ -103,6 +104,7 @@ func (n *Node) Health() Health {
 	want := min(n.cfg.Backups, holders-1)
 	plan := n.planShared.Load()
 	t := n.Table()
+	now := n.env.Now()
 	for i := range n.slots {
 		no := uint16(i)
 		cl := t.Claim(no)
@@ -110,7 +112,7 @@ func (n *Node) Health() Health {
 		case cl == nil:
 			h.Unclaimed++
 			continue
-		case !alive[cl.Primary], cl.Primary == n.id && n.slots[i].serving.Load() == nil:
+		case !alive[cl.Primary], cl.Primary == n.id && !n.serving(&n.slots[i], now):
 			h.NoPrimary++
 		}
 		live := 0
@@ -140,6 +142,12 @@ func (n *Node) Health() Health {
 	say(h.Moving, "are on their way to another node")
 	say(h.Forked, "hold records of a fork to be handed over")
 	return h
+}
+
+// serving reports whether a slot is open here and has its leases.
+func (n *Node) serving(s *slot, now time.Time) bool {
+	sv := s.serving.Load()
+	return sv != nil && n.licensed(sv, now)
 }
 
 // Balanced reports whether every slot is where the plan wants it, with its

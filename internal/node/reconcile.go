@@ -265,11 +265,29 @@ func (n *Node) mendGroupLocked(s *slot, plan *shard.Assignment, now int64) bool 
 		return false
 	}
 	w := n.witnesses(plan, cl.Primary, cl.Backups, s.no)
-	if len(w) > len(cl.Witnesses) || dead && len(w) == len(cl.Witnesses) {
+	// Fewer witnesses only where those that live cannot let this primary serve:
+	// without a quorum the change becomes a fork, where the policy allows it.
+	if len(w) > len(cl.Witnesses) || dead && (len(w) == len(cl.Witnesses) || n.mutedLocked(s)) {
 		n.proposeLocked(s, plan, cl.Backups, now)
 		return true
 	}
 	return false
+}
+
+// mutedLocked reports whether too many witnesses are dead for a primary without
+// backups to get their leases.
+func (n *Node) mutedLocked(s *slot) bool {
+	sv := s.serving.Load()
+	if sv == nil {
+		return false
+	}
+	living := 0
+	for _, p := range sv.voters {
+		if !n.isDown(p.id) {
+			living++
+		}
+	}
+	return living < sv.needed
 }
 
 // fillLocked starts the copy that the plan asks for next. lacks is false where

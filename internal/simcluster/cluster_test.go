@@ -60,6 +60,23 @@ func TestKillLosesNoAcknowledgedWrite(t *testing.T) {
 	}
 }
 
+// The last of three goes on alone, also with the slots whose other members were
+// witnesses only.
+func TestLastOfThreeGoesOn(t *testing.T) {
+	for _, pause := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second, 20 * time.Second} {
+		t.Run(fmt.Sprint("after ", pause), func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Seed: 5}, func(sc *Cluster) {
+				sc.Kill("n3")
+				sc.Advance(pause)
+				sc.Kill("n1")
+				sc.AwaitStable(time.Minute)
+				sc.Fill("n2", 300)
+				sc.CheckFilled("n2", 300)
+			})
+		})
+	}
+}
+
 func TestRestartAtOnceLosesNothing(t *testing.T) {
 	Run(t, Config{Nodes: 3, Seed: 3, Policy: node.Majority}, func(sc *Cluster) {
 		sc.Fill("n1", 300)
