@@ -114,8 +114,7 @@ func (s *session) run() {
 	s.conn.in.attach(s)
 	s.read(s.data, func(*frame) error { return fmt.Errorf("%w: message past the inflow", ErrBadFrame) })
 	s.conn.in.detach()
-	s.stage.received.Lock() // and nothing that came in pieces is being handled
-	s.stage.received.Unlock()
+	s.stage.settle() // and nothing that came in pieces is being handled
 	<-s.controlDone
 	<-s.over
 	if s.release != nil {

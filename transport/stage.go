@@ -30,6 +30,12 @@ type stage struct {
 	wake     chan struct{} // capacity 1
 }
 
+// settle returns when no message that came in pieces is being handled.
+func (st *stage) settle() {
+	st.received.Lock()
+	defer st.received.Unlock()
+}
+
 type staged struct {
 	msg  []byte
 	call uint64 // the message is its request; 0: no call's
