@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -21,10 +20,27 @@ type conn struct {
 	closed func()        // run once by Close; may be nil
 	in     *inflow       // nil: grpc gets what comes unseen
 
-	wmu sync.Mutex // held from a frame's first byte to its last
+	wmu gate // held from a frame's first byte to its last
 }
 
-func newConn(c net.Conn) *conn { return &conn{Conn: c} }
+func newConn(c net.Conn) *conn { return &conn{Conn: c, wmu: make(gate, 1)} }
+
+// gate is a mutex that is held while the network is waited for. It is a
+// channel, because in a simulated cluster no time passes while somebody waits
+// for a sync.Mutex.
+type gate chan struct{}
+
+func (t gate) Lock()   { t <- struct{}{} }
+func (t gate) Unlock() { <-t }
+
+func (t gate) TryLock() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
 
 func (c *conn) Read(p []byte) (n int, err error) {
 	if c.in != nil {
