@@ -29,6 +29,9 @@ type Node struct {
 	Weight int
 	State  string // "alive", "suspect" (does not answer) or "leaving"
 	Self   bool   // this very node
+	// Attributes are what the node tells of itself: see WithAttribute. They are
+	// shared, and not to be changed.
+	Attributes map[string]string
 }
 
 // Slot says where one slot is.
@@ -106,6 +109,17 @@ func (c Cluster) Owner(key string) (Node, error) {
 // KEYSLOT does: that of "foo" is 12182. It does not allocate.
 func (c Cluster) KeySlot(key string) uint16 { return hashtag.Slot(key) }
 
+// KeysIn counts the keys of a slot, 0 to 16383, in this node's own copy: 0 where
+// it has none. Keys that have expired count until they are removed, about a
+// second later, and so do locks. It costs one look-up.
+func (c Cluster) KeysIn(slot uint16) int {
+	if slot >= hashtag.Slots {
+		return 0
+	}
+	stats := c.n.Engine().SlotStats(slot)
+	return max(stats.Records-stats.Tombstones, 0)
+}
+
 // Health looks at every slot; it costs about a millisecond.
 func (c Cluster) Health() Health {
 	h := c.n.Health()
@@ -122,13 +136,14 @@ func (c Cluster) Health() Health {
 
 func newNode(m node.Member) Node {
 	return Node{
-		Name:   m.Name,
-		ID:     hex.EncodeToString(m.ID[:]),
-		Addr:   m.Addr,
-		Zone:   m.Zone,
-		Weight: m.Weight,
-		State:  m.State,
-		Self:   m.Self,
+		Name:       m.Name,
+		ID:         hex.EncodeToString(m.ID[:]),
+		Addr:       m.Addr,
+		Zone:       m.Zone,
+		Weight:     m.Weight,
+		State:      m.State,
+		Self:       m.Self,
+		Attributes: m.Attributes,
 	}
 }
 

@@ -37,6 +37,39 @@ func (c Cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+// cursorHash is how many low bits of a hash Number leaves out, so that a slot's
+// number and the rest take 63 bits.
+const cursorHash = 15
+
+// Number is the cursor as a number for protocols that have nothing else, as
+// Redis's SCAN: CursorAt gives it back, rounded up to the next place that has a
+// number. The zero Cursor and, which makes it the only ambiguous one, the end
+// are 0. About one key in 2^49 shares its number with the key after it: a
+// caller that stops between the two misses the second.
+func (c Cursor) Number() uint64 {
+	slot := uint64(c.slot)
+	if c.after.Started {
+		place := c.after.Hash>>cursorHash + 1
+		if place < 1<<(64-cursorHash) {
+			return place<<14 | slot
+		}
+		slot++
+	}
+	return slot % hashtag.Slots
+}
+
+// CursorAt is the cursor of a number. Every number is a place.
+func CursorAt(number uint64) Cursor {
+	c := Cursor{slot: int(number % hashtag.Slots)}
+	if place := number / hashtag.Slots; place > 0 {
+		c.after = store.Cursor{Hash: place << cursorHash, Started: true}
+	}
+	return c
+}
+
+// Slot is the number of the slot that the cursor is in; 16384 at the end.
+func (c Cursor) Slot() int { return c.slot }
+
 // ParseCursor reads what Cursor.String returned. Error: ErrInvalid.
 func ParseCursor(text string) (Cursor, error) {
 	fail := fmt.Errorf("%w: %.40q is no cursor", ErrInvalid, text)

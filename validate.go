@@ -26,6 +26,7 @@ func (o *options) validate() error {
 	o.validateAddresses(&f)
 	o.validateNumbers(&f)
 	o.validateTimes(&f)
+	o.validateAttributes(&f)
 	return errors.Join(f...)
 }
 

@@ -31,22 +31,30 @@ type Member struct {
 	MinProto uint8
 	MaxProto uint8
 	Leaving  bool // is handing over what it has, and will say goodbye
+
+	// Attributes is the user's own, up to MaxAttributes bytes and to what the
+	// other fields leave of the metadata. What is in it is not gossip's affair.
+	Attributes string
 }
 
-// Bounds of a member's fields. Their sum and the framing stay below 512 bytes.
+// Bounds of a member's fields. All but the attributes fit into 512 bytes with
+// the framing, whatever they hold; attributes have the rest.
 const (
 	MaxName   = 96
 	MaxAddr   = 192
 	MaxZone   = 64
 	MaxSeat   = 96
 	MaxWeight = 1 << 20
+
+	MaxAttributes = 320
 )
 
 // maxMeta is memberlist's bound on a member's metadata.
 const maxMeta = 512
 
 // metaFields counts the fields of the first release. Later releases append
-// fields, which this one skips, and never change these.
+// fields, which this one skips, and never change these. The ninth, attributes,
+// is written only where there are any.
 const metaFields = 8
 
 const (
@@ -71,10 +79,10 @@ func (m *Member) validate() error {
 	for _, f := range []struct {
 		what, s string
 		max     int
-	}{{"name", m.Name, MaxName}, {"address", m.Addr, MaxAddr}, {"zone", m.Zone, MaxZone}, {"seat", m.Seat, MaxSeat}} {
+	}{{"name", m.Name, MaxName}, {"address", m.Addr, MaxAddr}, {"zone", m.Zone, MaxZone}, {"seat", m.Seat, MaxSeat}, {"attributes", m.Attributes, MaxAttributes}} {
 		if len(f.s) > f.max {
 			errs = append(errs, fmt.Errorf("member %s has %d bytes, more than %d", f.what, len(f.s), f.max))
-		} else if !utf8.ValidString(f.s) {
+		} else if f.what != "attributes" && !utf8.ValidString(f.s) {
 			errs = append(errs, fmt.Errorf("member %s is not UTF-8", f.what))
 		}
 	}
@@ -88,6 +96,9 @@ func (m *Member) validate() error {
 	}
 	if m.MinProto > m.MaxProto {
 		errs = append(errs, fmt.Errorf("member protocol range [%d, %d] is empty", m.MinProto, m.MaxProto))
+	}
+	if size := len(encodeMeta(m, false)); len(errs) == 0 && size > maxMeta {
+		errs = append(errs, fmt.Errorf("member has %d bytes of metadata, %d more than there is room for: attributes are too long", size, size-maxMeta))
 	}
 	return errors.Join(errs...)
 }
@@ -104,12 +115,19 @@ func encodeMeta(m *Member, goodbye bool) []byte {
 	}
 	var b bytes.Buffer
 	e := msgpack.NewEncoder(&b)
-	err := e.EncodeArrayLen(metaFields)
+	count := metaFields
+	if m.Attributes != "" {
+		count++
+	}
+	err := e.EncodeArrayLen(count)
 	for _, s := range []string{m.Name, m.Addr, m.Zone, m.Seat} {
 		err = errors.Join(err, e.EncodeString(s))
 	}
 	for _, n := range []uint64{uint64(m.Weight), uint64(m.MinProto), uint64(m.MaxProto), flags} {
 		err = errors.Join(err, e.EncodeUint(n))
+	}
+	if m.Attributes != "" {
+		err = errors.Join(err, e.EncodeString(m.Attributes))
 	}
 	if err != nil {
 		panic(err) // a Buffer returns no error
@@ -128,7 +146,7 @@ func decodeMeta(name string, meta []byte) (m Member, goodbye bool, err error) {
 	}
 	r := bytes.NewReader(meta)
 	d := metaDecoder{d: msgpack.NewDecoder(r), r: r}
-	d.fields()
+	count := d.fields()
 	m.Name = d.str(MaxName)
 	m.Addr = d.str(MaxAddr)
 	m.Zone = d.str(MaxZone)
@@ -137,6 +155,9 @@ func decodeMeta(name string, meta []byte) (m Member, goodbye bool, err error) {
 	m.MinProto = uint8(d.uint(255))
 	m.MaxProto = uint8(d.uint(255))
 	flags := d.uint(1<<32 - 1)
+	if count > metaFields {
+		m.Attributes = d.str(MaxAttributes)
+	}
 	if d.err != nil {
 		return Member{ID: m.ID}, false, fmt.Errorf("metadata: %w", d.err)
 	}
@@ -151,12 +172,13 @@ type metaDecoder struct {
 	err error
 }
 
-func (d *metaDecoder) fields() {
+func (d *metaDecoder) fields() int {
 	n, err := d.d.DecodeArrayLen()
 	if err == nil && n < metaFields {
 		err = fmt.Errorf("%d fields, want %d", n, metaFields)
 	}
 	d.err = err
+	return n
 }
 
 func (d *metaDecoder) str(limit int) string {

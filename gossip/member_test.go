@@ -33,7 +33,16 @@ func TestMetadataFormStays(t *testing.T) {
 	if got := encodeMeta(&m, false); string(got) != want {
 		t.Errorf("encodeMeta = %q, want %q", got, want)
 	}
-	later := "\x9a" + want[1:] + "\x01\xa3new" // two fields more
+	named := m
+	named.Attributes = "a=b"
+	withAttributes := "\x99" + want[1:] + "\xa3a=b"
+	if got := encodeMeta(&named, false); string(got) != withAttributes {
+		t.Errorf("encodeMeta = %q, want %q", got, withAttributes)
+	}
+	if got, _, err := decodeMeta(formatID(m.ID), []byte(withAttributes)); err != nil || got != named {
+		t.Errorf("decodeMeta with attributes = %+v, %v", got, err)
+	}
+	later := "\x9b" + want[1:] + "\xa0\x01\xa3new" // two fields more
 	got, goodbye, err := decodeMeta(formatID(m.ID), []byte(later))
 	if err != nil || goodbye || got != m {
 		t.Errorf("decodeMeta of a later release = %+v, %v, %v", got, goodbye, err)
@@ -65,6 +74,11 @@ func TestBadMetadataIsRefused(t *testing.T) {
 		{"no host", name, change(func(m *Member) { m.Addr = ":1" })},
 		{"heavy", name, change(func(m *Member) { m.Weight++ })},
 		{"empty protocol range", name, change(func(m *Member) { m.MaxProto = 1 })},
+		{"attributes beyond the room", name, change(func(m *Member) { m.Attributes = strings.Repeat("a", 100) })},
+		{"attributes too long", name, change(func(m *Member) {
+			m.Attributes, m.Addr, m.Seat, m.Zone = strings.Repeat("a", MaxAttributes+1), "a:1", "", ""
+		})},
+		{"attributes no string", name, "\x99" + good[1:] + "\x01"},
 		{"ID in capitals", strings.Repeat("AB", 16), good},
 		{"short ID", "abcd", good},
 		{"zero ID", strings.Repeat("00", 16), good},
@@ -79,6 +93,8 @@ func FuzzDecodeMeta(f *testing.F) {
 	m := full()
 	f.Add(formatID(m.ID), encodeMeta(&m, true))
 	f.Add(formatID(m.ID), []byte("\x98\xdb\x7f\xff\xff\xff"))
+	named := Member{ID: NodeID{1}, Name: "n", Addr: "h:1", Weight: 1, MaxProto: 1, Attributes: "\x01a\x01b"}
+	f.Add(formatID(named.ID), encodeMeta(&named, false))
 	f.Fuzz(func(t *testing.T, name string, meta []byte) {
 		m, goodbye, err := decodeMeta(name, meta)
 		if err != nil {

@@ -34,6 +34,7 @@ type Config struct {
 	AdvertiseAddr string // host:port peers reach it at; empty: the listener's
 	Zone, Seat    string
 	Weight        int
+	Attributes    map[string]string // at first; see SetAttribute
 	// Seeds lists addresses to join; nil for a node that starts by itself.
 	Seeds           func(ctx context.Context) ([]string, error)
 	BootstrapExpect int // members to await before slots are founded
@@ -70,7 +71,8 @@ type Member struct {
 	Name, Addr, Zone, Seat string
 	ID                     shard.NodeID
 	Weight                 int
-	State                  string // alive, leaving, suspect
+	Attributes             map[string]string // not to be changed
+	State                  string            // alive, leaving, suspect
 	Self                   bool
 }
 

@@ -145,7 +145,7 @@ func (n *Node) round(ctx context.Context, deadline time.Time, flights []*flight)
 	for _, f := range flights {
 		f.group, f.err, f.res, f.ran = g, nil, Result{}, false
 		f.state.Store(underWay)
-		n.launch(deadline, f)
+		n.launch(ctx, deadline, f)
 	}
 	n.transport.Release()
 	for _, f := range flights {
@@ -185,9 +185,9 @@ func (n *Node) recall(f *flight, unsent, sent error) {
 	f.finish(nil, unsent)
 }
 
-func (n *Node) launch(deadline time.Time, f *flight) {
+func (n *Node) launch(ctx context.Context, deadline time.Time, f *flight) {
 	var err error
-	if f.to, err = n.next(&f.trip); err != nil {
+	if f.to, err = n.next(ctx, &f.trip); err != nil {
 		f.to = nil
 		f.finish(nil, err)
 		return

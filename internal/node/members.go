@@ -271,6 +271,7 @@ func (n *Node) selfMember() gossip.Member {
 	return gossip.Member{
 		ID: gossip.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, Zone: n.cfg.Zone, Seat: n.cfg.Seat, Weight: n.cfg.Weight,
 		MinProto: protoMin, MaxProto: protoMax, Leaving: n.leaving.Load(),
+		Attributes: packAttributes(*n.attributes.Load()),
 	}
 }
 

@@ -84,6 +84,9 @@ type Node struct {
 	coreMu sync.Mutex
 	core   *shard.Core
 
+	attributesMu sync.Mutex // serializes SetAttribute
+	attributes   atomic.Pointer[map[string]string]
+
 	eventsMu sync.Mutex // guards events
 	events   []event
 	wake     chan struct{}
@@ -120,6 +123,7 @@ type Node struct {
 	openedAt    int64
 
 	lobby      lobby
+	hub        hub
 	scans      chan *scanJob
 	planShared atomic.Pointer[shard.Assignment]
 	uncovered  atomic.Int64 // slots without a living primary, as of the last pass
@@ -153,12 +157,13 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
-		headroom: cfg.Engine.Stats().Limit / 32, lobby: newLobby(), scans: make(chan *scanJob, maxScans),
+		headroom: cfg.Engine.Stats().Limit / 32, lobby: newLobby(), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}
 	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.start = n.env.Now()
 	n.table.Store(shard.Empty)
+	n.attributes.Store(&cfg.Attributes)
 	for i := range n.slots {
 		n.slots[i].no = uint16(i)
 	}

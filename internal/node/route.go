@@ -164,7 +164,7 @@ func (n *Node) rest(ctx context.Context, slot uint16, d time.Duration) {
 // ASK led. Forwarding is on the hot path.
 func (n *Node) attempt(ctx context.Context, deadline time.Time, c *Call, w *waitCell) (Result, error) {
 	t := &w.trip
-	to, err := n.next(t)
+	to, err := n.next(ctx, t)
 	if err != nil {
 		return Result{}, err
 	}

@@ -33,7 +33,7 @@ func (n *Node) depart(t *trip, c *Call) {
 }
 
 // next says where the next attempt goes: to, or here if that is nil.
-func (n *Node) next(t *trip) (to *transport.Peer, err error) {
+func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error) {
 	t.claim, t.taught = n.table.Load().Claim(t.req.Slot), false
 	ask := t.ask
 	t.ask, t.req.Asked = nil, ask != nil
@@ -48,6 +48,12 @@ func (n *Node) next(t *trip) (to *transport.Peer, err error) {
 	}
 	if to = ask.live(); to == nil {
 		return nil, transport.ErrNotSent
+	}
+	if t.req.Repeat { // it may have taken effect: what became of it is looked up
+		return to, nil
+	}
+	if redirect, ok := ctx.Value(noForward{}).(Redirect); ok {
+		return nil, n.redirected(redirect, t, ask.id)
 	}
 	return to, nil
 }
