@@ -74,28 +74,29 @@ func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 func (c *Cache) Close() error { return c.n.Close() }
 
 // Get returns key's value, which is the caller's own and never nil. A read
-// sees every write acknowledged before it began, on whatever node.
+// sees every write acknowledged before it began, on whatever node; AllowStale
+// trades that for an answer without the network.
 //
 // Cost: on the slot's primary one look-up in memory; elsewhere one round trip.
 //
 // Errors: ErrNotFound, ErrNoPrimary, ErrTooLarge, ErrInvalid, ErrOverloaded,
 // ErrClosed, ErrSuperseded, ctx's error.
-func (c *Cache) Get(ctx context.Context, key string) ([]byte, error) {
-	item, err := c.GetItem(ctx, key)
+func (c *Cache) Get(ctx context.Context, key string, opts ...GetOption) ([]byte, error) {
+	item, err := c.GetItem(ctx, key, opts...)
 	return item.Value, err
 }
 
 // GetInto is Get that appends the value to dst, so that a caller with a large
 // enough dst has nothing allocated for a slot served here. It returns the
 // extended slice, and dst as it was with any error.
-func (c *Cache) GetInto(ctx context.Context, key string, dst []byte) ([]byte, error) {
-	r, err := c.read(ctx, transport.OpGet, key, dst[len(dst):])
+func (c *Cache) GetInto(ctx context.Context, key string, dst []byte, opts ...GetOption) ([]byte, error) {
+	r, err := c.read(ctx, transport.OpGet, key, dst[len(dst):], opts)
 	return append(dst, r.Value...), err // copies nothing where the value went to dst's spare room
 }
 
 // GetItem is Get with the value's version and expiry, and where it came from.
-func (c *Cache) GetItem(ctx context.Context, key string) (Item, error) {
-	r, err := c.read(ctx, transport.OpGet, key, nil)
+func (c *Cache) GetItem(ctx context.Context, key string, opts ...GetOption) (Item, error) {
+	r, err := c.read(ctx, transport.OpGet, key, nil, opts)
 	if err != nil {
 		return Item{}, err
 	}
@@ -130,8 +131,8 @@ func (c *Cache) Delete(ctx context.Context, key string) (existed bool, err error
 
 // Exists reports whether there is such a key, without fetching its value. Its
 // errors are those of Get, but for ErrNotFound.
-func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
-	_, err := c.read(ctx, transport.OpPeek, key, nil)
+func (c *Cache) Exists(ctx context.Context, key string, opts ...GetOption) (bool, error) {
+	_, err := c.read(ctx, transport.OpPeek, key, nil, opts)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -141,7 +142,7 @@ func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 // TTL returns how long key has left to live, to the millisecond, or NoTTL if
 // it never expires. Its errors are those of Get.
 func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
-	r, err := c.read(ctx, transport.OpPeek, key, nil)
+	r, err := c.read(ctx, transport.OpPeek, key, nil, nil)
 	switch {
 	case err != nil:
 		return 0, err
@@ -153,10 +154,20 @@ func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 
 // read makes a call that changes nothing; a miss is ErrNotFound. The node may
 // put the value into the room behind buf.
-func (c *Cache) read(ctx context.Context, op transport.Op, key string, buf []byte) (node.Result, error) {
+func (c *Cache) read(ctx context.Context, op transport.Op, key string, buf []byte, opts []GetOption) (node.Result, error) {
 	call := keyCall(op, key)
 	call.Value = buf
-	r, err := c.n.Do(ctx, &call)
+	if len(opts) > 0 {
+		if err := applyGet(&call, opts); err != nil {
+			return node.Result{}, err
+		}
+	}
+	return c.look(ctx, &call)
+}
+
+// look makes a call that changes nothing; a miss is ErrNotFound.
+func (c *Cache) look(ctx context.Context, call *node.Call) (node.Result, error) {
+	r, err := c.n.Do(ctx, call)
 	switch {
 	case err != nil:
 		return node.Result{}, err

@@ -19,6 +19,9 @@ type Item struct {
 	// Source says where the item came from; SourceUnknown in what Scan yields
 	// and transactions see.
 	Source Source
+	// Age is, of SourceStale, how long ago at most the value may have been
+	// replaced or removed; 0 of all others, which are the present value.
+	Age time.Duration
 }
 
 // Source says where an Item came from.
@@ -28,6 +31,7 @@ const (
 	SourceUnknown Source = 0
 	SourceLocal   Source = 1 // this node is the slot's primary
 	SourceRemote  Source = 2 // the slot's primary, another node
+	SourceStale   Source = 4 // a backup, this node: see AllowStale and Item.Age
 )
 
 func (s Source) String() string {
@@ -36,13 +40,18 @@ func (s Source) String() string {
 		return "local"
 	case SourceRemote:
 		return "remote"
+	case SourceStale:
+		return "stale"
 	}
 	return "unknown"
 }
 
 func newItem(key string, r node.Result) Item {
 	it := Item{Key: key, Value: r.Value, Version: r.Version, Source: SourceRemote}
-	if r.Local {
+	switch {
+	case r.Age > 0:
+		it.Source, it.Age = SourceStale, time.Duration(r.Age)
+	case r.Local:
 		it.Source = SourceLocal
 	}
 	if it.Value == nil {

@@ -30,13 +30,21 @@ type Entry struct {
 // GetMany reads any keys of any slots; results are in the order of keys. Each
 // read is linearizable by itself, all of them together are not atomic. It
 // costs one batch of messages per node that is primary of some of the keys.
-func (c *Cache) GetMany(ctx context.Context, keys []string) []ItemResult {
+func (c *Cache) GetMany(ctx context.Context, keys []string, opts ...GetOption) []ItemResult {
+	results := make([]ItemResult, len(keys))
+	var get node.Call
+	if err := applyGet(&get, opts); err != nil {
+		for i, key := range keys {
+			results[i] = ItemResult{Item{Key: key}, err}
+		}
+		return results
+	}
 	calls := make([]node.Call, len(keys))
 	for i, key := range keys {
 		calls[i] = keyCall(transport.OpGet, key)
+		calls[i].MaxAge = get.MaxAge
 	}
 	found, errs := c.n.DoMany(ctx, calls)
-	results := make([]ItemResult, len(keys))
 	for i, key := range keys {
 		switch {
 		case errs[i] != nil:

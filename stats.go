@@ -9,6 +9,7 @@ type Stats struct {
 	Served     uint64 // calls answered here for other nodes
 
 	Hits, Misses        uint64 // reads answered here
+	StaleReads          uint64 // those of them answered by a backup, see AllowStale
 	Evictions, Expiries uint64
 
 	Promotions     uint64 // slots taken over from a primary
@@ -38,6 +39,7 @@ func (c *Cache) Stats() Stats {
 		Served:         s.Served,
 		Hits:           s.Hits,
 		Misses:         s.Misses,
+		StaleReads:     s.StaleReads,
 		Evictions:      s.Evictions,
 		Expiries:       s.Expiries,
 		Promotions:     s.Promotions,

@@ -28,13 +28,19 @@ type Typed[T any] struct {
 	schema   uint32 // codec and schema number, as kept with values
 	strict   bool
 	upgrades map[uint32]Upgrade
+	maxAge   int64 // nanoseconds that reads may be behind
 	err      error // of For's arguments; every call returns it
 }
 
-// TypedOption changes a view made by For.
-type TypedOption func(*typedOptions)
+// TypedOption changes a view made by For. A GetOption is one too.
+type TypedOption interface{ applyTyped(*typedOptions) }
+
+type typedOption func(*typedOptions)
+
+func (f typedOption) applyTyped(o *typedOptions) { f(o) }
 
 type typedOptions struct {
+	get      []GetOption
 	codec    Codec
 	schema   int
 	upgrades []Upgrade
@@ -42,7 +48,9 @@ type typedOptions struct {
 }
 
 // WithCodec sets how values become bytes. Default Msgpack.
-func WithCodec(codec Codec) TypedOption { return func(o *typedOptions) { o.codec = codec } }
+func WithCodec(codec Codec) TypedOption {
+	return typedOption(func(o *typedOptions) { o.codec = codec })
+}
 
 // maxSchema fits into 24 bits of a record's schema.
 const maxSchema = 1<<24 - 1
@@ -51,13 +59,13 @@ const maxSchema = 1<<24 - 1
 // value of the old T would not decode into the new one, and say by UpgradeFrom
 // how to read those that are still there. Numbers without one are unknown.
 func WithSchema(number int, upgrades ...Upgrade) TypedOption {
-	return func(o *typedOptions) { o.schema, o.upgrades = number, upgrades }
+	return typedOption(func(o *typedOptions) { o.schema, o.upgrades = number, upgrades })
 }
 
 // SchemaErrors makes reads of a value of an unknown schema, or of another
 // codec, give ErrSchema. Without it they give ErrNotFound, so that a program
 // that fills the cache on a miss replaces the value.
-func SchemaErrors() TypedOption { return func(o *typedOptions) { o.strict = true } }
+func SchemaErrors() TypedOption { return typedOption(func(o *typedOptions) { o.strict = true }) }
 
 // Upgrade reads values of an earlier schema. UpgradeFrom makes one.
 type Upgrade struct {
@@ -99,7 +107,7 @@ func For[T any](c *Cache, prefix string, opts ...TypedOption) *Typed[T] {
 	o := typedOptions{codec: Msgpack()}
 	for _, opt := range opts {
 		if opt != nil {
-			opt(&o)
+			opt.applyTyped(&o)
 		}
 	}
 	t := &Typed[T]{c: c, prefix: prefix, codec: o.codec, strict: o.strict, upgrades: map[uint32]Upgrade{}}
@@ -116,6 +124,11 @@ func For[T any](c *Cache, prefix string, opts ...TypedOption) *Typed[T] {
 	if err := o.codec.validate(); err != nil {
 		t.err = errors.Join(t.err, err)
 	}
+	var get node.Call
+	if err := applyGet(&get, o.get); err != nil {
+		t.err = errors.Join(t.err, err)
+	}
+	t.maxAge = get.MaxAge
 	if o.schema < 0 || o.schema > maxSchema {
 		fault("WithSchema(%d): want 0 to %d", o.schema, maxSchema)
 	}
@@ -186,12 +199,17 @@ func (t *Typed[T]) schemaError(key string, schema uint32) error {
 //
 // Its errors are those of Cache.Get, and ErrCodec where the value does not
 // decode, ErrSchema as SchemaErrors says.
-func (t *Typed[T]) Get(ctx context.Context, key string) (T, error) {
+func (t *Typed[T]) Get(ctx context.Context, key string, opts ...GetOption) (T, error) {
 	var none T
 	if t.err != nil {
 		return none, t.err
 	}
-	r, err := t.c.read(ctx, transport.OpGet, t.prefix+key, nil)
+	call := keyCall(transport.OpGet, t.prefix+key)
+	call.MaxAge = t.maxAge
+	if err := applyGet(&call, opts); err != nil {
+		return none, err
+	}
+	r, err := t.c.look(ctx, &call)
 	if err != nil {
 		return none, err
 	}
@@ -292,7 +310,7 @@ func (t *Typed[T]) Update(ctx context.Context, key string, change func(T) (T, er
 
 // present reads for Update: an absent key is the zero T of version 0.
 func (t *Typed[T]) present(ctx context.Context, key string) (v T, version uint64, err error) {
-	r, err := t.c.read(ctx, transport.OpGet, t.prefix+key, nil)
+	r, err := t.c.read(ctx, transport.OpGet, t.prefix+key, nil, nil)
 	if errors.Is(err, ErrNotFound) {
 		return v, 0, nil
 	}
@@ -342,17 +360,22 @@ type TypedEntry[T any] struct {
 
 // GetMany reads keys of any slots, like Cache.GetMany: results are in the
 // order of keys, and all together are not atomic.
-func (t *Typed[T]) GetMany(ctx context.Context, keys []string) []TypedResult[T] {
+func (t *Typed[T]) GetMany(ctx context.Context, keys []string, opts ...GetOption) []TypedResult[T] {
 	results := make([]TypedResult[T], len(keys))
-	if t.err != nil {
+	get, err := node.Call{MaxAge: t.maxAge}, t.err
+	if err == nil {
+		err = applyGet(&get, opts)
+	}
+	if err != nil {
 		for i, key := range keys {
-			results[i] = TypedResult[T]{Key: key, Err: t.err}
+			results[i] = TypedResult[T]{Key: key, Err: err}
 		}
 		return results
 	}
 	calls := make([]node.Call, len(keys))
 	for i, key := range keys {
 		calls[i] = t.call(transport.OpGet, key)
+		calls[i].MaxAge = get.MaxAge
 	}
 	found, errs := t.c.n.DoMany(ctx, calls)
 	for i, key := range keys {

@@ -55,6 +55,7 @@ type Call struct {
 	Expiry  int64  // Unix milliseconds, 0 none
 	Delta   int64  // OpIncr; OpScan: page size
 	Schema  uint32
+	MaxAge  int64 // nanoseconds that the answer may be behind; never sent
 }
 
 // CallID names a call for ever: repeats carry the ID of the first attempt.
@@ -113,7 +114,8 @@ type Result struct {
 	Int     int64
 	Schema  uint32
 	Found   bool
-	Local   bool // the node that was asked answered itself; never sent
+	Local   bool  // the node that was asked answered itself; never sent
+	Age     int64 // nanoseconds that the answer may be behind; never sent
 }
 
 // Response answers a Request.

@@ -82,6 +82,7 @@ type Stats struct {
 	Local, Forwarded, Redirected uint64 // calls of this node's callers: answered here, by a peer, after a MOVED or ASK
 	Served                       uint64 // calls answered for peers
 	Hits, Misses                 uint64
+	StaleReads                   uint64 // reads answered from a backup's copy
 	Promotions                   uint64 // claims this node brought in force by succession
 	Forks, Heals, Orphans        uint64
 	BackupsDropped               uint64

@@ -20,6 +20,7 @@ const (
 	ctlTableEnd  byte = 9  // all that the disks remember was sent before this
 	ctlNames     byte = 10 // names of node IDs, for what follows
 	ctlPast      byte = 11 // claims that disks remember
+	ctlMarks     byte = 12 // acknowledged marks, for a backup that answers stale reads
 )
 
 // fields reads what a control body is made of.
@@ -111,6 +112,8 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.membersMu.Unlock()
 	case ctlPast:
 		n.onPast(f.b)
+	case ctlMarks:
+		n.onMarks(id, &f)
 	case ctlTableEnd:
 		n.peer(id).pastSeen.Store(true)
 		n.poke()

@@ -61,7 +61,7 @@ func (n *Node) Stats() Stats {
 	n.coreMu.Unlock()
 	st := Stats{
 		Local: n.stats.local.Load(), Forwarded: n.stats.forwarded.Load(), Redirected: n.stats.redirected.Load(), Served: n.stats.served.Load(),
-		Hits: n.stats.hits.Load(), Misses: n.stats.misses.Load(),
+		Hits: n.stats.hits.Load(), Misses: n.stats.misses.Load(), StaleReads: n.stats.stale.Load(),
 		Promotions: core.Promotions, Forks: core.Forks, Orphans: core.Orphans, BackupsDropped: core.Drops, Heals: n.stats.heals.Load(),
 		Evictions: n.stats.evictions.Load(), Expiries: n.stats.expiries.Load(), BytesCopied: n.stats.copied.Load(),
 		Store: n.engine.Stats(),

@@ -37,7 +37,7 @@ func (n *Node) sendBeats() {
 		b := beat{p.beat, int64(now.Sub(n.start)), now.UnixNano()}
 		p.beats[p.beat%uint64(len(p.beats))] = b
 		p.mu.Unlock()
-		_ = t.SendControl(body(ctlBeat, b.number, uint64(n.slotTime(now)), uint64(n.cfg.Lease)))
+		_ = t.SendControl(n.askMarks(p, body(ctlBeat, b.number, uint64(n.slotTime(now)), uint64(n.cfg.Lease)), b.mono))
 	}
 }
 
@@ -67,6 +67,11 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 		last = uint64(slot)
 	}
 	_ = tp.SendControl(b)
+	if f.more() {
+		if have := f.num(); !f.bad {
+			n.confirm(tp, n.peer(from), number, have)
+		}
+	}
 }
 
 // onBeatReply counts nine tenths of the lease from when it was asked for, but

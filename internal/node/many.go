@@ -91,6 +91,10 @@ func (n *Node) together(ctx context.Context, deadline time.Time, calls []Call, r
 				results[i].Local = true
 				continue
 			}
+			if c.MaxAge > 0 && n.readStale(c, &results[i]) {
+				n.stats.local.Add(1)
+				continue
+			}
 			results[i] = Result{}
 		}
 		f := n.flight()

@@ -57,7 +57,9 @@ type Node struct {
 	gossip    *gossip.Gossip
 
 	slots      [shard.Slots]slot
-	clock      atomic.Int64 // highest slot time heard of
+	clock      atomic.Int64            // highest slot time heard of
+	shadows    atomic.Pointer[shadows] // nil until a stale read is made
+	staleAt    atomic.Int64            // when one was made last, to the second
 	ringBytes  atomic.Int64
 	callNo     atomic.Uint64
 	cells      sync.Pool // of *waitCell
@@ -143,7 +145,7 @@ type Node struct {
 
 type counters struct {
 	local, forwarded, redirected, served atomic.Uint64
-	hits, misses                         atomic.Uint64
+	hits, misses, stale                  atomic.Uint64
 	forks, heals                         atomic.Uint64
 	evictions, expiries, copied          atomic.Uint64
 }

@@ -24,6 +24,7 @@ type peer struct {
 	heardAt              atomic.Int64 // when it last sent or answered a heartbeat
 	silent               bool         // of the control loop: it counts as dead for its silence
 	pastSeen             atomic.Bool  // and what it knows from disks
+	fresh                freshness
 
 	mu      sync.Mutex // guards below
 	beat    uint64     // number of the last heartbeat

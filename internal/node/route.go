@@ -68,6 +68,10 @@ func (n *Node) Do(ctx context.Context, c *Call) (Result, error) {
 			r.Local = true
 			return r, nil
 		}
+		if c.MaxAge > 0 && n.readStale(c, &r) {
+			n.stats.local.Add(1)
+			return r, nil
+		}
 	}
 	return n.route(ctx, c)
 }
