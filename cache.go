@@ -47,7 +47,7 @@ func Open(ctx context.Context, opts ...Option) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("slotmesh: open: %w", err)
 	}
-	o.cfg.Engine = engine
+	o.cfg.Engine, o.cfg.Asked = engine, o.asked
 	n, err := node.Open(ctx, o.cfg)
 	if err != nil {
 		return nil, fmt.Errorf("slotmesh: open: %w", err)
@@ -72,6 +72,13 @@ func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 // when every goroutine of the cache has ended. Calls under way and later ones
 // get ErrClosed. A second Close does nothing.
 func (c *Cache) Close() error { return c.n.Close() }
+
+// Done returns a channel that is closed once the cache is closing, by Close, by
+// Shutdown, or by itself because it was superseded: see Err.
+func (c *Cache) Done() <-chan struct{} { return c.n.Done() }
+
+// Err returns ErrSuperseded if the cache closed itself for that, else nil.
+func (c *Cache) Err() error { return c.n.Err() }
 
 // Get returns key's value, which is the caller's own and never nil. A read
 // sees every write acknowledged before it began, on whatever node; AllowStale

@@ -29,6 +29,8 @@ type Node struct {
 	Weight int
 	State  string // "alive", "suspect" (does not answer) or "leaving"
 	Self   bool   // this very node
+	// Visitor tells a node that came by WithVisitor: it counts for nothing.
+	Visitor bool
 	// Attributes are what the node tells of itself: see WithAttribute. They are
 	// shared, and not to be changed.
 	Attributes map[string]string
@@ -144,6 +146,7 @@ func newNode(m node.Member) Node {
 		State:      m.State,
 		Self:       m.Self,
 		Attributes: m.Attributes,
+		Visitor:    m.Visitor,
 	}
 }
 

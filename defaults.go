@@ -53,6 +53,9 @@ func (o *options) ensureDefaults() {
 	if o.maxMemory == 0 {
 		o.maxMemory = defaultMaxMemory()
 	}
+	if cfg.Visitor {
+		cfg.Weight = 0
+	}
 	cfg.SyncWrites = o.dataDir != "" && o.fsync == FsyncAlways
 	cfg.AckPrimary, cfg.EvictNone = o.ack == AckPrimary, o.evict == EvictNone
 	o.ensureLimits()

@@ -135,6 +135,12 @@ func WithEviction(e Eviction) Option { return func(o *options) { o.evict = e } }
 // 1000. Default 1. A node of weight 0 uses the cache and holds no data.
 func WithWeight(w int) Option { return func(o *options) { o.cfg.Weight = w } }
 
+// WithVisitor makes this node one that comes and goes, such as a tool: it uses
+// the cache and holds no data, as with WithWeight(0), and has no vote either, so
+// that its coming and going moves nothing and delays nothing. It founds no
+// cluster. It excludes WithDataDir.
+func WithVisitor() Option { return func(o *options) { o.cfg.Visitor = true } }
+
 // WithZone names the failure domain this node is in, at most 64 bytes: backups
 // go to another zone than their primary where there is one. Default "".
 func WithZone(zone string) Option { return func(o *options) { o.cfg.Zone = zone } }

@@ -88,6 +88,7 @@ func (o *options) validateNumbers(f *faults) {
 	f.unless(o.fsync <= FsyncNever, "WithFsync(%d): want FsyncEverySec, FsyncAlways or FsyncNever", o.fsync)
 	f.unless(o.dataDir == "" || o.maxMemory >= 16*mib, "WithMaxMemory(%d): want at least 16 MiB with WithDataDir", o.maxMemory)
 	f.unless(o.dataDir != "" || o.fsync == FsyncEverySec && !o.recoverEmpty, "WithFsync and WithRecoverEmpty need WithDataDir")
+	f.unless(!cfg.Visitor || o.dataDir == "", "WithVisitor and WithDataDir exclude each other")
 	f.unless(o.evict <= EvictNone, "WithEviction(%d): want EvictAuto or EvictNone", o.evict)
 	f.unless(o.maxMemory >= minMaxMemory, "WithMaxMemory(%d): want at least %d", o.maxMemory, minMaxMemory)
 	inRange("WithLimits: MaxKey", cfg.MaxKey, 1, maxKey)

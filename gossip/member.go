@@ -31,6 +31,7 @@ type Member struct {
 	MinProto uint8
 	MaxProto uint8
 	Leaving  bool // is handing over what it has, and will say goodbye
+	Visitor  bool // comes and goes, and counts for nothing
 
 	// Attributes is the user's own, up to MaxAttributes bytes and to what the
 	// other fields leave of the metadata. What is in it is not gossip's affair.
@@ -60,6 +61,7 @@ const metaFields = 8
 const (
 	flagLeaving = 1 << 0
 	flagGoodbye = 1 << 1 // the last metadata of a node that leaves
+	flagVisitor = 1 << 2
 )
 
 // compatible reports whether two members have a protocol version in common.
@@ -113,6 +115,9 @@ func encodeMeta(m *Member, goodbye bool) []byte {
 	if goodbye {
 		flags |= flagGoodbye
 	}
+	if m.Visitor {
+		flags |= flagVisitor
+	}
 	var b bytes.Buffer
 	e := msgpack.NewEncoder(&b)
 	count := metaFields
@@ -162,6 +167,7 @@ func decodeMeta(name string, meta []byte) (m Member, goodbye bool, err error) {
 		return Member{ID: m.ID}, false, fmt.Errorf("metadata: %w", d.err)
 	}
 	m.Leaving = flags&flagLeaving != 0
+	m.Visitor = flags&flagVisitor != 0
 	return m, flags&flagGoodbye != 0, m.validate()
 }
 

@@ -24,6 +24,7 @@ const (
 	OpUnlock  Op = 14
 	OpWatch   Op = 15 // news of a slot, once there are any
 	OpExplain Op = 16
+	OpAsk     Op = 20 // of the node itself, whatever slots it serves: Key is what, Value the argument
 	OpPublish Op = 24 // Value to the subscribers of the channel Key at the node asked, whatever the slot; Result.Int counts them
 )
 

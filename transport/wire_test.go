@@ -26,7 +26,7 @@ func TestWireConstants(t *testing.T) {
 		{"OpGet", int(OpGet), 1}, {"OpSet", int(OpSet), 2}, {"OpDelete", int(OpDelete), 3}, {"OpExpire", int(OpExpire), 4},
 		{"OpIncr", int(OpIncr), 5}, {"OpCompare", int(OpCompare), 6}, {"OpPeek", int(OpPeek), 7}, {"OpScan", int(OpScan), 8},
 		{"OpAppend", int(OpAppend), 9}, {"OpTxn", int(OpTxn), 10}, {"OpLoad", int(OpLoad), 11}, {"OpRelease", int(OpRelease), 12},
-		{"OpLock", int(OpLock), 13}, {"OpUnlock", int(OpUnlock), 14}, {"OpWatch", int(OpWatch), 15}, {"OpExplain", int(OpExplain), 16},
+		{"OpLock", int(OpLock), 13}, {"OpUnlock", int(OpUnlock), 14}, {"OpWatch", int(OpWatch), 15}, {"OpExplain", int(OpExplain), 16}, {"OpAsk", int(OpAsk), 20},
 
 		{"FlagIfAbsent", int(FlagIfAbsent), 1}, {"FlagIfPresent", int(FlagIfPresent), 2}, {"FlagIfVersion", int(FlagIfVersion), 4},
 		{"FlagKeepTTL", int(FlagKeepTTL), 8}, {"FlagAckPrimary", int(FlagAckPrimary), 16}, {"FlagRelative", int(FlagRelative), 32},

@@ -21,6 +21,10 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 		p.Respond(req.ID, &transport.Response{Result: Result{Int: int64(n.hub.deliver(req.Key, req.Value))}})
 		return
 	}
+	if req.Op == transport.OpAsk {
+		n.answerAsk(p, req)
+		return
+	}
 	id, slot := req.ID, req.Slot
 	if looks(req.Op) {
 		n.answerRead(p, req)

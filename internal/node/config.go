@@ -61,6 +61,12 @@ type Config struct {
 	// SyncWrites: a copy acknowledges a write when its engine has synced it.
 	SyncWrites bool
 
+	// Asked answers what other nodes ask of this one by Ask. It runs on a
+	// goroutine of its own; nil answers nothing.
+	Asked func(n *Node, what string, arg []byte) ([]byte, error)
+	// Visitor: the node has no vote and counts for no plan. Its Weight is 0.
+	Visitor bool
+
 	Engine store.Engine // owned: closed by Close
 	Env    env.Env
 	Logger *slog.Logger // never nil; discards by default
@@ -73,7 +79,7 @@ type Member struct {
 	Weight                 int
 	Attributes             map[string]string // not to be changed
 	State                  string            // alive, leaving, suspect
-	Self                   bool
+	Self, Visitor          bool
 }
 
 // Stats counts what a node has done since Open; all fields but the gauges

@@ -22,7 +22,7 @@ func member(id shard.NodeID, m gossip.Member, state string) Member {
 	if m.Leaving {
 		state = "leaving"
 	}
-	return Member{Name: m.Name, Addr: m.Addr, Zone: m.Zone, Seat: m.Seat, ID: id, Weight: m.Weight, Attributes: attributesOf(&m), State: state}
+	return Member{Name: m.Name, Addr: m.Addr, Zone: m.Zone, Seat: m.Seat, ID: id, Weight: m.Weight, Attributes: attributesOf(&m), State: state, Visitor: m.Visitor}
 }
 
 // Members lists the nodes of the cluster by name, this one and those that

@@ -25,7 +25,7 @@ func (n *Node) onMember(e gossip.Event) {
 	case gossip.Joined, gossip.Updated:
 		n.members[id] = e.Member
 		delete(n.vanished, id)
-		if len(n.past.names) < maxNames {
+		if len(n.past.names) < maxNames && !e.Member.Visitor {
 			n.namesDirty = n.namesDirty || n.past.names[id] != e.Member.Name
 			n.past.names[id] = e.Member.Name
 		}
@@ -254,11 +254,13 @@ func (n *Node) planMembers() []shard.Member {
 	defer n.membersMu.Unlock()
 	list := make([]shard.Member, 0, len(n.members)+1)
 	for id, m := range n.members {
-		if id != n.id {
+		if id != n.id && !m.Visitor {
 			list = append(list, planMember(id, m))
 		}
 	}
-	list = append(list, planMember(n.id, n.selfMember()))
+	if !n.cfg.Visitor {
+		list = append(list, planMember(n.id, n.selfMember()))
+	}
 	slices.SortFunc(list, func(a, b shard.Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID)) })
 	return list
 }
@@ -270,7 +272,7 @@ func planMember(id shard.NodeID, m gossip.Member) shard.Member {
 func (n *Node) selfMember() gossip.Member {
 	return gossip.Member{
 		ID: gossip.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, Zone: n.cfg.Zone, Seat: n.cfg.Seat, Weight: n.cfg.Weight,
-		MinProto: protoMin, MaxProto: protoMax, Leaving: n.leaving.Load(),
+		MinProto: protoMin, MaxProto: protoMax, Leaving: n.leaving.Load(), Visitor: n.cfg.Visitor,
 		Attributes: packAttributes(*n.attributes.Load()),
 	}
 }

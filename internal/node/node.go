@@ -135,6 +135,7 @@ type Node struct {
 	joined     atomic.Bool  // the seeds were asked, or there are none
 	alone      atomic.Bool  // no seed but this node itself
 	leaving    atomic.Bool
+	asked      atomic.Int64 // questions of peers being answered
 	closing    atomic.Bool
 	closeOnce  sync.Once
 	closeErr   error
@@ -236,13 +237,16 @@ func (n *Node) open(ctx context.Context) error {
 	return nil
 }
 
-// background runs f unless the node is closing; Close waits for it.
-func (n *Node) background(f func()) {
+// background runs f and reports true unless the node is closing; Close waits
+// for it.
+func (n *Node) background(f func()) bool {
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
-	if !n.closing.Load() {
-		n.wg.Go(f) // f looks at n.stop
+	if n.closing.Load() {
+		return false
 	}
+	n.wg.Go(f) // f looks at n.stop
+	return true
 }
 
 // canList: see shard.CoreConfig. It is called by the core.
@@ -376,6 +380,9 @@ func (n *Node) supersede(by shard.NodeID) {
 	n.failure.Store(&err)
 	go n.Close() // a callback of gossip's, which Close waits for
 }
+
+// Done is closed when the node begins to close.
+func (n *Node) Done() <-chan struct{} { return n.stop }
 
 // Err is ErrSuperseded once the node has closed itself for that, else nil.
 func (n *Node) Err() error {
