@@ -49,7 +49,7 @@ type Peer struct {
 }
 
 // maxReport has room for a thousand peers.
-const maxReport = 256 << 10
+const maxReport = 1 << 20
 
 // What nodes ask each other. Values are part of the wire format.
 const (

@@ -3,7 +3,9 @@ package node
 import (
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/slotmesh/slotmesh/internal/meter"
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -31,7 +33,11 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 		return
 	}
 	w := n.answering()
-	w.p, w.id, w.slot = p, id, slot
+	w.p, w.id, w.slot, w.op = p, id, slot, req.Op
+	if w.began = 0; meter.Sampled(id, callSamples) {
+		w.began = n.now()
+		n.touch(&req.Call, callSamples)
+	}
 	if err := n.run(&req.Call, req, &w.res, w.done); err != nil {
 		w.done(err)
 	}
@@ -43,8 +49,11 @@ type answering struct {
 	p    *transport.Peer
 	id   uint64
 	slot uint16
+	op   transport.Op
 	res  Result
 	done func(error)
+
+	began int64 // on the node's clock; 0: it is not among the samples
 }
 
 func (n *Node) answering() *answering {
@@ -54,10 +63,22 @@ func (n *Node) answering() *answering {
 	w := &answering{}
 	w.done = func(err error) {
 		n.respond(w.p, w.id, w.slot, &w.res, err)
+		n.served(w, err)
 		w.p, w.res = nil, Result{}
 		n.answers.Put(w)
 	}
 	return w
+}
+
+// served counts a call answered for a peer.
+func (n *Node) served(w *answering, err error) {
+	if int(w.op) >= len(opNames) || internal(err) {
+		return
+	}
+	n.count(SourceServed, w.op, err)
+	if w.began > 0 {
+		n.stats.calls[SourceServed][w.op].took.Add(time.Duration(n.now()-w.began), callSamples)
+	}
 }
 
 // answerRead answers a read, perhaps when a write it depends on is
@@ -65,7 +86,10 @@ func (n *Node) answering() *answering {
 func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 	var res Result
 	req.Call.Value = nil // no buffer of the receiver's
-	wait, err := n.read(&req.Call, &res)
+	wait, began, err := n.read(&req.Call, &res)
+	if err == nil {
+		n.looked(SourceServed, &req.Call, res.Found, began)
+	}
 	id, slot := req.ID, req.Slot
 	if err == nil && wait > 0 {
 		later := res
@@ -81,8 +105,6 @@ func (n *Node) respond(p *transport.Peer, id uint64, slot uint16, r *Result, err
 	rsp := transport.Response{Result: *r, Mark: n.slots[slot].acked.Load()}
 	rsp.Code = codeOf(err)
 	switch rsp.Code {
-	case transport.CodeOK:
-		n.stats.served.Add(1)
 	case transport.CodeMoved:
 		if cl := n.table.Load().Claim(slot); cl != nil {
 			rsp.Claim = cl.Append(nil)

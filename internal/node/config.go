@@ -82,22 +82,6 @@ type Member struct {
 	Self, Visitor          bool
 }
 
-// Stats counts what a node has done since Open; all fields but the gauges
-// only grow.
-type Stats struct {
-	Local, Forwarded, Redirected uint64 // calls of this node's callers: answered here, by a peer, after a MOVED or ASK
-	Served                       uint64 // calls answered for peers
-	Hits, Misses                 uint64
-	StaleReads                   uint64 // reads answered from a backup's copy
-	Promotions                   uint64 // claims this node brought in force by succession
-	Forks, Heals, Orphans        uint64
-	BackupsDropped               uint64
-	Evictions, Expiries          uint64
-	BytesCopied                  uint64 // record bytes sent to learners
-	Primaries, Backups, Learners int    // gauges: slots held as such
-	Store                        store.Stats
-}
-
 // Health sums up the slots as this node sees them.
 type Health struct {
 	NoPrimary    int // slots without a live primary

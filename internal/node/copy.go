@@ -48,6 +48,7 @@ func (n *Node) startCopyLocked(s *slot, p *peer) {
 	session := n.env.Uint64()>>2 | 1
 	l := &link{peer: p, session: session, started: true}
 	s.linkLocked(l)
+	n.stats.copies.Add(1)
 	st := n.engine.SlotStats(s.no)
 	s.learner = &learning{link: l, session: session, touched: n.now(), empty: st.Records+st.Tombstones == 0}
 	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Session: session, Version: s.ringTopLocked(), Mark: s.acked.Load()}
@@ -68,6 +69,7 @@ func (n *Node) stopCopyLocked(s *slot) {
 	if s.learner != nil {
 		delete(s.links, s.learner.link.peer.id)
 		s.learner = nil
+		n.stats.copiesStopped.Add(1)
 		n.agenda.note(s.no)
 		finish(n.advanceLocked(s), nil)
 	}
@@ -178,6 +180,9 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 	}
 	n.ringBytes.Add(-int64(s.ring.reset(a.version)))
 	s.stream = stream{primary: a.from, epoch: a.epoch, session: a.session, pos: a.version, base: a.version, gen: gen, filling: !a.empty}
+	if !a.empty {
+		n.filling.Add(1)
+	}
 	s.last = a.version
 	s.acked.Store(a.mark)
 	s.noteLocked()
@@ -365,6 +370,7 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		return
 	}
 	st.filling, s.leftAt = false, 0
+	n.filling.Add(-1)
 	s.standLocked(n.id)
 	s.noteLocked()
 	_ = p.SendControl(body(ctlCopy, uint64(c.Slot), c.Session, copyDone))

@@ -23,7 +23,6 @@ func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 		s.duty = s.standing
 		n.owed.Add(1)
 		n.duties = append(n.duties, s.no)
-		n.stats.forks.Add(1)
 	} else {
 		s.leftAt = n.now()
 	}

@@ -51,40 +51,6 @@ func (n *Node) Table() *shard.Table { return n.table.Load() }
 // Engine is what the node keeps its records in.
 func (n *Node) Engine() store.Engine { return n.engine }
 
-// Stats counts since Open.
-func (n *Node) Stats() Stats {
-	n.coreMu.Lock()
-	var core shard.CoreStats
-	if n.core != nil {
-		core = n.core.Stats()
-	}
-	n.coreMu.Unlock()
-	st := Stats{
-		Local: n.stats.local.Load(), Forwarded: n.stats.forwarded.Load(), Redirected: n.stats.redirected.Load(), Served: n.stats.served.Load(),
-		Hits: n.stats.hits.Load(), Misses: n.stats.misses.Load(), StaleReads: n.stats.stale.Load(),
-		Promotions: core.Promotions, Forks: core.Forks, Orphans: core.Orphans, BackupsDropped: core.Drops, Heals: n.stats.heals.Load(),
-		Evictions: n.stats.evictions.Load(), Expiries: n.stats.expiries.Load(), BytesCopied: n.stats.copied.Load(),
-		Store: n.engine.Stats(),
-	}
-	for cl := range n.Table().All() {
-		switch {
-		case cl.Primary == n.id:
-			st.Primaries++
-		case cl.Holds(n.id):
-			st.Backups++
-		}
-	}
-	for i := range n.slots {
-		s := &n.slots[i]
-		s.mu.Lock()
-		if s.stream.filling {
-			st.Learners++
-		}
-		s.mu.Unlock()
-	}
-	return st
-}
-
 // Health sums up the slots.
 func (n *Node) Health() Health {
 	var h Health

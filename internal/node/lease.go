@@ -101,6 +101,7 @@ func (n *Node) onBeatReply(from shard.NodeID, f *fields) {
 		return
 	}
 	p.replied = number
+	p.roundTrip.Store(n.now() - b.mono)
 	p.except.Store(except)
 	span := int64(lease) / 10 * 9
 	if mono := b.mono + span; mono > p.leaseMono.Load() {

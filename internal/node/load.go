@@ -110,6 +110,7 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 	now := n.env.Now()
 	if !n.licensed(sv, now) {
 		s.mu.Unlock()
+		n.stats.leaseRefusals.Add(1)
 		return errNotYet
 	}
 	it, err := n.engine.Get(nil, c.Slot, 0, c.Key, "", n.slotTime(now))
@@ -156,6 +157,7 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 			return ErrOverloaded
 		}
 		have.waiters = append(have.waiters, n.newGuest(c, req, r, done))
+		n.stats.loads.waited.Add(1)
 		s.mu.Unlock()
 		return nil
 	case have == nil && n.lobby.leases.Load() >= maxLeases:
@@ -172,6 +174,7 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 		}
 		have.token, have.holder, have.until = l.Token, shard.NodeID(req.ID2.Node), at+int64(l.Lease)
 		r.Int = LoadGranted
+		n.stats.loads.granted.Add(1)
 	}
 	s.mu.Unlock()
 	done(nil)
@@ -205,6 +208,9 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 	if g := s.guests; g != nil {
 		if have := g.loads[c.Key]; have != nil && have.token == l.Token {
 			n.endLease(g, c.Key)
+			if l.How == ReleaseFailed {
+				n.stats.loads.failed.Add(1)
+			}
 			if l.How == ReleaseOnly {
 				n.callAgain(have.waiters)
 			} else {

@@ -107,6 +107,7 @@ func (n *Node) step() (busy bool) {
 		n.log.Info("slots opened", "count", n.opened, "settling", len(n.settling))
 		n.opened = 0
 	}
+	n.countMoves()
 	n.stepTook = n.now() - now
 	return n.reconciling() || n.core.Busy() || len(n.settling) > 0
 }

@@ -65,20 +65,20 @@ func (f *flight) finish(rsp *transport.Response, err error) {
 // what fails is tried again by itself.
 func (n *Node) DoMany(ctx context.Context, calls []Call) ([]Result, []error) {
 	results, errs := make([]Result, len(calls)), make([]error, len(calls))
-	deadline := n.deadline(ctx)
+	began, deadline := n.limits(ctx)
 	for from := 0; from < len(calls); {
 		to, bytes := from, 0
 		for to < len(calls) && to < from+groupCalls && bytes < groupBytes {
 			bytes += len(calls[to].Key) + len(calls[to].Value) + len(calls[to].Old)
 			to++
 		}
-		n.together(ctx, deadline, calls[from:to], results[from:to], errs[from:to])
+		n.together(ctx, began, deadline, calls[from:to], results[from:to], errs[from:to])
 		from = to
 	}
 	return results, errs
 }
 
-func (n *Node) together(ctx context.Context, deadline time.Time, calls []Call, results []Result, errs []error) {
+func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []Call, results []Result, errs []error) {
 	var flights []*flight
 	for i := range calls {
 		c := &calls[i]
@@ -86,13 +86,12 @@ func (n *Node) together(ctx context.Context, deadline time.Time, calls []Call, r
 			continue
 		}
 		if looks(c.Op) {
-			if wait, err := n.read(c, &results[i]); err == nil && wait == 0 {
-				n.stats.local.Add(1)
+			if wait, at, err := n.read(c, &results[i]); err == nil && wait == 0 {
+				n.looked(SourceLocal, c, results[i].Found, at)
 				results[i].Local = true
 				continue
 			}
 			if c.MaxAge > 0 && n.readStale(c, &results[i]) {
-				n.stats.local.Add(1)
 				continue
 			}
 			results[i] = Result{}
@@ -102,14 +101,20 @@ func (n *Node) together(ctx context.Context, deadline time.Time, calls []Call, r
 		n.depart(&f.trip, c)
 		flights = append(flights, f)
 	}
+	if len(flights) < len(calls) {
+		began = time.Now() // what was read at once is not these calls' time
+	}
 	for pause := retryMin; len(flights) > 0; {
 		n.round(ctx, deadline, flights)
+		now := time.Now()
 		rest, hurry := flights[:0], false
 		for _, f := range flights {
 			res, err := f.res, f.err
 			switch {
 			case f.state.Load() == given:
 				errs[f.index] = err
+				f.source = SourceNone
+				n.ended(&f.trip, f.call, false, began, now, err)
 				continue // never to be used again
 			case f.to != nil:
 				res, err = n.arrive(f.call, &f.trip, &f.rsp, err)
@@ -131,6 +136,7 @@ func (n *Node) together(ctx context.Context, deadline time.Time, calls []Call, r
 				continue
 			}
 			results[f.index], errs[f.index] = res, err
+			n.ended(&f.trip, f.call, res.Found, began, now, err)
 			n.land(f)
 		}
 		flights = rest

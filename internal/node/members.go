@@ -21,6 +21,7 @@ func (n *Node) onMember(e gossip.Event) {
 		n.membersMu.Unlock()
 		return // proved: gossip is only late
 	}
+	n.countMemberLocked(id, e.Kind)
 	switch e.Kind {
 	case gossip.Joined, gossip.Updated:
 		n.members[id] = e.Member
@@ -71,6 +72,22 @@ func (n *Node) onMember(e gossip.Event) {
 	n.poke()
 }
 
+// countMemberLocked counts a change of a member.
+func (n *Node) countMemberLocked(id shard.NodeID, kind gossip.EventKind) {
+	_, member := n.members[id]
+	_, vanished := n.vanished[id]
+	switch {
+	case kind == gossip.Failed && member && !n.heardLately(n.peer(id)):
+		n.stats.failures.Add(1)
+	case kind == gossip.Left && (member || vanished):
+		n.stats.departures.Add(1)
+	case kind != gossip.Failed && vanished:
+		n.stats.returns.Add(1)
+	case kind == gossip.Joined && !member && id != n.id:
+		n.stats.joins.Add(1)
+	}
+}
+
 // buryLocked forgets a node that is proved gone; its ID never comes back.
 func (n *Node) buryLocked(id shard.NodeID) {
 	delete(n.members, id)
@@ -89,6 +106,11 @@ func (n *Node) vanish(id shard.NodeID, silent bool) {
 	if m, ok := from[id]; ok {
 		to[id] = m
 		delete(from, id)
+		if silent {
+			n.stats.failures.Add(1)
+		} else {
+			n.stats.returns.Add(1)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/internal/env"
+	"github.com/slotmesh/slotmesh/internal/meter"
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
@@ -141,14 +142,10 @@ type Node struct {
 	closeErr   error
 	failure    atomic.Pointer[error]
 
-	stats counters
-}
+	filling atomic.Int64 // copies being filled here
 
-type counters struct {
-	local, forwarded, redirected, served atomic.Uint64
-	hits, misses, stale                  atomic.Uint64
-	forks, heals                         atomic.Uint64
-	evictions, expiries, copied          atomic.Uint64
+	stats counters
+	hot   *meter.Hot
 }
 
 // Open starts a node; ctx bounds the start only. cfg.Engine is the node's
@@ -160,7 +157,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
-		headroom: cfg.Engine.Stats().Limit / 32, lobby: newLobby(), hub: newHub(), scans: make(chan *scanJob, maxScans),
+		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), lobby: newLobby(), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}
 	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -220,7 +217,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.wg.Go(n.guestLoop)
 	n.wg.Go(n.scanLoop)
 	n.gossip, err = gossip.Start(ctx, gossip.Config{
-		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: pc,
+		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: countedPackets{pc, &n.stats},
 		Dial: transport.DialGossip(n.env.Dial), FailureTimeout: n.cfg.FailureTimeout,
 		Seeds: n.cfg.Seeds, Resolve: n.env.Resolve, Secrets: n.cfg.Secret, Events: n.onMember, Logger: n.cfg.Logger,
 	})

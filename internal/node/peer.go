@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/slotmesh/slotmesh/internal/meter"
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -19,6 +20,8 @@ type peer struct {
 	// node's monotonic and wall clocks: it is lost when either has passed.
 	leaseMono, leaseWall atomic.Int64
 	except               atomic.Pointer[slotSet] // slots without the lease; nil: none
+	roundTrip            atomic.Int64            // of the last heartbeat, in nanoseconds
+	took                 meter.Histogram         // of calls that it answered at the first attempt
 	upSince              atomic.Int64
 	tableSeen            atomic.Bool  // its whole table has arrived since it came up
 	heardAt              atomic.Int64 // when it last sent or answered a heartbeat

@@ -375,6 +375,7 @@ func (n *Node) drainLocked(s *slot, now int64) progress {
 		if ok {
 			// From here on nothing is read or acknowledged; the view follows.
 			s.serving.Store(nil)
+			n.stats.handovers.Add(1)
 			return handing
 		}
 	} else if now-s.hold.since < int64(holdLimit) {

@@ -63,13 +63,12 @@ func (n *Node) Do(ctx context.Context, c *Call) (Result, error) {
 	}
 	if looks(c.Op) {
 		var r Result
-		if wait, err := n.read(c, &r); err == nil && wait == 0 {
-			n.stats.local.Add(1)
+		if wait, began, err := n.read(c, &r); err == nil && wait == 0 {
+			n.looked(SourceLocal, c, r.Found, began)
 			r.Local = true
 			return r, nil
 		}
 		if c.MaxAge > 0 && n.readStale(c, &r) {
-			n.stats.local.Add(1)
 			return r, nil
 		}
 	}
@@ -110,20 +109,33 @@ func (n *Node) closedErr() error {
 	return ErrClosed
 }
 
-func (n *Node) deadline(ctx context.Context) time.Time {
+// limits returns the present time, and until when a call is to have ended.
+func (n *Node) limits(ctx context.Context) (now, deadline time.Time) {
+	now = time.Now()
 	if d, ok := ctx.Deadline(); ok {
-		return d
+		return now, d
 	}
-	return time.Now().Add(n.cfg.OpTimeout)
+	return now, now.Add(n.cfg.OpTimeout)
+}
+
+func (n *Node) deadline(ctx context.Context) time.Time {
+	_, d := n.limits(ctx)
+	return d
 }
 
 // route tries until the call has an answer, the deadline passes, or its
 // outcome can't be known.
 func (n *Node) route(ctx context.Context, c *Call) (Result, error) {
-	deadline := n.deadline(ctx)
+	began, deadline := n.limits(ctx)
 	w := n.cell()
 	defer n.release(w)
 	n.depart(&w.trip, c)
+	res, err := n.travel(ctx, deadline, c, w)
+	n.ended(&w.trip, c, res.Found, began, time.Time{}, err)
+	return res, err
+}
+
+func (n *Node) travel(ctx context.Context, deadline time.Time, c *Call, w *waitCell) (Result, error) {
 	pause := retryMin
 	for {
 		res, err := n.attempt(ctx, deadline, c, w)
@@ -142,6 +154,7 @@ func (n *Node) route(ctx context.Context, c *Call) (Result, error) {
 		}
 		n.rest(ctx, c.Slot, min(pause, time.Until(deadline)))
 		if ctx.Err() != nil {
+			w.source = SourceNone
 			return Result{}, n.overdue(ctx, &w.trip)
 		}
 		pause = min(pause*2, retryMax)
@@ -214,6 +227,7 @@ func (n *Node) here(ctx context.Context, deadline time.Time, c *Call, w *waitCel
 		select {
 		case err = <-w.ch: // at once: no copies to wait for
 		default:
+			w.waited = true
 			if w.timer == nil {
 				w.timer = time.NewTimer(time.Until(deadline))
 			} else {

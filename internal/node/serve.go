@@ -24,7 +24,10 @@ var (
 // licensed reports whether sv's leases are held now. The caller's call came
 // in before.
 func (n *Node) licensed(sv *serving, now time.Time) bool {
-	mono, wall := int64(now.Sub(n.start)), now.UnixNano()
+	return sv.licensed(int64(now.Sub(n.start)), now.UnixNano())
+}
+
+func (sv *serving) licensed(mono, wall int64) bool {
 	for _, p := range sv.lenders {
 		if !p.lends(sv.claim.Slot, mono, wall) {
 			return false
@@ -49,16 +52,18 @@ func (n *Node) slotTime(now time.Time) int64 { return max(now.UnixMilli(), n.clo
 // read answers Get and Peek from this node's own copy. It is on the hot path:
 // one atomic load, a clock read, the leases, a store access. wait is not 0
 // where the answer depends on a write not yet acknowledged: once that is, the
-// answer stands, since at that moment no later write was.
-func (n *Node) read(c *Call, r *Result) (wait uint64, err error) {
+// answer stands, since at that moment no later write was. began is for looked.
+func (n *Node) read(c *Call, r *Result) (wait uint64, began int64, err error) {
 	s := &n.slots[c.Slot]
 	sv := s.serving.Load()
 	if sv == nil {
-		return 0, n.notServing(s)
+		return 0, 0, n.notServing(s)
 	}
 	now := n.env.Now()
-	if !n.licensed(sv, now) {
-		return 0, errNotYet
+	began = int64(now.Sub(n.start))
+	if !sv.licensed(began, now.UnixNano()) {
+		n.stats.leaseRefusals.Add(1)
+		return 0, 0, errNotYet
 	}
 	var dst []byte
 	var scratch *[]byte
@@ -79,11 +84,11 @@ func (n *Node) read(c *Call, r *Result) (wait uint64, err error) {
 		scratches.Put(scratch)
 	}
 	if err != nil {
-		return 0, engineError(err)
+		return 0, 0, engineError(err)
 	}
 	pending := it.Version > s.acked.Load()
 	if s.serving.Load() == nil { // the records may have been another generation's
-		return 0, errNotYet
+		return 0, 0, errNotYet
 	}
 	r.Found = it.State == store.Found && it.Schema&SchemaAbsent == 0
 	r.Version, r.Expiry, r.Schema = 0, 0, 0
@@ -95,15 +100,13 @@ func (n *Node) read(c *Call, r *Result) (wait uint64, err error) {
 		if c.Op == transport.OpGet {
 			r.Value = it.Value
 		}
-		n.stats.hits.Add(1)
 	} else {
 		r.Schema = it.Schema & SchemaAbsent // a miss that is known to be one
-		n.stats.misses.Add(1)
 	}
 	if pending {
-		return it.Version, nil
+		return it.Version, began, nil
 	}
-	return 0, nil
+	return 0, began, nil
 }
 
 const maxScratch = 64 << 10
@@ -140,7 +143,7 @@ func isRead(op transport.Op) bool {
 func (n *Node) run(c *Call, req *transport.Request, r *Result, done func(error)) error {
 	switch {
 	case looks(c.Op):
-		wait, err := n.read(c, r)
+		wait, _, err := n.read(c, r)
 		if err != nil {
 			return err
 		}
@@ -261,6 +264,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		}
 		if !n.licensed(sv, now) {
 			s.mu.Unlock()
+			n.stats.leaseRefusals.Add(1)
 			return errNotYet
 		}
 		if seen > s.acked.Load() {
@@ -282,6 +286,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	if !n.licensed(sv, now) && c.Op != opRemove {
 		// Perhaps deposed: a version would leave the outcome open.
 		s.mu.Unlock()
+		n.stats.leaseRefusals.Add(1)
 		return errNotYet
 	}
 	version := s.last + 1

@@ -98,10 +98,8 @@ func (n *Node) readStale(c *Call, r *Result) bool {
 		if c.Op == transport.OpGet {
 			r.Value = it.Value
 		}
-		n.stats.hits.Add(1)
-	} else {
-		n.stats.misses.Add(1)
 	}
+	n.looked(SourceLocal, c, r.Found, int64(now.Sub(n.start)))
 	n.stats.stale.Add(1)
 	return true
 }

@@ -34,6 +34,9 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	s.mu.Lock()
 	old := s.view
 	s.view = v
+	if h := old.Handover; !h.IsZero() && v.Known != nil && v.Known.Primary == h {
+		n.stats.handoversDone.Add(1)
+	}
 	switch {
 	case v.Known == nil:
 	case v.Known.Holds(n.id):
@@ -94,6 +97,7 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 	}
 	if g := s.learner; g != nil && cl.Holds(g.link.peer.id) {
 		s.learner = nil // it is listed: an ordinary backup from now on
+		n.stats.copiesDone.Add(1)
 	}
 	sv := &serving{claim: cl}
 	for _, id := range s.view.Required {
@@ -209,6 +213,7 @@ func (n *Node) beginStreamLocked(s *slot, from shard.NodeID, a *transport.Append
 func (n *Node) leaveStreamLocked(s *slot) {
 	if s.stream.filling {
 		_ = n.engine.Abort(s.no, s.stream.gen)
+		n.filling.Add(-1)
 	}
 	s.stream = stream{}
 }

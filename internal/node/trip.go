@@ -17,12 +17,18 @@ type trip struct {
 	ask    *peer        // answer of an ASK: for one attempt
 	taught bool         // the answer brought a newer claim
 	last   error        // of the attempt before
+
+	// For the statistics:
+	source   Source // whose answer ended it
+	attempts int
+	peer     *peer // that the last attempt went to
+	waited   bool  // here, for an acknowledgement
 }
 
 // depart begins a trip. A write gets the ID under which its fate can be
 // looked up; repeats carry it too.
 func (n *Node) depart(t *trip, c *Call) {
-	*t = trip{req: transport.Request{Call: *c, Mark: n.slots[c.Slot].mark.Load()}}
+	*t = trip{req: transport.Request{Call: *c, Mark: n.slots[c.Slot].mark.Load()}, source: SourceNone}
 	if cl := n.table.Load().Claim(c.Slot); cl != nil {
 		t.req.Epoch = cl.Epoch
 	}
@@ -35,6 +41,7 @@ func (n *Node) depart(t *trip, c *Call) {
 // next says where the next attempt goes: to, or here if that is nil.
 func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error) {
 	t.claim, t.taught = n.table.Load().Claim(t.req.Slot), false
+	t.attempts++
 	ask := t.ask
 	t.ask, t.req.Asked = nil, ask != nil
 	if ask == nil {
@@ -46,6 +53,7 @@ func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error
 		}
 		ask = n.peer(t.claim.Primary)
 	}
+	t.peer = ask
 	if to = ask.live(); to == nil {
 		return nil, transport.ErrNotSent
 	}
@@ -101,8 +109,8 @@ func (n *Node) arrive(c *Call, t *trip, rsp *transport.Response, err error) (Res
 	default:
 		return Result{}, transport.ErrNotSent
 	}
-	n.stats.forwarded.Add(1)
 	n.slots[c.Slot].heard(rsp.Mark)
+	t.source = SourceRemote
 	if rsp.Code == transport.CodeOK {
 		if c.Op == transport.OpGet && rsp.Found && cap(c.Value) > 0 && len(rsp.Value) <= cap(c.Value)-len(c.Value) {
 			rsp.Value = append(c.Value[len(c.Value):], rsp.Value...)
@@ -155,11 +163,13 @@ func (n *Node) again(t *trip, err error) (again, atOnce bool) {
 func (n *Node) giveUp(ctx context.Context, deadline time.Time, t *trip) error {
 	switch {
 	case n.closing.Load():
+		t.source = SourceNone
 		if t.req.Repeat {
 			return ErrUnknownOutcome
 		}
 		return n.closedErr()
 	case ctx.Err() != nil || time.Until(deadline) <= 0:
+		t.source = SourceNone
 		return n.overdue(ctx, t)
 	}
 	return nil
@@ -200,7 +210,7 @@ func internal(err error) bool {
 func (n *Node) servedHere(t *trip, err error) {
 	switch {
 	case err == nil || !internal(err):
-		n.stats.local.Add(1)
+		t.source = SourceLocal
 	case errors.Is(err, errAsk):
 		s := &n.slots[t.req.Slot]
 		s.mu.Lock()
