@@ -208,7 +208,8 @@ func (c *Core) onInvite(from NodeID, m Message, now int64) {
 	}
 	s.invitedBy = from
 	s.priors = nil // from was open
-	c.fence(m.Slot, s, m.Epoch, false, now)
+	// The invitation is the promise of from, and nothing newer is accepted there.
+	c.fence(m.Slot, s, m.Epoch, false, now, from)
 }
 
 // HandOver fences this primary in favour of a backup and invites it. The data

@@ -10,6 +10,8 @@ type attempt struct {
 	started   int64
 	sent      int64    // when its messages last went out
 	heard     int64    // when a member last answered
+	weighedAt int64    // when it was last looked at whether to go on without a quorum
+	weighed   uint64   // Core.deaths then
 	against   []NodeID // the primaries being succeeded without their leave
 	lentUntil int64    // when the last lease to them for this slot runs out
 
@@ -123,8 +125,8 @@ func (c *Core) Promote(slot uint16, now int64) bool {
 // holds reports whether cl lists this node under its present ID.
 func (c *Core) holds(cl *Claim) bool { return cl.Holds(c.self) }
 
-// fence starts the first step.
-func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now int64) {
+// fence starts the first step. Those in promised have promised the epoch.
+func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now int64, promised ...NodeID) {
 	if epoch > MaxEpoch {
 		return // 2^24 claims of one slot: refused rather than wrapped
 	}
@@ -143,7 +145,8 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 	}
 	s.handover = NodeID{}
 	c.promiseSelf(slot, s, epoch)
-	a.promises = append(a.promises, c.self)
+	a.promises = append(append(a.promises, c.self), promised...)
+	a.asked = append(a.asked, promised...)
 	for seat := range c.seats {
 		if seat != c.self {
 			a.promises = append(a.promises, seat)

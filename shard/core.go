@@ -30,7 +30,9 @@ type Core struct {
 
 	down map[NodeID]int64 // since when a node counts as dead
 	gone map[NodeID]bool  // those of them of whose death there is proof
-	lent *lending
+	// deaths counts changes of down and gone.
+	deaths uint64
+	lent   *lending
 	// unaware holds the slots in which a claim is in force that succeeds a
 	// primary without its leave, until it knows.
 	unaware map[NodeID]map[uint16]bool
@@ -39,12 +41,14 @@ type Core struct {
 	telling bool // they are told in this Tick
 	slow    bool // see Slow
 
-	busy    []uint16 // slots that Tick looks at
-	touched []uint16
-	persist []uint16
-	inForce []*Claim
-	out     []Envelope
-	stats   CoreStats
+	busy     []uint16 // slots that the next Tick looks at
+	waiting  []uint16 // slots that it looks at again after a while
+	waitedAt int64    // when it last did
+	touched  []uint16
+	persist  []uint16
+	inForce  []*Claim
+	out      []Envelope
+	stats    CoreStats
 }
 
 // CoreConfig holds a Core's surroundings. All fields but Seats, BackOff and
@@ -146,7 +150,7 @@ type slotState struct {
 	notBefore int64    // back-off: no attempt of one's own before
 	orphanAt  int64    // since when no holder lives
 
-	busy, touched, unsaved bool // it is in the list of that name in Core
+	busy, waiting, touched, unsaved bool // it is in the list of that name in Core
 }
 
 // View is a slot as the data path has to treat it.
@@ -366,6 +370,7 @@ func (c *Core) Down(id NodeID, gone bool, now int64) {
 	if id == c.self {
 		return
 	}
+	c.deaths++
 	if _, known := c.down[id]; !known {
 		c.down[id] = now
 	}
@@ -382,6 +387,7 @@ func (c *Core) Down(id NodeID, gone bool, now int64) {
 // Up takes Down back: the node was heard from.
 func (c *Core) Up(id NodeID) {
 	if !c.gone[id] {
+		c.deaths++
 		delete(c.down, id)
 	}
 }

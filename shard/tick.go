@@ -28,15 +28,30 @@ func (c *Core) Tick(now int64) {
 	for _, slot := range busy {
 		c.at(slot).busy = false
 	}
+	// Those that only wait are many, and time is what they wait for.
+	if now-c.waitedAt >= int64(c.cfg.Resend)/waitPart {
+		c.waitedAt = now
+		waiting := c.waiting
+		c.waiting = nil
+		for _, slot := range waiting {
+			c.at(slot).waiting = false
+		}
+		busy = append(waiting, busy...)
+	}
 	for _, slot := range busy {
-		if c.tick(slot, c.at(slot), now) {
-			c.watch(slot)
+		if s := c.at(slot); c.tick(slot, s, now) && !s.waiting {
+			s.waiting = true
+			c.waiting = append(c.waiting, slot)
 		}
 	}
 }
 
+// waitPart is how often in the time of a repetition a slot that waits is
+// looked at.
+const waitPart = 50
+
 // Busy reports whether Tick has anything to look at.
-func (c *Core) Busy() bool { return len(c.busy) > 0 || len(c.unaware) > 0 }
+func (c *Core) Busy() bool { return len(c.busy) > 0 || len(c.waiting) > 0 || len(c.unaware) > 0 }
 
 // tick reports whether the slot must be looked at again.
 func (c *Core) tick(slot uint16, s *slotState, now int64) bool {
@@ -161,6 +176,10 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 		c.fence(slot, s, s.highest()+1, a.orphan, now)
 		return
 	}
+	if a.weighed == c.deaths && now-a.weighedAt < int64(c.cfg.Resend)/8 {
+		return // thousands of slots wait at once, and little changes from tick to tick
+	}
+	a.weighed, a.weighedAt = c.deaths, now
 	if c.mayFork(a, now) {
 		if a.claim != nil {
 			// A claim is never proposed again under another lineage.
