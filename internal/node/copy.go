@@ -369,7 +369,8 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		n.log.Error("learner cannot commit", "slot", c.Slot, "err", err)
 		return
 	}
-	st.filling, s.leftAt = false, 0
+	st.filling = false
+	s.leftAt.Store(0)
 	n.filling.Add(-1)
 	s.standLocked(n.id)
 	s.noteLocked()

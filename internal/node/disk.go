@@ -79,7 +79,7 @@ func (n *Node) readPast() {
 			n.core.SeeEpoch(s.no, v>>seqBits)
 			s.ring.reset(v)
 			if s.standing == nil {
-				s.leftAt = 1
+				s.leftAt.Store(1)
 			}
 		}
 		s.noteLocked() // nobody else has the node yet

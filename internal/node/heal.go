@@ -24,7 +24,7 @@ func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 		n.owed.Add(1)
 		n.duties = append(n.duties, s.no)
 	} else {
-		s.leftAt = n.now()
+		s.leftAt.Store(n.now())
 	}
 	s.standing = nil
 	n.leaveStreamLocked(s)
@@ -67,11 +67,14 @@ func (n *Node) pressDuties(now int64) {
 	n.leftoversAt = now
 	for i := range n.slots {
 		s := &n.slots[i]
+		if s.leftAt.Load() == 0 {
+			continue
+		}
 		s.mu.Lock()
-		if s.leftAt > 0 && now-s.leftAt > 2*int64(n.cfg.RepairDelay) && s.standing == nil && s.duty == nil && s.stream.session == 0 {
+		if s.leftAt.Load() > 0 && now-s.leftAt.Load() > 2*int64(n.cfg.RepairDelay) && s.standing == nil && s.duty == nil && s.stream.session == 0 {
 			_ = n.engine.Drop(s.no)
 			n.ringBytes.Add(-int64(s.ring.reset(math.MaxUint64)))
-			s.leftAt = 0
+			s.leftAt.Store(0)
 			s.noteLocked()
 		}
 		s.mu.Unlock()
@@ -96,7 +99,7 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 	}
 	if what == offerDone {
 		n.dischargeLocked(s)
-		s.leftAt = n.now()
+		s.leftAt.Store(n.now())
 		return
 	}
 	if s.offering == session {

@@ -110,7 +110,8 @@ type Node struct {
 	failedAt    int64 // when a node last died
 	agenda      agenda
 	outlook     outlook     // as of the last pass
-	surveyedAt  int64       // when all slots were looked at
+	coveredAt   int64       // when slots that nobody serves were looked for
+	surveyed    int         // up to here slots were looked at in the present round
 	lookedAt    int64       // when those under way were
 	unclaimed   bool        // there are slots to found
 	begins      []copyBegin // copies to begin in this step

@@ -13,7 +13,8 @@ const (
 	emptyFactor  = 8               // so many times as many where the slots are empty
 	copyStall    = 5 * time.Second // a copy that does not get on for so long begins again
 	holdLimit    = time.Second     // a hand-over that can't drain for so long is put off
-	surveyEvery  = time.Second     // all slots are looked at so often, whatever is noted
+	coverEvery   = time.Second     // slots that nobody serves are looked for so often at least
+	surveyPart   = 512             // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
 )
 
 // outlook is what decides about all slots alike: when it changes, all are
@@ -41,26 +42,36 @@ func (n *Node) reconcile(now int64) {
 	}
 	a := &n.agenda
 	notes := a.take()
-	every := surveyEvery
-	if n.unclaimed || n.uncovered.Load() > 0 || n.lapses(now) {
-		every = tickIdle
-	}
 	tick := now-n.lookedAt >= int64(tickIdle)
 	switch {
-	case changed || o != n.outlook || now-n.surveyedAt >= int64(every):
-		n.outlook, n.surveyedAt, n.lookedAt = o, now, now
-		n.survey(now)
+	case changed || o != n.outlook:
+		n.outlook, n.lookedAt = o, now
+		n.cover(now)
+		n.survey(0, shard.Slots, now)
+	case tick && n.lapses(now):
+		n.lookedAt = now
+		n.cover(now)
+		for no := range n.slots {
+			n.look(uint16(no), now)
+		}
 	default:
 		for _, no := range notes {
 			n.look(no, now)
 		}
-		if tick {
-			n.lookedAt = now
-			for _, no := range a.activeNow() {
-				n.look(no, now)
-			}
-			n.lookLate(now)
+		if !tick {
+			break
 		}
+		n.lookedAt = now
+		for _, no := range a.activeNow() {
+			n.look(no, now)
+		}
+		n.lookLate(now)
+		if n.unclaimed || n.uncovered.Load() > 0 || now-n.coveredAt >= int64(coverEvery) {
+			n.cover(now)
+		}
+		// A part at a time: all at once would keep claims waiting.
+		n.survey(n.surveyed, n.surveyed+surveyPart, now)
+		n.surveyed = (n.surveyed + surveyPart) % shard.Slots
 	}
 	for i := range a.queues {
 		waits := toRepair + progress(i)
@@ -83,8 +94,34 @@ func (n *Node) reconciling() bool {
 	return a.counts[copying]+a.counts[handing]+a.counts[toRepair]+a.counts[toMove] > 0
 }
 
-// survey looks at every slot.
-func (n *Node) survey(now int64) {
+// survey looks at the slots in [from, to) that this node serves and that are
+// not as the plan has them. It takes no lock for the others: there are
+// thousands, and under load each lock is a wait.
+func (n *Node) survey(from, to int, now int64) {
+	table := n.table.Load()
+	for i := from; i < to; i++ {
+		no := uint16(i)
+		cl := table.Claim(no)
+		if n.agenda.state[no] != atRest || cl != nil && cl.Primary == n.id && !n.conforms(cl) {
+			n.look(no, now)
+		}
+	}
+}
+
+// conforms reports whether a claim of this node's is as the plan has it, with
+// nobody dead.
+func (n *Node) conforms(cl *shard.Claim) bool {
+	if n.plan.Primary(cl.Slot) != n.id || !sameSet(cl.Backups, n.plan.Backups(cl.Slot)) ||
+		1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) {
+		return false
+	}
+	return len(n.downNow) == 0 || !slices.ContainsFunc(cl.Backups, n.isDown) && !slices.ContainsFunc(cl.Witnesses, n.isDown)
+}
+
+// cover looks for slots that nobody serves, and sees to those that are this
+// node's to begin.
+func (n *Node) cover(now int64) {
+	n.coveredAt = now
 	unclaimed, uncovered := 0, 0
 	table := n.table.Load()
 	anyDown := len(n.downNow) > 0
@@ -98,11 +135,9 @@ func (n *Node) survey(now int64) {
 			if n.outlook.found {
 				n.found(no, n.plan, now)
 			}
-		case cl.Primary == n.id, n.agenda.state[no] != atRest:
-			n.look(no, now)
-		case anyDown && n.isDown(cl.Primary):
+		case anyDown && cl.Primary != n.id && n.isDown(cl.Primary):
 			uncovered++
-			if n.plan.Primary(no) == n.id && !cl.Holds(n.id) {
+			if n.agenda.state[no] == atRest && n.plan.Primary(no) == n.id && !cl.Holds(n.id) {
 				n.orphan(no, now)
 			}
 		}
@@ -347,6 +382,8 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 		to = n.heirLocked(s)
 	}
 	switch {
+	case n.outlook.repairing && !leaving && n.planBefore.Primary(s.no) != to:
+		return atRest // whoever died may be back soon: until the outlook changes
 	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < s.notBefore:
 		return unsettled
 	case n.agenda.counts[handing] >= n.atOnce(maxHandovers, s):

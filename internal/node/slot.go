@@ -34,6 +34,9 @@ type slot struct {
 	// pendingSince is when the oldest unacknowledged write was made (the
 	// node's clock); 0 if there is none.
 	pendingSince atomic.Int64
+	// leftAt is since when this node holds records that no claim asks it to; 0
+	// if there are none. Written under mu.
+	leftAt atomic.Int64
 	// fitness tells the core whether the copy may be listed; nil: as the
 	// claims say.
 	fitness atomic.Pointer[fitness]
@@ -53,7 +56,6 @@ type slot struct {
 	duty      *shard.Claim           // of a loser of a fork: the claim whose records are to be offered
 	standing  *shard.Claim           // the claim under which this node's records were in sync; nil: leftovers
 	offering  uint64                 // session of the offer under way; 0 if none
-	leftAt    int64                  // since when this node holds records no claim asks it to
 	guests    *guests                // of a primary: those who wait for more than an acknowledgement; nil if none
 	changed   chan struct{}          // closed and replaced when the role changes
 }

@@ -40,7 +40,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	switch {
 	case v.Known == nil:
 	case v.Known.Holds(n.id):
-		s.leftAt = 0
+		s.leftAt.Store(0)
 		s.standLocked(n.id)
 	case s.standing != nil && shard.Compare(v.Known, s.standing) > 0:
 		n.deposedLocked(s, v.Known)
