@@ -1,0 +1,164 @@
+package resp_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/resp"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// fleet is nodes that serve RESP.
+type fleet struct {
+	caches []*slotmesh.Cache
+	addrs  []string
+}
+
+// serve opens n nodes with a RESP port each.
+func serve(t *testing.T, n int, opts ...resp.Option) *fleet {
+	t.Helper()
+	f := &fleet{caches: slotmeshtest.Start(t, n)}
+	for _, c := range f.caches {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.addrs = append(f.addrs, listener.Addr().String())
+		ctx, cancel := context.WithCancel(context.Background())
+		served := make(chan error, 1)
+		go func() { served <- resp.Serve(ctx, c, listener, opts...) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-served; err != nil {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+	}
+	slotmeshtest.Await(t, "all addresses are known", func() error {
+		for _, c := range f.caches {
+			for _, node := range c.Cluster().Nodes() {
+				if node.Attributes[resp.Attribute] == "" {
+					return fmt.Errorf("%s does not know that of %s", c.Cluster().Self().Name, node.Name)
+				}
+			}
+		}
+		return nil
+	})
+	return f
+}
+
+// client is a connection that shows answers as text: simple strings and
+// numbers as they are, bulk strings quoted, arrays in brackets.
+type client struct {
+	t *testing.T
+	net.Conn
+	in *bufio.Reader
+}
+
+func dial(t *testing.T, addr string) *client {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
+	return &client{t, nc, bufio.NewReader(nc)}
+}
+
+func pack(args ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	return b.String()
+}
+
+// do sends a command and returns the answer.
+func (c *client) do(args ...string) string {
+	c.t.Helper()
+	if _, err := io.WriteString(c, pack(args...)); err != nil {
+		c.t.Fatalf("%q: %v", args, err)
+	}
+	return c.read()
+}
+
+// line is do of words separated by spaces.
+func (c *client) line(line string) string {
+	c.t.Helper()
+	return c.do(strings.Fields(line)...)
+}
+
+func (c *client) read() string {
+	c.t.Helper()
+	text, err := readReply(c.in)
+	if err != nil {
+		c.t.Fatalf("read: %v", err)
+	}
+	return text
+}
+
+func readReply(in *bufio.Reader) (string, error) {
+	line, err := in.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	line = strings.TrimSuffix(line, "\r\n")
+	kind, rest := line[0], line[1:]
+	n, _ := strconv.Atoi(rest)
+	switch kind {
+	case '+', ':':
+		return rest, nil
+	case '-':
+		return "error " + rest, nil
+	case '_':
+		return "nil", nil
+	case '$', '=':
+		if n < 0 {
+			return "nil", nil
+		}
+		b := make([]byte, n+2)
+		if _, err := io.ReadFull(in, b); err != nil {
+			return "", err
+		}
+		return strconv.Quote(string(b[:n])), nil
+	case '*', '~', '>', '%':
+		if n < 0 {
+			return "nil", nil
+		}
+		if kind == '%' {
+			n *= 2
+		}
+		var parts []string
+		for range n {
+			part, err := readReply(in)
+			if err != nil {
+				return "", err
+			}
+			parts = append(parts, part)
+		}
+		return "[" + strings.Join(parts, " ") + "]", nil
+	}
+	return "", fmt.Errorf("answer %q", line)
+}
+
+// to returns a client of the node that serves a key.
+func (f *fleet) to(t *testing.T, key string) *client {
+	t.Helper()
+	for i, c := range f.caches {
+		if owner, err := c.Cluster().Owner(key); err == nil && owner.Self {
+			return dial(t, f.addrs[i])
+		}
+	}
+	t.Fatalf("nobody serves %s", key)
+	return nil
+}

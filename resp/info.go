@@ -1,0 +1,330 @@
+package resp
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+)
+
+// serverCommands are set by init, as connCommands are.
+var serverCommands []command
+
+func init() {
+	serverCommands = []command{
+		{name: "info", arity: -1, group: "server", about: "Describes the node in lines.", run: info},
+		{name: "time", arity: 1, flags: fast, group: "server", about: "Returns the time.", run: func(c *conn, _ [][]byte) {
+			now := time.Now()
+			c.out.texts(itoa(now.Unix()), itoa(int64(now.Nanosecond()/1000)))
+		}},
+		{name: "config", arity: -2, flags: admin, group: "server", about: "A container for commands about settings."},
+		{name: "command", arity: -1, group: "server", about: "Describes commands.", run: commandAll},
+		{name: "role", arity: 1, flags: fast, group: "server", about: "Returns that this is a master.", run: func(c *conn, _ [][]byte) {
+			c.out.array(3)
+			c.out.text("master")
+			c.out.int(0)
+			c.out.array(0)
+		}},
+		{name: "latency", arity: -2, flags: admin, group: "server", about: "A container for commands about latency."},
+		{name: "debug", arity: -2, flags: admin, group: "server", about: "Is refused.", run: func(c *conn, _ [][]byte) {
+			c.out.fail("ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.")
+		}},
+		{name: "shutdown", arity: -1, flags: admin | noMulti, group: "server", about: "Ends the program, where it allows that.", run: shutdown},
+		{name: "wait", arity: 3, group: "generic", about: "Returns how many backups every acknowledged write has reached.", run: wait},
+	}
+}
+
+var configCommands = []command{
+	{name: "get", arity: -3, flags: admin, about: "Returns settings that match patterns.", run: configGet},
+	{name: "set", arity: -4, flags: admin, about: "Is refused.", run: func(c *conn, _ [][]byte) {
+		c.out.fail("ERR CONFIG SET is not supported: settings are options of the program")
+	}},
+	{name: "resetstat", arity: 2, flags: admin, about: "Sets the counters of INFO to zero.", run: func(c *conn, _ [][]byte) {
+		st := &c.s.stats
+		for _, n := range []interface{ Store(int64) }{&st.connections, &st.rejected, &st.commands, &st.hits, &st.misses} {
+			n.Store(0)
+		}
+		c.out.ok()
+	}},
+	{name: "rewrite", arity: 2, flags: admin, about: "Is refused.", run: func(c *conn, _ [][]byte) {
+		c.out.fail("ERR The server is running without a config file")
+	}},
+}
+
+var latencyCommands = []command{
+	{name: "latest", arity: 2, flags: admin, about: "Returns nothing: latency is not monitored.", run: func(c *conn, _ [][]byte) { c.out.array(0) }},
+	{name: "history", arity: 3, flags: admin, about: "Returns nothing.", run: func(c *conn, _ [][]byte) { c.out.array(0) }},
+	{name: "reset", arity: -2, flags: admin, about: "Returns 0.", run: func(c *conn, _ [][]byte) { c.out.int(0) }},
+}
+
+var commandCommands []command
+
+func init() {
+	commandCommands = []command{
+		{name: "count", arity: 2, about: "Counts the commands.", run: func(c *conn, _ [][]byte) { c.out.int(int64(len(commands))) }},
+		{name: "info", arity: -2, about: "Describes commands.", run: commandInfo},
+		{name: "docs", arity: -2, about: "Returns what commands are for.", run: commandDocs},
+		{name: "list", arity: -2, about: "Returns the names of the commands.", run: func(c *conn, _ [][]byte) { c.out.texts(slices.Sorted(maps.Keys(commands))...) }},
+		{name: "getkeys", arity: -3, about: "Returns the keys among a command's arguments.", run: commandGetKeys},
+	}
+}
+
+// section is a part of INFO.
+type section struct {
+	name  string
+	lines func(c *conn) []string
+}
+
+var sections = []section{
+	{"Server", func(c *conn) []string {
+		up := time.Since(c.s.started)
+		return []string{
+			"redis_version:" + serverVersion, "redis_git_sha1:00000000", "redis_git_dirty:0", "redis_mode:cluster", "server_name:slotmesh",
+			"os:" + runtime.GOOS + " " + runtime.GOARCH, "arch_bits:" + itoa(strconv.IntSize), "process_id:" + itoa(int64(pid())), "run_id:" + c.s.runID,
+			"tcp_port:" + c.s.addr[strings.LastIndexByte(c.s.addr, ':')+1:], fmt.Sprintf("server_time_usec:%d", time.Now().UnixMicro()),
+			fmt.Sprintf("uptime_in_seconds:%d", int64(up.Seconds())), fmt.Sprintf("uptime_in_days:%d", int64(up.Hours()/24)), "slotmesh_node:" + c.s.self,
+		}
+	}},
+	{"Clients", func(c *conn) []string {
+		return []string{fmt.Sprintf("connected_clients:%d", len(c.s.others())), "cluster_connections:" + itoa(int64(2*(len(c.s.look().members)-1))), fmt.Sprintf("maxclients:%d", c.s.maxClients), "blocked_clients:0"}
+	}},
+	{"Memory", func(c *conn) []string {
+		st := c.s.cache.Stats()
+		return []string{
+			fmt.Sprintf("used_memory:%d", st.MemoryBytes), "used_memory_human:" + human(st.MemoryBytes), fmt.Sprintf("used_memory_rss:%d", st.MemoryBytes),
+			fmt.Sprintf("maxmemory:%d", st.MemoryLimit), "maxmemory_human:" + human(st.MemoryLimit), "mem_fragmentation_ratio:1.00",
+		}
+	}},
+	{"Persistence", func(*conn) []string {
+		return []string{"loading:0", "rdb_bgsave_in_progress:0", "aof_enabled:0", "aof_rewrite_in_progress:0"}
+	}},
+	{"Stats", func(c *conn) []string {
+		st, own := c.s.cache.Stats(), &c.s.stats
+		return []string{
+			fmt.Sprintf("total_connections_received:%d", own.connections.Load()), fmt.Sprintf("total_commands_processed:%d", own.commands.Load()),
+			fmt.Sprintf("rejected_connections:%d", own.rejected.Load()), fmt.Sprintf("expired_keys:%d", st.Expiries), fmt.Sprintf("evicted_keys:%d", st.Evictions),
+			fmt.Sprintf("keyspace_hits:%d", own.hits.Load()), fmt.Sprintf("keyspace_misses:%d", own.misses.Load()),
+		}
+	}},
+	{"Replication", func(c *conn) []string {
+		return []string{"role:master", "connected_slaves:0", "master_failover_state:no-failover", "master_replid:" + c.s.runID, "master_repl_offset:0"}
+	}},
+	{"CPU", func(*conn) []string { return []string{"used_cpu_sys:0.000000", "used_cpu_user:0.000000"} }},
+	{"Cluster", func(*conn) []string { return []string{"cluster_enabled:1"} }},
+	{"Keyspace", func(c *conn) []string {
+		if n := c.count(); n > 0 {
+			return []string{fmt.Sprintf("db0:keys=%d,expires=0,avg_ttl=0", n)}
+		}
+		return nil
+	}},
+}
+
+func human(n int64) string {
+	for _, u := range []struct {
+		size int64
+		name string
+	}{{1 << 30, "G"}, {1 << 20, "M"}, {1 << 10, "K"}} {
+		if n >= u.size {
+			return fmt.Sprintf("%.2f%s", float64(n)/float64(u.size), u.name)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}
+
+func info(c *conn, args [][]byte) {
+	var parts []string
+	for _, s := range sections {
+		wanted := len(args) == 1
+		for _, arg := range args[1:] {
+			wanted = wanted || word(arg, s.name) || word(arg, "all") || word(arg, "default") || word(arg, "everything")
+		}
+		if wanted {
+			lines := append([]string{"# " + s.name}, s.lines(c)...)
+			parts = append(parts, strings.Join(lines, "\r\n")+"\r\n")
+		}
+	}
+	c.out.verbatim(strings.Join(parts, "\r\n"))
+}
+
+func configGet(c *conn, args [][]byte) {
+	host, port := c.s.addr, ""
+	if i := strings.LastIndexByte(c.s.addr, ':'); i >= 0 {
+		host, port = c.s.addr[:i], c.s.addr[i+1:]
+	}
+	settings := map[string]string{
+		"maxmemory": itoa(c.s.cache.Stats().MemoryLimit), "maxmemory-policy": "allkeys-lfu", "maxclients": itoa(int64(c.s.maxClients)),
+		"proto-max-bulk-len": itoa(int64(c.s.maxBulk)), "save": "", "appendonly": "no", "timeout": "0", "tcp-keepalive": "15", "databases": "1",
+		"cluster-enabled": "yes", "cluster-require-full-coverage": "no", "port": port, "bind": host, "notify-keyspace-events": "",
+	}
+	found := map[string]string{}
+	for _, arg := range args[2:] {
+		for name, value := range settings {
+			if match([]byte(strings.ToLower(string(arg))), name) {
+				found[name] = value
+			}
+		}
+	}
+	c.out.pairs(len(found))
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		c.out.text(name)
+		c.out.text(found[name])
+	}
+}
+
+func shutdown(c *conn, args [][]byte) {
+	for _, arg := range args[1:] {
+		if !word(arg, "NOSAVE") && !word(arg, "SAVE") && !word(arg, "NOW") && !word(arg, "FORCE") {
+			c.out.fail(errSyntax)
+			return
+		}
+	}
+	if c.s.shutdown == nil {
+		c.out.fail("ERR SHUTDOWN is not allowed: the node is part of a program")
+		return
+	}
+	c.s.shutdownOnce.Do(func() { c.s.wg.Go(c.s.shutdown) })
+	c.closing = true
+}
+
+// wait answers at once: a write that was answered has reached every in-sync
+// backup of its slot.
+func wait(c *conn, args [][]byte) {
+	var n int64
+	if !c.out.integer(args[1], &n) || !c.out.integer(args[2], &n) {
+		return
+	}
+	if n < 0 {
+		c.out.fail("ERR timeout is negative")
+		return
+	}
+	t := c.s.look()
+	least := -1
+	for no, m := range t.primary {
+		if m != nil && m == t.self && (least < 0 || len(t.backups[no]) < least) {
+			least = len(t.backups[no])
+		}
+	}
+	c.out.int(int64(max(least, 0)))
+}
+
+// sub is a subcommand by its name in any case.
+func (cmd *command) sub(name []byte) *command { return cmd.subs[strings.ToLower(clip(name, 64))] }
+
+// describe writes what COMMAND says of a command.
+func (cmd *command) describe(r *reply) {
+	r.array(10)
+	r.text(cmd.name)
+	r.int(int64(cmd.arity))
+	r.set(len(cmd.flagList()))
+	for _, f := range cmd.flagList() {
+		r.simple(f)
+	}
+	r.int(int64(cmd.first))
+	r.int(int64(cmd.last))
+	r.int(int64(cmd.step))
+	categories := cmd.categories()
+	r.set(len(categories))
+	for _, name := range categories {
+		r.simple(name)
+	}
+	r.array(0)
+	r.array(0)
+	r.array(len(cmd.subs))
+	for _, name := range slices.Sorted(maps.Keys(cmd.subs)) {
+		cmd.subs[name].describe(r)
+	}
+}
+
+func commandAll(c *conn, args [][]byte) {
+	names := slices.Sorted(maps.Keys(commands))
+	c.out.array(len(names))
+	for _, name := range names {
+		commands[name].describe(&c.out)
+	}
+}
+
+// named are the commands that arguments name; nil for one that there is not.
+func named(args [][]byte) (list []*command) {
+	if len(args) == 0 {
+		for _, name := range slices.Sorted(maps.Keys(commands)) {
+			list = append(list, commands[name])
+		}
+		return list
+	}
+	for _, arg := range args {
+		name, sub, part := strings.Cut(string(arg), "|")
+		cmd := find([]byte(name))
+		if cmd != nil && part {
+			cmd = cmd.sub([]byte(sub))
+		}
+		list = append(list, cmd)
+	}
+	return list
+}
+
+func commandInfo(c *conn, args [][]byte) {
+	list := named(args[2:])
+	c.out.array(len(list))
+	for _, cmd := range list {
+		if cmd == nil {
+			c.out.nullArray()
+		} else {
+			cmd.describe(&c.out)
+		}
+	}
+}
+
+func commandDocs(c *conn, args [][]byte) {
+	list := slices.DeleteFunc(named(args[2:]), func(cmd *command) bool { return cmd == nil })
+	c.out.pairs(len(list))
+	for _, cmd := range list {
+		c.out.text(cmd.name)
+		c.out.pairs(3)
+		c.out.text("summary")
+		c.out.text(cmd.about)
+		c.out.text("since")
+		c.out.text("1.0.0")
+		c.out.text("group")
+		c.out.text(cmd.group)
+	}
+}
+
+func commandGetKeys(c *conn, args [][]byte) {
+	args = args[2:]
+	cmd := find(args[0])
+	if cmd != nil && cmd.subs != nil && len(args) > 1 {
+		cmd = cmd.sub(args[1])
+	}
+	switch {
+	case cmd == nil:
+		c.out.fail("ERR Invalid command specified")
+	case cmd.arity > 0 && len(args) != cmd.arity || len(args) < -cmd.arity:
+		c.out.fail("ERR Invalid number of arguments specified for command")
+	case cmd.first == 0:
+		c.out.fail("ERR The command has no key arguments")
+	default:
+		found := cmd.keysOf(nil, args)
+		c.out.array(len(found))
+		for _, key := range found {
+			c.out.bulk(key)
+		}
+	}
+}
+
+// watchCache ends the serving when the cache is closed: its subscription is.
+func (s *server) watchCache() {
+	inbox, err := s.cache.Subscription()
+	if err == nil {
+		_, err = inbox.Next(s.ctx)
+		inbox.Close()
+	}
+	if s.ctx.Err() == nil && err != nil {
+		s.failed = slotmesh.ErrClosed
+		s.cancel()
+	}
+}

@@ -1,0 +1,462 @@
+package resp
+
+import (
+	"context"
+	"encoding/binary"
+	"hash/crc64"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/slotmesh/slotmesh"
+)
+
+var keyCommands = []command{
+	{name: "del", arity: -2, flags: write | blindly, group: "generic", about: "Deletes keys.", first: 1, last: -1, step: 1, tx: del, alone: delAlone},
+	{name: "unlink", arity: -2, flags: write | fast | blindly, group: "generic", about: "Deletes keys.", first: 1, last: -1, step: 1, tx: del, alone: delAlone},
+	{name: "exists", arity: -2, flags: readonly | fast | blindly, group: "generic", about: "Counts those of the keys that exist.", first: 1, last: -1, step: 1, tx: exists, alone: existsAlone},
+	{name: "touch", arity: -2, flags: readonly | fast | blindly, group: "generic", about: "Counts those of the keys that exist.", first: 1, last: -1, step: 1, tx: exists, alone: existsAlone},
+	{name: "type", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the type of a value.", first: 1, last: 1, step: 1, tx: typeOf},
+	{name: "ttl", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the seconds a key has to live.", first: 1, last: 1, step: 1, tx: ttl},
+	{name: "pttl", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the milliseconds a key has to live.", first: 1, last: 1, step: 1, tx: ttl},
+	{name: "expiretime", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the Unix second at which a key expires.", first: 1, last: 1, step: 1, tx: expireTime},
+	{name: "pexpiretime", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the Unix millisecond at which a key expires.", first: 1, last: 1, step: 1, tx: expireTime},
+	{name: "expire", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire in seconds.", first: 1, last: 1, step: 1, tx: expire},
+	{name: "pexpire", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire in milliseconds.", first: 1, last: 1, step: 1, tx: expire},
+	{name: "expireat", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire at a Unix second.", first: 1, last: 1, step: 1, tx: expire},
+	{name: "pexpireat", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire at a Unix millisecond.", first: 1, last: 1, step: 1, tx: expire},
+	{name: "persist", arity: 2, flags: write | fast, group: "generic", about: "Lets a key last for ever.", first: 1, last: 1, step: 1, tx: persist},
+	{name: "rename", arity: 3, flags: write, group: "generic", about: "Moves a value to another key.", first: 1, last: 2, step: 1, tx: rename},
+	{name: "renamenx", arity: 3, flags: write | fast, group: "generic", about: "Moves a value to a key that does not exist.", first: 1, last: 2, step: 1, tx: rename},
+	{name: "copy", arity: -3, flags: write | denyOOM, group: "generic", about: "Copies a value to another key.", first: 1, last: 2, step: 1, tx: copyKey},
+	{name: "dump", arity: 2, flags: readonly, group: "generic", about: "Returns a value in a form for RESTORE.", first: 1, last: 1, step: 1, tx: dump},
+	{name: "restore", arity: -4, flags: write | denyOOM, group: "generic", about: "Sets a key to what DUMP returned.", first: 1, last: 1, step: 1, tx: restore},
+	{name: "object", arity: -2, flags: readonly, group: "generic", about: "A container for commands that look into values."},
+	{name: "memory", arity: -2, flags: readonly, group: "server", about: "A container for commands about memory."},
+	{name: "randomkey", arity: 1, flags: readonly, group: "generic", about: "Returns a key of this node.", run: randomKey},
+	{name: "keys", arity: 2, flags: readonly, group: "generic", about: "Returns the keys of this node that match a pattern.", run: keys},
+	{name: "scan", arity: -2, flags: readonly, group: "generic", about: "Goes through the keys of this node.", run: scan},
+	{name: "dbsize", arity: 1, flags: readonly | fast, group: "server", about: "Counts the keys of this node.", run: dbSize},
+	{name: "flushall", arity: -1, flags: write, group: "server", about: "Deletes the keys of this node.", run: flush},
+	{name: "flushdb", arity: -1, flags: write, group: "server", about: "Deletes the keys of this node.", run: flush},
+}
+
+var objectCommands = []command{
+	{name: "encoding", arity: 3, flags: readonly, about: "Returns how Redis would keep a value.", first: 2, last: 2, step: 1, tx: encoding},
+	{name: "refcount", arity: 3, flags: readonly, about: "Returns 1.", first: 2, last: 2, step: 1, tx: one},
+	{name: "idletime", arity: 3, flags: readonly, about: "Returns 0.", first: 2, last: 2, step: 1, tx: idle},
+	{name: "freq", arity: 3, flags: readonly, about: "Is refused, as without an LFU policy.", first: 2, last: 2, step: 1, tx: freq},
+}
+
+var memoryCommands = []command{
+	{name: "usage", arity: -3, flags: readonly, about: "Estimates the bytes that a key takes.", first: 2, last: 2, step: 1, tx: memoryUsage},
+	{name: "doctor", arity: 2, about: "Says that nothing is wrong.", run: func(c *conn, _ [][]byte) { c.out.verbatim("Hi Sam, I can't find any memory issue in your instance.") }},
+}
+
+func del(v *view, args [][]byte) {
+	v.load(args[1:])
+	count := int64(0)
+	for _, key := range args[1:] {
+		if v.get(key).found {
+			v.del(key)
+			count++
+		}
+	}
+	v.out.int(count)
+}
+
+func delAlone(c *conn, args [][]byte) bool {
+	keys := args[1:]
+	if len(keys) > 1 && len(keys) <= mostKeys && sameSlot(keys) {
+		return false
+	}
+	count := int64(0)
+	err := c.call(func(ctx context.Context) error {
+		if len(keys) == 1 {
+			existed, err := c.s.cache.Delete(ctx, string(keys[0]))
+			if existed {
+				count = 1
+			}
+			return err
+		}
+		for _, r := range c.s.cache.DeleteMany(ctx, distinct(keys)) {
+			if r.Err != nil {
+				return r.Err
+			}
+			if r.Existed {
+				count++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		c.fault(err)
+	} else {
+		c.out.int(count)
+	}
+	return true
+}
+
+func distinct(keys [][]byte) []string {
+	seen := make(map[string]bool, len(keys))
+	list := make([]string, 0, len(keys))
+	for _, key := range keys {
+		if !seen[string(key)] {
+			seen[string(key)] = true
+			list = append(list, string(key))
+		}
+	}
+	return list
+}
+
+func exists(v *view, args [][]byte) {
+	v.load(args[1:])
+	count := int64(0)
+	for _, key := range args[1:] {
+		if v.get(key).found {
+			count++
+		}
+	}
+	v.out.int(count)
+}
+
+func existsAlone(c *conn, args [][]byte) bool {
+	keys := args[1:]
+	if len(keys) > 1 && len(keys) <= mostKeys && sameSlot(keys) {
+		return false
+	}
+	count := int64(0)
+	err := c.call(func(ctx context.Context) error {
+		for _, key := range keys {
+			found, err := c.s.cache.Exists(ctx, string(key))
+			if err != nil {
+				return err
+			}
+			if found {
+				count++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		c.fault(err)
+	} else {
+		c.out.int(count)
+	}
+	return true
+}
+
+func typeOf(v *view, args [][]byte) {
+	if v.get(args[1]).found {
+		v.out.simple("string")
+	} else {
+		v.out.simple("none")
+	}
+}
+
+func ttl(v *view, args [][]byte) {
+	ms := v.get(args[1]).left(v.now)
+	if args[0][0]|0x20 == 't' && ms >= 0 {
+		ms = (ms + 500) / 1000
+	}
+	v.out.int(ms)
+}
+
+func expireTime(v *view, args [][]byte) {
+	e := v.get(args[1])
+	switch {
+	case !e.found:
+		v.out.int(-2)
+	case e.expires == 0:
+		v.out.int(-1)
+	case args[0][0]|0x20 == 'p':
+		v.out.int(e.expires)
+	default:
+		v.out.int((e.expires + 500) / 1000)
+	}
+}
+
+func expire(v *view, args [][]byte) {
+	name := strings.ToLower(string(args[0]))
+	how := map[string]int{"expire": inSeconds, "pexpire": inMillis, "expireat": atSecond, "pexpireat": atMilli}[name]
+	var nx, xx, gt, lt bool
+	for _, arg := range args[3:] {
+		switch {
+		case word(arg, "NX"):
+			nx = true
+		case word(arg, "XX"):
+			xx = true
+		case word(arg, "GT"):
+			gt = true
+		case word(arg, "LT"):
+			lt = true
+		default:
+			v.out.fail("ERR Unsupported option " + string(arg))
+			return
+		}
+	}
+	switch {
+	case nx && (xx || gt || lt):
+		v.out.fail("ERR NX and XX, GT or LT options at the same time are not compatible")
+		return
+	case gt && lt:
+		v.out.fail("ERR GT and LT options at the same time are not compatible")
+		return
+	}
+	var n int64
+	if !v.out.integer(args[2], &n) {
+		return
+	}
+	ms, ok := deadline(n, how, v.now)
+	if !ok {
+		v.out.fail("ERR invalid expire time in '" + name + "' command")
+		return
+	}
+	e := v.get(args[1])
+	// Without an expiry a key lasts longer than with any.
+	if !e.found || nx && e.expires != 0 || xx && e.expires == 0 ||
+		gt && (e.expires == 0 || ms <= e.expires) || lt && e.expires != 0 && ms >= e.expires {
+		v.out.truth(false)
+		return
+	}
+	if ms <= v.now {
+		v.del(args[1])
+	} else {
+		v.set(args[1], e.value, ms)
+	}
+	v.out.truth(true)
+}
+
+func persist(v *view, args [][]byte) {
+	e := v.get(args[1])
+	if e.expires != 0 {
+		v.set(args[1], e.value, 0)
+	}
+	v.out.truth(e.expires != 0)
+}
+
+func rename(v *view, args [][]byte) {
+	onlyNew := len(args[0]) == len("renamenx")
+	e := v.get(args[1])
+	if !e.found {
+		v.out.fail(errNoKey)
+		return
+	}
+	if same := string(args[1]) == string(args[2]); onlyNew && (same || v.get(args[2]).found) {
+		v.out.truth(false)
+		return
+	} else if !same {
+		v.del(args[1])
+		v.set(args[2], e.value, e.expires)
+	}
+	if onlyNew {
+		v.out.truth(true)
+	} else {
+		v.out.ok()
+	}
+}
+
+func copyKey(v *view, args [][]byte) {
+	replace := false
+	for i := 3; i < len(args); i++ {
+		switch {
+		case word(args[i], "REPLACE"):
+			replace = true
+		case word(args[i], "DB") && i+1 < len(args):
+			var db int64
+			if i++; !v.out.integer(args[i], &db) {
+				return
+			}
+			if db != 0 {
+				v.out.fail("ERR DB index is out of range")
+				return
+			}
+		default:
+			v.out.fail(errSyntax)
+			return
+		}
+	}
+	if string(args[1]) == string(args[2]) {
+		v.out.fail("ERR source and destination objects are the same")
+		return
+	}
+	e := v.get(args[1])
+	if !e.found || !replace && v.get(args[2]).found {
+		v.out.truth(false)
+		return
+	}
+	v.set(args[2], e.value, e.expires)
+	v.out.truth(true)
+}
+
+// A dump is a mark, the form's number, the value and a checksum of all that:
+// not Redis's form, which only a Redis of the same version reads.
+const (
+	dumpMark = "slotmesh"
+	dumpForm = 1
+)
+
+var dumpTable = crc64.MakeTable(crc64.ECMA)
+
+func dump(v *view, args [][]byte) {
+	e := v.get(args[1])
+	if !e.found {
+		v.out.null()
+		return
+	}
+	b := append([]byte(dumpMark), dumpForm)
+	b = append(b, e.value...)
+	v.out.bulk(binary.LittleEndian.AppendUint64(b, crc64.Checksum(b, dumpTable)))
+}
+
+func undump(b []byte) (value []byte, ok bool) {
+	n := len(b) - 8
+	if n < len(dumpMark)+1 || string(b[:len(dumpMark)]) != dumpMark || b[len(dumpMark)] != dumpForm {
+		return nil, false
+	}
+	return b[len(dumpMark)+1 : n], binary.LittleEndian.Uint64(b[n:]) == crc64.Checksum(b[:n], dumpTable)
+}
+
+func restore(v *view, args [][]byte) {
+	replace, how := false, inMillis
+	for i := 4; i < len(args); i++ {
+		var n int64
+		switch {
+		case word(args[i], "REPLACE"):
+			replace = true
+		case word(args[i], "ABSTTL"):
+			how = atMilli
+		case (word(args[i], "IDLETIME") || word(args[i], "FREQ")) && i+1 < len(args):
+			if i++; !v.out.integer(args[i], &n) {
+				return
+			}
+			if word(args[i-1], "IDLETIME") && n < 0 {
+				v.out.fail("ERR Invalid IDLETIME value, must be >= 0")
+				return
+			}
+			if word(args[i-1], "FREQ") && (n < 0 || n > 255) {
+				v.out.fail("ERR Invalid FREQ value, must be >= 0 and <= 255")
+				return
+			}
+		default:
+			v.out.fail(errSyntax)
+			return
+		}
+	}
+	if !replace && v.get(args[1]).found {
+		v.out.fail("BUSYKEY Target key name already exists.")
+		return
+	}
+	var n int64
+	if !v.out.integer(args[2], &n) {
+		return
+	}
+	if n < 0 {
+		v.out.fail("ERR Invalid TTL value, must be >= 0")
+		return
+	}
+	value, ok := undump(args[3])
+	if !ok {
+		v.out.fail("ERR DUMP payload version or checksum are wrong")
+		return
+	}
+	ms := int64(0)
+	if n > 0 {
+		if ms, ok = deadline(n, how, v.now); !ok {
+			v.out.fail("ERR Invalid TTL value, must be >= 0")
+			return
+		}
+	}
+	v.set(args[1], value, ms)
+	v.out.ok()
+}
+
+// encoding is how Redis would keep such a value that was just set.
+func encoding(v *view, args [][]byte) {
+	e := v.get(args[2])
+	_, integer := number(e.value)
+	switch {
+	case !e.found:
+		v.out.null()
+	case integer:
+		v.out.text("int")
+	case len(e.value) <= 44:
+		v.out.text("embstr")
+	default:
+		v.out.text("raw")
+	}
+}
+
+func one(v *view, args [][]byte) {
+	if v.get(args[2]).found {
+		v.out.int(1)
+	} else {
+		v.out.null()
+	}
+}
+
+func idle(v *view, args [][]byte) {
+	if v.get(args[2]).found {
+		v.out.int(0)
+	} else {
+		v.out.null()
+	}
+}
+
+func freq(v *view, args [][]byte) {
+	if v.get(args[2]).found {
+		v.out.fail("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+	} else {
+		v.out.null()
+	}
+}
+
+// recordOverhead is about what a key costs beside its own bytes.
+const recordOverhead = 56
+
+func memoryUsage(v *view, args [][]byte) {
+	for i := 3; i < len(args); i += 2 {
+		var n int64
+		if !word(args[i], "SAMPLES") || i+1 == len(args) {
+			v.out.fail(errSyntax)
+			return
+		}
+		if !v.out.integer(args[i+1], &n) {
+			return
+		}
+		if n < 0 {
+			v.out.fail(errSyntax)
+			return
+		}
+	}
+	e := v.get(args[2])
+	if !e.found {
+		v.out.null()
+		return
+	}
+	v.out.int(int64(len(args[2]) + len(e.value) + recordOverhead))
+}
+
+// randomKey looks for a key from a random place of a random slot on.
+func randomKey(c *conn, _ [][]byte) {
+	var slots []int
+	for _, r := range c.domain() {
+		for slot := r.from; slot <= r.to; slot++ {
+			if c.s.forward || c.s.cache.Cluster().KeysIn(uint16(slot)) > 0 {
+				slots = append(slots, slot)
+			}
+		}
+	}
+	for _, i := range rand.Perm(len(slots)) {
+		slot := slots[i]
+		for _, from := range []uint64{rand.Uint64() >> 15 << 14, 0} {
+			at := slotmesh.CursorAt(from | uint64(slot))
+			for item, err := range c.s.cache.Scan(c.stay, slotmesh.ScanSlot(slot), slotmesh.ScanFrom(&at), slotmesh.ScanKeysOnly(), slotmesh.ScanPageSize(1)) {
+				if err == nil {
+					c.out.text(item.Key)
+					return
+				}
+			}
+		}
+	}
+	c.out.null()
+}

@@ -1,0 +1,192 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+)
+
+var multiCommands = []command{
+	{name: "multi", arity: 1, flags: control | fast, group: "transactions", about: "Begins a transaction.", run: multi},
+	{name: "exec", arity: 1, flags: control, group: "transactions", about: "Runs a transaction.", run: exec},
+	{name: "discard", arity: 1, flags: control | fast, group: "transactions", about: "Forgets a transaction.", run: func(c *conn, _ [][]byte) {
+		if !c.multi {
+			c.out.fail("ERR DISCARD without MULTI")
+			return
+		}
+		c.discard()
+		c.unwatch()
+		c.out.ok()
+	}},
+	{name: "watch", arity: -2, flags: control | fast, group: "transactions", about: "Lets the next transaction run only if keys stay as they are.", first: 1, last: -1, step: 1, run: watch},
+	{name: "unwatch", arity: 1, flags: fast, group: "transactions", about: "Forgets what was watched.", run: func(c *conn, _ [][]byte) {
+		c.unwatch()
+		c.out.ok()
+	}},
+}
+
+// Bounds of a transaction that is being queued.
+const (
+	maxQueued      = 10000 // commands
+	maxQueuedBytes = 64 << 20
+)
+
+func (c *conn) discard() {
+	c.multi, c.spoiled, c.queued, c.size = false, false, nil, 0
+}
+
+func (c *conn) unwatch() { c.watched = nil }
+
+func multi(c *conn, _ [][]byte) {
+	if c.multi {
+		c.refuse("ERR MULTI calls can not be nested")
+		return
+	}
+	c.multi = true
+	c.out.simple("OK")
+}
+
+// queue keeps a command for EXEC.
+func (c *conn) queue(cmd *command, args [][]byte) {
+	switch slot := cmd.slotOf(args); {
+	case slot == -2:
+		c.refuse(errCrossSlot)
+		return
+	case slot >= 0 && !c.s.forward && !c.asking:
+		owner, err := c.s.cache.Cluster().Owner(string(args[cmd.first]))
+		if addr := addrOf(owner); err == nil && !owner.Self && addr != "" {
+			c.refuse("MOVED " + itoa(int64(slot)) + " " + addr)
+			return
+		}
+	}
+	own := make([][]byte, len(args))
+	for i, a := range args {
+		own[i] = append([]byte(nil), a...)
+		c.size += len(a) + 32
+	}
+	if len(c.queued) >= maxQueued || c.size > maxQueuedBytes {
+		c.refuse("ERR too many commands in one transaction")
+		return
+	}
+	c.queued = append(c.queued, own)
+	c.out.simple("QUEUED")
+}
+
+func watch(c *conn, args [][]byte) {
+	if c.multi {
+		c.refuse("ERR WATCH inside MULTI is not allowed")
+		return
+	}
+	if find(args[0]).slotOf(args) < 0 {
+		c.out.fail(errCrossSlot)
+		return
+	}
+	versions := map[string]uint64{}
+	err := c.call(func(ctx context.Context) error {
+		for _, r := range c.s.cache.GetMany(ctx, texts(args[1:])) {
+			if r.Err != nil && !missing(r.Err) {
+				return r.Err
+			}
+			versions[r.Key] = r.Version // 0: absent
+		}
+		return nil
+	})
+	if err != nil {
+		c.fault(err)
+		return
+	}
+	if c.watched == nil {
+		c.watched = map[string]uint64{}
+	}
+	for key, version := range versions {
+		if _, ok := c.watched[key]; !ok {
+			c.watched[key] = version
+		}
+	}
+	c.out.ok()
+}
+
+// errTouched ends a transaction of which a watched key has changed.
+var errTouched = errors.New("a watched key has changed")
+
+func exec(c *conn, _ [][]byte) {
+	if !c.multi {
+		c.out.fail("ERR EXEC without MULTI")
+		return
+	}
+	queued, watched, spoiled := c.queued, c.watched, c.spoiled
+	c.discard()
+	c.unwatch()
+	if spoiled {
+		c.out.fail("EXECABORT Transaction discarded because of previous errors.")
+		return
+	}
+	slot, tag := -1, ""
+	mix := func(s int, key string) bool {
+		if s < 0 || slot >= 0 && s != slot {
+			return false
+		}
+		slot, tag = s, key
+		return true
+	}
+	for key := range watched {
+		if !mix(int(c.s.cache.Cluster().KeySlot(key)), key) {
+			c.out.fail(errCrossSlot)
+			return
+		}
+	}
+	for _, args := range queued {
+		if cmd := lookup(args); cmd.first > 0 && !mix(cmd.slotOf(args), string(args[cmd.first])) {
+			c.out.fail(errCrossSlot)
+			return
+		}
+	}
+	mark := len(c.out.b)
+	run := func(v *view) {
+		c.out.b = c.out.b[:mark]
+		c.out.array(len(queued))
+		for _, args := range queued {
+			if cmd := lookup(args); cmd.tx != nil {
+				cmd.tx(v, args)
+			} else {
+				cmd.run(c, args)
+			}
+		}
+	}
+	if slot < 0 { // no keys at all
+		run(nil)
+		return
+	}
+	err := c.call(func(ctx context.Context) error {
+		return c.s.cache.Txn(ctx, tag, func(tx *slotmesh.Tx) error {
+			v := &view{tx: tx, now: time.Now().UnixMilli(), out: &c.out}
+			for key, version := range watched {
+				if now := v.get([]byte(key)).version; now != version {
+					return errTouched
+				}
+			}
+			run(v)
+			return nil
+		})
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, errTouched):
+		c.out.b = c.out.b[:mark]
+		c.out.nullArray()
+	default:
+		c.out.b = c.out.b[:mark]
+		c.fault(err)
+	}
+}
+
+// lookup finds the command of arguments that were looked at before.
+func lookup(args [][]byte) *command {
+	cmd := find(args[0])
+	if cmd.subs != nil && len(args) > 1 {
+		cmd = cmd.sub(args[1])
+	}
+	return cmd
+}

@@ -1,0 +1,288 @@
+// Package resp lets clients of Redis Cluster talk to a fleet: each node opens
+// a second port, on which it behaves as a node of a Redis Cluster does. It
+// speaks RESP2 and RESP3, serves the keys of its own slots and names the right
+// node for all others (MOVED, ASK), so that redis-cli -c and the cluster
+// clients of every language find their way.
+//
+//	listener, err := net.Listen("tcp", ":6379")
+//	...
+//	err = resp.Serve(ctx, cache, listener)
+//
+// It is a translation and nothing else: what a command promises is what the
+// method of slotmesh.Cache behind it promises, and docs/redis.md says of each
+// command where that differs from Redis. It uses the public interface alone.
+//
+// A connection is one goroutine, which reads, runs commands one by one and
+// writes; one that is subscribed has a second one. What a client may send is
+// bounded in every length, and a client that does not read its answers stops
+// being read from.
+package resp
+
+import (
+	"context"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+)
+
+// Attribute is the key of the member attribute (slotmesh.Node.Attributes)
+// under which a node tells the others its host:port for RESP.
+const Attribute = "resp"
+
+// Option sets one thing about a Serve.
+type Option func(*options)
+
+type options struct {
+	advertise  string
+	forward    bool
+	users      map[string]string
+	tls        *tls.Config
+	maxClients int
+	maxBulk    int
+	shutdown   func()
+	logger     *slog.Logger
+}
+
+// WithAdvertiseAddr sets the host:port at which clients reach this node.
+// Default: the listener's, with the host of the node's own address in the
+// place of one like 0.0.0.0.
+func WithAdvertiseAddr(hostport string) Option { return func(o *options) { o.advertise = hostport } }
+
+// WithForwarding answers for every slot, by asking the node that serves it, for
+// clients that do not know of clusters. GET, MGET, MSET, DEL, UNLINK, EXISTS and
+// TOUCH then take keys of different slots, each by itself.
+func WithForwarding() Option { return func(o *options) { o.forward = true } }
+
+// WithUser demands that clients name a user with its password. It may be given
+// several times; AUTH with a password alone means the user "default". Default:
+// everybody may do everything.
+func WithUser(name, password string) Option {
+	return func(o *options) {
+		if o.users == nil {
+			o.users = map[string]string{}
+		}
+		o.users[name] = password
+	}
+}
+
+// WithTLS serves TLS alone.
+func WithTLS(cfg *tls.Config) Option { return func(o *options) { o.tls = cfg } }
+
+// WithMaxClients sets how many clients may be connected, at least 1. Default
+// 10000, as in Redis.
+func WithMaxClients(n int) Option { return func(o *options) { o.maxClients = n } }
+
+// WithMaxBulk sets how many bytes one argument may have, at least 1024. Default
+// 64 MiB, the largest value there can be.
+func WithMaxBulk(n int) Option { return func(o *options) { o.maxBulk = n } }
+
+// WithShutdown lets clients end the program: SHUTDOWN calls f once, on a
+// goroutine that Serve waits for. Default: SHUTDOWN is refused.
+func WithShutdown(f func()) Option { return func(o *options) { o.shutdown = f } }
+
+// WithLogger tells of the start and of connections that failed to be accepted.
+// Default: nothing is told.
+func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
+
+func (o *options) ensureDefaults() {
+	if o.maxClients == 0 {
+		o.maxClients = 10000
+	}
+	if o.maxBulk == 0 {
+		o.maxBulk = 64 << 20
+	}
+	if o.logger == nil {
+		o.logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (o *options) validate() error {
+	var faults []error
+	if o.maxClients < 1 {
+		faults = append(faults, fmt.Errorf("WithMaxClients(%d): want at least 1", o.maxClients))
+	}
+	if o.maxBulk < 1024 || o.maxBulk > maxCommandBytes {
+		faults = append(faults, fmt.Errorf("WithMaxBulk(%d): want 1024 to %d", o.maxBulk, maxCommandBytes))
+	}
+	if o.advertise != "" {
+		if _, _, err := net.SplitHostPort(o.advertise); err != nil {
+			faults = append(faults, fmt.Errorf("WithAdvertiseAddr(%q): %w", o.advertise, err))
+		}
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("resp: %w: %w", slotmesh.ErrInvalid, errors.Join(faults...))
+	}
+	return nil
+}
+
+// Serve takes clients from the listener until ctx is done, the cache is closed
+// or the listener fails, and tells the other nodes where it listens. It closes
+// the listener. When it returns, every connection is closed and every
+// goroutine has ended.
+//
+// Errors: slotmesh.ErrInvalid; slotmesh.ErrClosed; the listener's; nil after
+// ctx is done.
+func Serve(ctx context.Context, cache *slotmesh.Cache, listener net.Listener, opts ...Option) error {
+	defer listener.Close()
+	var o options
+	for _, opt := range opts {
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	o.ensureDefaults()
+	if err := o.validate(); err != nil {
+		return err
+	}
+	s, err := newServer(ctx, cache, listener, o)
+	if err != nil {
+		return err
+	}
+	return s.serve()
+}
+
+// server is a Serve under way.
+type server struct {
+	options
+	cache    *slotmesh.Cache
+	self     string // this node's name
+	listener net.Listener
+	addr     string // advertised
+	started  time.Time
+	runID    string
+	ctx      context.Context // ends with the serving
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	stats    stats
+	topology shared
+
+	shutdownOnce sync.Once
+	failed       error // why the serving ended by itself; set before cancel
+
+	mu      sync.Mutex // guards below
+	clients map[int64]*conn
+	nextID  int64
+	shut    bool
+	subs    subscribers
+}
+
+type stats struct {
+	connections, rejected, commands, misses, hits atomic.Int64
+}
+
+func newServer(ctx context.Context, cache *slotmesh.Cache, listener net.Listener, o options) (*server, error) {
+	view := cache.Cluster()
+	s := &server{
+		options: o, cache: cache, self: view.Self().Name, listener: listener, started: time.Now(),
+		clients: map[int64]*conn{}, subs: newSubscribers(),
+	}
+	s.runID = nodeID(view.Self().ID)
+	if s.addr = o.advertise; s.addr == "" {
+		host, port, err := net.SplitHostPort(listener.Addr().String())
+		if err != nil {
+			return nil, fmt.Errorf("resp: %w: the listener's address: %w", slotmesh.ErrInvalid, err)
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			if host, _, err = net.SplitHostPort(view.Self().Addr); err != nil {
+				return nil, fmt.Errorf("resp: the node's address: %w", err)
+			}
+		}
+		s.addr = net.JoinHostPort(host, port)
+	}
+	if err := view.SetAttribute(Attribute, s.addr); err != nil {
+		return nil, fmt.Errorf("resp: tell the others the address: %w", err)
+	}
+	if o.tls != nil {
+		s.listener = tls.NewListener(listener, o.tls)
+	}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	return s, nil
+}
+
+func (s *server) serve() error {
+	s.logger.Info("redis clients are served", "addr", s.addr)
+	s.wg.Go(s.watchCache) // ends with s.ctx
+	stop := context.AfterFunc(s.ctx, func() { s.listener.Close() })
+	var err error
+	for pause := time.Millisecond; ; {
+		var nc net.Conn
+		if nc, err = s.listener.Accept(); err == nil {
+			pause = time.Millisecond
+			s.admit(nc)
+			continue
+		}
+		if s.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			break
+		}
+		// Out of file descriptors, above all: others may close some.
+		s.logger.Warn("accept failed", "err", err)
+		select {
+		case <-time.After(pause):
+		case <-s.ctx.Done():
+		}
+		pause = min(2*pause, time.Second)
+	}
+	stop()
+	ended := s.ctx.Err() != nil
+	s.cancel()
+	s.mu.Lock()
+	s.shut = true
+	for _, c := range s.clients {
+		c.nc.Close()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+	_ = s.cache.Cluster().SetAttribute(Attribute, "") // a closed cache has told the others that it is gone
+	switch {
+	case s.failed != nil:
+		return fmt.Errorf("resp: %w", s.failed)
+	case ended:
+		return nil
+	}
+	return fmt.Errorf("resp: accept: %w", err)
+}
+
+// admit starts the goroutine of a connection.
+func (s *server) admit(nc net.Conn) {
+	s.stats.connections.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.shut:
+		nc.Close()
+	case len(s.clients) >= s.maxClients:
+		s.stats.rejected.Add(1)
+		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = nc.Write([]byte("-ERR max number of clients reached\r\n"))
+		nc.Close()
+	default:
+		s.nextID++
+		c := newConn(s, nc, s.nextID)
+		s.clients[c.id] = c
+		s.wg.Go(c.run) // ends when nc is closed
+	}
+}
+
+func (s *server) forget(c *conn) {
+	s.mu.Lock()
+	delete(s.clients, c.id)
+	s.mu.Unlock()
+}
+
+// password checks a user's.
+func (s *server) password(user, password string) bool {
+	want, ok := s.users[user]
+	same := subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
+	return ok && same
+}
+
+func pid() int { return os.Getpid() }

@@ -1,0 +1,359 @@
+package resp_test
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/slotmesh/slotmesh/resp"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// Commands and what Redis answers, on one node.
+func TestCommands(t *testing.T) {
+	f := serve(t, 1)
+	for _, tt := range []struct{ name, script string }{
+		{"strings", `
+set a 1 = OK
+get a = "1"
+get none = nil
+set a 2 NX = nil
+set a 2 XX GET = "1"
+set b 1 XX = nil
+set a 1 EX 0 = error ERR invalid expire time in 'set' command
+set a 1 EX x = error ERR value is not an integer or out of range
+set a 1 NX XX = error ERR syntax error
+set a = error ERR wrong number of arguments for 'set' command
+append a xyz = 4
+strlen a = 4
+getrange a 1 -1 = "xyz"
+setrange a 6 ! = 7
+get a = "2xyz\x00\x00!"
+getset a 5 = "2xyz\x00\x00!"
+getdel a = "5"
+getdel a = nil
+setnx a 7 = 1
+setnx a 8 = 0
+mset {t}1 a {t}2 b = OK
+mget {t}1 {t}2 {t}3 = ["a" "b" nil]
+msetnx {t}3 c {t}1 x = 0
+mset {t}1 1 {t}2 = error ERR wrong number of arguments for 'mset' command
+mget {t}1 other = error CROSSSLOT Keys in request don't hash to the same slot`},
+		{"numbers", `
+incr n = 1
+incrby n 10 = 11
+decr n = 10
+decrby n 20 = -10
+incrby n x = error ERR value is not an integer or out of range
+set n 9223372036854775807 = OK
+incr n = error ERR increment or decrement would overflow
+set n abc = OK
+incr n = error ERR value is not an integer or out of range
+set n 10.5 = OK
+incrbyfloat n 0.1 = "10.6"
+incrbyfloat n -5 = "5.6"
+incrbyfloat n x = error ERR value is not a valid float`},
+		{"expiry", `
+set a 1 EX 100 = OK
+ttl a = 100
+expire a 50 GT = 0
+expire a 200 GT = 1
+expire a 300 NX = 0
+expire a 10 NX XX = error ERR NX and XX, GT or LT options at the same time are not compatible
+persist a = 1
+persist a = 0
+ttl a = -1
+ttl none = -2
+expireat a 33177117420 = 1
+expiretime a = 33177117420
+pexpiretime a = 33177117420000
+set a 2 KEEPTTL = OK
+expiretime a = 33177117420
+getex a PERSIST = "2"
+ttl a = -1
+expire a -1 = 1
+exists a = 0
+setex a 0 x = error ERR invalid expire time in 'setex' command`},
+		{"keys", `
+mset {k}1 a {k}2 b = OK
+exists {k}1 {k}1 {k}2 {k}3 = 3
+rename {k}1 {k}3 = OK
+rename {k}1 {k}3 = error ERR no such key
+renamenx {k}3 {k}2 = 0
+copy {k}3 {k}2 = 0
+copy {k}3 {k}2 REPLACE = 1
+copy {k}3 {k}3 = error ERR source and destination objects are the same
+get {k}2 = "a"
+type {k}2 = string
+type {k}9 = none
+object encoding {k}2 = "embstr"
+del {k}1 {k}2 {k}3 = 2
+flushall = OK
+dbsize = 0
+randomkey = nil
+set only 1 = OK
+randomkey = "only"
+keys * = ["only"]
+keys o[m-n]l? = ["only"]
+scan 0 = ["0" ["only"]]
+scan 0 TYPE hash = ["0" []]
+scan x = error ERR invalid cursor`},
+		{"transactions", `
+multi = OK
+set {m}a 1 EX 100 = QUEUED
+incr {m}a = QUEUED
+incrby {m}a x = QUEUED
+ttl {m}a = QUEUED
+exec = [OK 2 error ERR value is not an integer or out of range 100]
+multi = OK
+nosuch = error ERR unknown command 'nosuch', with args beginning with: 
+exec = error EXECABORT Transaction discarded because of previous errors.
+exec = error ERR EXEC without MULTI
+discard = error ERR DISCARD without MULTI
+multi = OK
+multi = error ERR MULTI calls can not be nested
+discard = OK
+multi = OK
+set a 1 = QUEUED
+set b 1 = QUEUED
+exec = error CROSSSLOT Keys in request don't hash to the same slot
+watch {m}a = OK
+multi = OK
+get {m}a = QUEUED
+exec = ["2"]
+watch {m}a = OK
+set {m}a 9 = OK
+multi = OK
+set {m}a 10 = QUEUED
+exec = nil
+get {m}a = "9"`},
+		{"connection", `
+ping = PONG
+ping hi = "hi"
+echo x = "x"
+select 0 = OK
+select 1 = error ERR SELECT is not allowed in cluster mode
+client setname me = OK
+client getname = "me"
+auth x = error ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?
+cluster keyslot foo = 12182
+cluster nosuch = error ERR unknown subcommand 'nosuch'. Try CLUSTER HELP.
+cluster countkeysinslot 99999 = error ERR Invalid slot
+debug sleep 1 = error ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.
+shutdown = error ERR SHUTDOWN is not allowed: the node is part of a program
+nosuch a b = error ERR unknown command 'nosuch', with args beginning with: 'a' 'b' 
+command getkeys mset a 1 b 2 = ["a" "b"]
+config get maxclients = ["maxclients" "10000"]
+publish c hello = 0
+hello 3 = ["server" "redis" "version" "7.2.0" "proto" 3 "id" 6 "mode" "cluster" "role" "master" "modules" []]
+get none = nil
+reset = RESET`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, f.addrs[0])
+			c.line("flushall")
+			for line := range strings.Lines(strings.TrimPrefix(tt.script, "\n")) {
+				command, want, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " = ")
+				if got := c.line(command); got != want {
+					t.Errorf("%s: %s, want %s", command, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestDumpIsRestored(t *testing.T) {
+	f := serve(t, 1)
+	c := dial(t, f.addrs[0])
+	c.line("set a hello EX 100")
+	dumped := c.do("dump", "a")
+	var payload string
+	if _, err := fmt.Sscanf(dumped, "%q", &payload); err != nil {
+		t.Fatalf("dump = %s", dumped)
+	}
+	for _, tt := range []struct{ key, payload, want string }{
+		{"a", payload, "error BUSYKEY Target key name already exists."},
+		{"b", payload, "OK"},
+		{"c", payload[:len(payload)-1] + "\x00", "error ERR DUMP payload version or checksum are wrong"},
+	} {
+		if got := c.do("restore", tt.key, "0", tt.payload); got != tt.want {
+			t.Errorf("restore %s = %s, want %s", tt.key, got, tt.want)
+		}
+	}
+	if got := c.line("get b"); got != `"hello"` {
+		t.Errorf("get = %s", got)
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	f := serve(t, 3)
+	clients := make([]*client, 3)
+	for i, addr := range f.addrs {
+		clients[i] = dial(t, addr)
+	}
+	moved := 0
+	for i := range 60 {
+		key := fmt.Sprintf("key:%d", i)
+		for at, c := range clients {
+			owner, err := f.caches[at].Cluster().Owner(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slot := f.caches[at].Cluster().KeySlot(key)
+			want := fmt.Sprintf("error MOVED %d %s", slot, owner.Attributes["resp"])
+			for _, command := range []string{"set %s 1", "get %s", "incr %s", "expire %s 10", "getdel %s", "mset %s 1", "watch %s"} {
+				got := c.line(fmt.Sprintf(command, key))
+				if strings.HasPrefix(got, "error") == owner.Self || !owner.Self && got != want {
+					t.Errorf("%s at %s = %s, want %s", fmt.Sprintf(command, key), f.addrs[at], got, want)
+				}
+			}
+			if !owner.Self {
+				moved++
+				c.line("asking")
+				if got := c.line("set " + key + " asked"); got != "OK" {
+					t.Errorf("an asked command = %s", got)
+				}
+			}
+		}
+	}
+	if moved != 120 {
+		t.Errorf("%d of 180 calls were at the wrong node, want 120", moved)
+	}
+}
+
+func TestPipelinesKeepTheirOrder(t *testing.T) {
+	f := serve(t, 3)
+	c := f.to(t, "{p}")
+	var out, want strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&out, "%s%s%s%s", pack("set", "{p}a", fmt.Sprint(i)), pack("incr", "{p}a"), pack("get", "{p}a"), pack("append", "{p}b", "x"))
+		fmt.Fprintf(&want, "OK %d \"%d\" %d\n", i+1, i+1, i+1)
+	}
+	go io.WriteString(c, out.String())
+	var got strings.Builder
+	for range 500 {
+		fmt.Fprintf(&got, "%s %s %s %s\n", c.read(), c.read(), c.read(), c.read())
+	}
+	if got.String() != want.String() {
+		t.Errorf("answers are not in order")
+	}
+}
+
+func TestScanYieldsEveryKeyOnceOverAllNodes(t *testing.T) {
+	f := serve(t, 3)
+	want := 2000
+	for i := range want {
+		if err := f.caches[0].Set(t.Context(), fmt.Sprintf("key:%d", i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]int{}
+	sizes := 0
+	for _, addr := range f.addrs {
+		c := dial(t, addr)
+		var n int
+		if _, err := fmt.Sscan(c.line("dbsize"), &n); err != nil {
+			t.Fatal(err)
+		}
+		sizes += n
+		for cursor := "0"; ; {
+			answer := strings.Fields(strings.NewReplacer("[", " ", "]", " ", `"`, " ").Replace(c.line("scan " + cursor + " count 37")))
+			for _, key := range answer[1:] {
+				seen[key]++
+			}
+			if cursor = answer[0]; cursor == "0" {
+				break
+			}
+		}
+	}
+	if sizes != want || len(seen) != want {
+		t.Errorf("%d keys counted, %d seen, want %d", sizes, len(seen), want)
+	}
+	for key, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was seen %d times", key, n)
+		}
+	}
+}
+
+func TestMessagesReachClientsOfAllNodes(t *testing.T) {
+	f := serve(t, 3)
+	a, b := dial(t, f.addrs[0]), dial(t, f.addrs[1])
+	for _, tt := range []struct{ command, want string }{
+		{"subscribe news", `["subscribe" "news" 1]`},
+		{"psubscribe n*", `["psubscribe" "n*" 2]`},
+		{"get x", "error ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"},
+		{"ping", `["pong" ""]`},
+	} {
+		if got := a.line(tt.command); got != tt.want {
+			t.Errorf("%s = %s, want %s", tt.command, got, tt.want)
+		}
+	}
+	if got := b.line("publish news hello"); got != "2" {
+		t.Errorf("publish = %s, want 2", got)
+	}
+	for _, want := range []string{`["message" "news" "hello"]`, `["pmessage" "n*" "news" "hello"]`} {
+		if got := a.read(); got != want {
+			t.Errorf("message %s, want %s", got, want)
+		}
+	}
+	if got := a.line("pubsub numsub news"); !strings.HasPrefix(got, "error ERR Can't execute") {
+		t.Errorf("pubsub while subscribed = %s", got)
+	}
+	a.line("unsubscribe")
+	a.line("punsubscribe")
+	if got := a.line("ssubscribe shard"); got != `["ssubscribe" "shard" 1]` {
+		t.Errorf("ssubscribe = %s", got)
+	}
+	if got := b.line("spublish shard x"); got != "1" {
+		t.Errorf("spublish = %s", got)
+	}
+	if got := a.read(); got != `["smessage" "shard" "x"]` {
+		t.Errorf("message %s", got)
+	}
+}
+
+func TestPasswords(t *testing.T) {
+	f := serve(t, 1, resp.WithUser("default", "secret"))
+	c := dial(t, f.addrs[0])
+	for _, tt := range []struct{ command, want string }{
+		{"get a", "error NOAUTH Authentication required."},
+		{"auth wrong", "error WRONGPASS invalid username-password pair or user is disabled."},
+		{"hello 3", "error NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"},
+		{"auth secret", "OK"},
+		{"get a", "nil"},
+	} {
+		if got := c.line(tt.command); got != tt.want {
+			t.Errorf("%s = %s, want %s", tt.command, got, tt.want)
+		}
+	}
+}
+
+// A client that sends and never reads keeps its own connection waiting, and
+// that is all.
+func TestClientThatNeverReadsIsNotReadFrom(t *testing.T) {
+	f := serve(t, 1)
+	c, other := dial(t, f.addrs[0]), dial(t, f.addrs[0])
+	c.do("set", "a", strings.Repeat("x", 1<<20))
+	written := make(chan int64)
+	go func() {
+		n, _ := io.Copy(c, strings.NewReader(strings.Repeat(pack("get", "a"), 1<<20)))
+		written <- n
+	}()
+	for range 100 {
+		if got := other.line("ping"); got != "PONG" {
+			t.Fatalf("ping = %s", got)
+		}
+	}
+	slotmeshtest.Await(t, "it is listed", func() error {
+		if got := other.line("client list"); !strings.Contains(got, "cmd=get") {
+			return fmt.Errorf("clients: %s", got)
+		}
+		return nil
+	})
+	c.Close()
+	if n := <-written; n > 16<<20 {
+		t.Errorf("%d bytes of commands were taken", n)
+	}
+}

@@ -1,0 +1,549 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+)
+
+var stringCommands = []command{
+	{name: "get", arity: 2, flags: readonly | fast | blindly, group: "string", about: "Returns the value of a key.", first: 1, last: 1, step: 1, tx: get, alone: getAlone},
+	{name: "set", arity: -3, flags: write | denyOOM, group: "string", about: "Sets the value of a key.", first: 1, last: 1, step: 1, tx: set, alone: setAlone},
+	{name: "setex", arity: 4, flags: write | denyOOM, group: "string", about: "Sets value and expiry of a key.", first: 1, last: 1, step: 1, tx: setEx},
+	{name: "psetex", arity: 4, flags: write | denyOOM, group: "string", about: "Sets value and expiry in milliseconds of a key.", first: 1, last: 1, step: 1, tx: setEx},
+	{name: "setnx", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Sets the value of a key that does not exist.", first: 1, last: 1, step: 1, tx: setNX},
+	{name: "getset", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Sets the value of a key and returns the one before.", first: 1, last: 1, step: 1, tx: getSet},
+	{name: "getdel", arity: 2, flags: write | fast, group: "string", about: "Returns the value of a key and deletes it.", first: 1, last: 1, step: 1, tx: getDel},
+	{name: "getex", arity: -2, flags: write | fast, group: "string", about: "Returns the value of a key and sets its expiry.", first: 1, last: 1, step: 1, tx: getEx},
+	{name: "mget", arity: -2, flags: readonly | fast | blindly, group: "string", about: "Returns the values of keys.", first: 1, last: -1, step: 1, tx: mget, alone: mgetAlone},
+	{name: "mset", arity: -3, flags: write | denyOOM | blindly, group: "string", about: "Sets the values of keys.", first: 1, last: -1, step: 2, tx: mset, alone: msetAlone},
+	{name: "msetnx", arity: -3, flags: write | denyOOM, group: "string", about: "Sets the values of keys if none exists.", first: 1, last: -1, step: 2, tx: msetNX},
+	{name: "append", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Adds to the end of a value.", first: 1, last: 1, step: 1, tx: appendTo, alone: appendAlone},
+	{name: "strlen", arity: 2, flags: readonly | fast, group: "string", about: "Returns the length of a value.", first: 1, last: 1, step: 1, tx: strlen},
+	{name: "getrange", arity: 4, flags: readonly, group: "string", about: "Returns a part of a value.", first: 1, last: 1, step: 1, tx: getRange},
+	{name: "substr", arity: 4, flags: readonly, group: "string", about: "Returns a part of a value.", first: 1, last: 1, step: 1, tx: getRange},
+	{name: "setrange", arity: 4, flags: write | denyOOM, group: "string", about: "Overwrites a part of a value.", first: 1, last: 1, step: 1, tx: setRange},
+	{name: "incr", arity: 2, flags: write | denyOOM | fast, group: "string", about: "Adds one to a number.", first: 1, last: 1, step: 1, tx: incr, alone: incrAlone},
+	{name: "decr", arity: 2, flags: write | denyOOM | fast, group: "string", about: "Takes one from a number.", first: 1, last: 1, step: 1, tx: incr, alone: incrAlone},
+	{name: "incrby", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Adds to a number.", first: 1, last: 1, step: 1, tx: incr, alone: incrAlone},
+	{name: "decrby", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Takes from a number.", first: 1, last: 1, step: 1, tx: incr, alone: incrAlone},
+	{name: "incrbyfloat", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Adds to a number that is no integer.", first: 1, last: 1, step: 1, tx: incrByFloat},
+}
+
+func (r *reply) value(e entry) {
+	if e.found {
+		r.bulk(e.value)
+	} else {
+		r.null()
+	}
+}
+
+func get(v *view, args [][]byte) { v.out.value(v.get(args[1])) }
+
+// getAlone is GET on the way that most calls take.
+func getAlone(c *conn, args [][]byte) bool {
+	key := string(args[1])
+	err := c.call(func(ctx context.Context) (err error) {
+		c.scratch, err = c.s.cache.GetInto(ctx, key, c.scratch[:0])
+		return err
+	})
+	c.answerGet(c.scratch, err)
+	if cap(c.scratch) > keepBuffer {
+		c.scratch = nil
+	}
+	return true
+}
+
+func (c *conn) answerGet(value []byte, err error) {
+	switch {
+	case err == nil:
+		c.s.stats.hits.Add(1)
+		c.out.bulk(value)
+	case missing(err):
+		c.s.stats.misses.Add(1)
+		c.out.null()
+	default:
+		c.fault(err)
+	}
+}
+
+// setting is what SET is told.
+type setting struct {
+	absent, present, old, keep bool
+	how                        int
+	amount                     []byte // of time; nil: none
+}
+
+func parseSet(args [][]byte) (s setting, ok bool) {
+	for i := 3; i < len(args); i++ {
+		how, timed := expiryOption(args[i])
+		switch {
+		case word(args[i], "NX") && !s.present:
+			s.absent = true
+		case word(args[i], "XX") && !s.absent:
+			s.present = true
+		case word(args[i], "GET"):
+			s.old = true
+		case word(args[i], "KEEPTTL") && s.amount == nil:
+			s.keep = true
+		case timed && !s.keep && s.amount == nil && i+1 < len(args):
+			i++
+			s.how, s.amount = how, args[i]
+		default:
+			return s, false
+		}
+	}
+	return s, true
+}
+
+// expires is when the key is to expire, 0 for never; false: it has answered.
+func (r *reply) expires(amount []byte, how int, now int64, name string) (ms int64, ok bool) {
+	if amount == nil {
+		return 0, true
+	}
+	var n int64
+	if !r.integer(amount, &n) {
+		return 0, false
+	}
+	if ms, ok = deadline(n, how, now); !ok || n <= 0 || ms <= 0 {
+		r.fail("ERR invalid expire time in '" + name + "' command")
+		return 0, false
+	}
+	return ms, true
+}
+
+func set(v *view, args [][]byte) {
+	s, ok := parseSet(args)
+	if !ok {
+		v.out.fail(errSyntax)
+		return
+	}
+	ms, ok := v.out.expires(s.amount, s.how, v.now, "set")
+	if !ok {
+		return
+	}
+	var before entry
+	if s.absent || s.present || s.old || s.keep {
+		before = v.get(args[1])
+	}
+	if s.keep {
+		ms = before.expires
+	}
+	write := !(s.absent && before.found || s.present && !before.found)
+	if write {
+		v.set(args[1], args[2], ms)
+	}
+	switch {
+	case s.old:
+		v.out.value(before)
+	case write:
+		v.out.ok()
+	default:
+		v.out.null()
+	}
+}
+
+// setAlone is SET without GET: one call.
+func setAlone(c *conn, args [][]byte) bool {
+	var opts [2]slotmesh.SetOption
+	if len(args) > 3 {
+		s, ok := parseSet(args)
+		if !ok || s.old {
+			return false
+		}
+		ms, ok := c.out.expires(s.amount, s.how, time.Now().UnixMilli(), "set")
+		switch {
+		case !ok:
+			return true
+		case s.keep:
+			opts[0] = slotmesh.KeepTTL()
+		case ms != 0:
+			opts[0] = slotmesh.ExpireAt(time.UnixMilli(ms))
+		}
+		switch {
+		case s.absent:
+			opts[1] = slotmesh.IfAbsent()
+		case s.present:
+			opts[1] = slotmesh.IfPresent()
+		}
+	}
+	c.answerSet(c.call(func(ctx context.Context) error { return c.s.cache.Set(ctx, string(args[1]), args[2], opts[:]...) }))
+	return true
+}
+
+func (c *conn) answerSet(err error) {
+	switch {
+	case err == nil:
+		c.out.ok()
+	case errors.Is(err, slotmesh.ErrConditionFailed):
+		c.out.null()
+	default:
+		c.fault(err)
+	}
+}
+
+func setEx(v *view, args [][]byte) {
+	how, name := inSeconds, strings.ToLower(string(args[0]))
+	if name == "psetex" {
+		how = inMillis
+	}
+	if ms, ok := v.out.expires(args[2], how, v.now, name); ok {
+		v.set(args[1], args[3], ms)
+		v.out.ok()
+	}
+}
+
+func setNX(v *view, args [][]byte) {
+	found := v.get(args[1]).found
+	if !found {
+		v.set(args[1], args[2], 0)
+	}
+	v.out.truth(!found)
+}
+
+func getSet(v *view, args [][]byte) {
+	before := v.get(args[1])
+	v.set(args[1], args[2], 0)
+	v.out.value(before)
+}
+
+func getDel(v *view, args [][]byte) {
+	before := v.get(args[1])
+	if before.found {
+		v.del(args[1])
+	}
+	v.out.value(before)
+}
+
+func getEx(v *view, args [][]byte) {
+	var amount []byte
+	how, persist := 0, false
+	for i := 2; i < len(args); i++ {
+		h, timed := expiryOption(args[i])
+		switch {
+		case word(args[i], "PERSIST") && amount == nil:
+			persist = true
+		case timed && !persist && amount == nil && i+1 < len(args):
+			i++
+			how, amount = h, args[i]
+		default:
+			v.out.fail(errSyntax)
+			return
+		}
+	}
+	e := v.get(args[1])
+	if !e.found {
+		v.out.null()
+		return
+	}
+	ms, ok := v.out.expires(amount, how, v.now, "getex")
+	if !ok {
+		return
+	}
+	if amount != nil || persist && e.expires != 0 {
+		v.set(args[1], e.value, ms)
+	}
+	v.out.value(e)
+}
+
+func mget(v *view, args [][]byte) {
+	v.load(args[1:])
+	v.out.array(len(args) - 1)
+	for _, key := range args[1:] {
+		v.out.value(v.get(key))
+	}
+}
+
+// mostKeys is how many keys a transaction may have: more are read or written
+// each by itself.
+const mostKeys = 1000
+
+// mgetAlone reads each key by itself where they are in different slots, or too
+// many for a transaction, or only one.
+func mgetAlone(c *conn, args [][]byte) bool {
+	keys := args[1:]
+	if len(keys) > 1 && len(keys) <= mostKeys && sameSlot(keys) {
+		return false
+	}
+	names := texts(keys)
+	var results []slotmesh.ItemResult
+	err := c.call(func(ctx context.Context) error {
+		results = c.s.cache.GetMany(ctx, names)
+		for _, r := range results {
+			if r.Err != nil && !missing(r.Err) {
+				return r.Err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		c.fault(err)
+		return true
+	}
+	c.out.array(len(results))
+	for _, r := range results {
+		c.answerGet(r.Value, r.Err)
+	}
+	return true
+}
+
+func texts(args [][]byte) []string {
+	list := make([]string, len(args))
+	for i, a := range args {
+		list[i] = string(a)
+	}
+	return list
+}
+
+func mset(v *view, args [][]byte) {
+	if len(args)%2 == 0 {
+		v.out.fail("ERR wrong number of arguments for 'mset' command")
+		return
+	}
+	for i := 1; i < len(args); i += 2 {
+		v.set(args[i], args[i+1], 0)
+	}
+	v.out.ok()
+}
+
+func msetAlone(c *conn, args [][]byte) bool {
+	n := len(args) / 2
+	if len(args)%2 == 0 || n <= mostKeys && find(args[0]).slotOf(args) >= 0 {
+		return false
+	}
+	entries := make([]slotmesh.Entry, 0, n)
+	place := make(map[string]int, n) // the last value of a key counts
+	for i := 1; i < len(args); i += 2 {
+		key := string(args[i])
+		if at, ok := place[key]; ok {
+			entries[at].Value = args[i+1]
+			continue
+		}
+		place[key] = len(entries)
+		entries = append(entries, slotmesh.Entry{Key: key, Value: args[i+1]})
+	}
+	err := c.call(func(ctx context.Context) error {
+		for _, err := range c.s.cache.SetMany(ctx, entries) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	c.answerSet(err)
+	return true
+}
+
+func msetNX(v *view, args [][]byte) {
+	if len(args)%2 == 0 {
+		v.out.fail("ERR wrong number of arguments for 'msetnx' command")
+		return
+	}
+	for i := 1; i < len(args); i += 2 {
+		if v.get(args[i]).found {
+			v.out.truth(false)
+			return
+		}
+	}
+	for i := 1; i < len(args); i += 2 {
+		v.set(args[i], args[i+1], 0)
+	}
+	v.out.truth(true)
+}
+
+// maxString is how long Redis lets APPEND and SETRANGE make a value. Ours are
+// shorter, by slotmesh.Limits, which the write itself finds out.
+const maxString = 512 << 20
+
+func appendTo(v *view, args [][]byte) {
+	e := v.get(args[1])
+	value := append(append(make([]byte, 0, len(e.value)+len(args[2])), e.value...), args[2]...)
+	v.set(args[1], value, e.expires)
+	v.out.int(int64(len(value)))
+}
+
+func appendAlone(c *conn, args [][]byte) bool {
+	var size int
+	err := c.call(func(ctx context.Context) (err error) {
+		size, err = c.s.cache.Append(ctx, string(args[1]), args[2])
+		return err
+	})
+	if err != nil {
+		c.fault(err)
+	} else {
+		c.out.int(int64(size))
+	}
+	return true
+}
+
+func strlen(v *view, args [][]byte) { v.out.int(int64(len(v.get(args[1]).value))) }
+
+func getRange(v *view, args [][]byte) {
+	var from, to int64
+	if !v.out.integer(args[2], &from) || !v.out.integer(args[3], &to) {
+		return
+	}
+	value := v.get(args[1]).value
+	size := int64(len(value))
+	if from < 0 && to < 0 && from > to || size == 0 {
+		v.out.text("")
+		return
+	}
+	if from < 0 {
+		from = max(size+from, 0)
+	}
+	if to < 0 {
+		to = max(size+to, 0)
+	}
+	to = min(to, size-1)
+	if from > to {
+		v.out.text("")
+		return
+	}
+	v.out.bulk(value[from : to+1])
+}
+
+func setRange(v *view, args [][]byte) {
+	var from int64
+	if !v.out.integer(args[2], &from) {
+		return
+	}
+	if from < 0 {
+		v.out.fail("ERR offset is out of range")
+		return
+	}
+	e := v.get(args[1])
+	size := int64(len(e.value))
+	if len(args[3]) == 0 {
+		v.out.int(size)
+		return
+	}
+	if from > maxString-int64(len(args[3])) {
+		v.out.fail(errTooLarge)
+		return
+	}
+	if from > 64<<20 { // longer than any value: not to be made at all
+		v.out.fail(errTooLarge)
+		return
+	}
+	value := make([]byte, max(size, from+int64(len(args[3]))))
+	copy(value, e.value)
+	copy(value[from:], args[3])
+	v.set(args[1], value, e.expires)
+	v.out.int(int64(len(value)))
+}
+
+// delta is what INCR, DECR, INCRBY and DECRBY add; false: it has answered.
+func (r *reply) delta(args [][]byte) (delta int64, ok bool) {
+	delta = 1
+	if len(args) == 3 && !r.integer(args[2], &delta) {
+		return 0, false
+	}
+	if args[0][0]|0x20 == 'd' {
+		if delta == math.MinInt64 {
+			r.fail("ERR decrement would overflow")
+			return 0, false
+		}
+		delta = -delta
+	}
+	return delta, true
+}
+
+func incr(v *view, args [][]byte) {
+	delta, ok := v.out.delta(args)
+	if !ok {
+		return
+	}
+	e, n := v.get(args[1]), int64(0)
+	if e.found && !v.out.integer(e.value, &n) {
+		return
+	}
+	if delta > 0 && n > math.MaxInt64-delta || delta < 0 && n < math.MinInt64-delta {
+		v.out.fail(errOverflow)
+		return
+	}
+	v.set(args[1], strconv.AppendInt(nil, n+delta, 10), e.expires)
+	v.out.int(n + delta)
+}
+
+// incrAlone is one call. Where that gives an error, incr says which.
+func incrAlone(c *conn, args [][]byte) bool {
+	mark := len(c.out.b)
+	delta, ok := c.out.delta(args)
+	if !ok {
+		return true
+	}
+	var sum int64
+	err := c.call(func(ctx context.Context) (err error) {
+		sum, err = c.s.cache.Incr(ctx, string(args[1]), delta)
+		return err
+	})
+	switch {
+	case err == nil:
+		c.out.int(sum)
+	case errors.Is(err, slotmesh.ErrNotInteger):
+		c.out.b = c.out.b[:mark]
+		return false
+	default:
+		c.fault(err)
+	}
+	return true
+}
+
+// floatBits is the precision of Redis's long double.
+const floatBits = 64
+
+// float reads a number as Redis does; infinite ones are numbers too.
+func float(b []byte) (*big.Float, bool) {
+	s := string(b)
+	if s == "" || len(s) > 255 || strings.ContainsAny(s, " \t\r\n_pPxX") {
+		return nil, false
+	}
+	f, _, err := big.ParseFloat(s, 10, floatBits, big.ToNearestEven)
+	if err != nil {
+		return nil, false
+	}
+	if exp := f.MantExp(nil); exp > 16384 || exp < -16445 {
+		return nil, false
+	}
+	return f, true
+}
+
+// formatFloat writes a number with up to 17 decimals and no zeros at the end.
+func formatFloat(f *big.Float) string {
+	s := f.Text('f', 17)
+	if strings.ContainsRune(s, '.') {
+		s = strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
+	}
+	if s == "-0" {
+		s = "0"
+	}
+	return s
+}
+
+func incrByFloat(v *view, args [][]byte) {
+	e := v.get(args[1])
+	n := new(big.Float).SetPrec(floatBits)
+	ok := true
+	if e.found {
+		n, ok = float(e.value)
+	}
+	by, valid := float(args[2])
+	switch {
+	case !ok || !valid:
+		v.out.fail(errNotFloat)
+		return
+	case n.IsInf() || by.IsInf():
+		v.out.fail("ERR increment would produce NaN or Infinity")
+		return
+	}
+	text := formatFloat(new(big.Float).SetPrec(floatBits).Add(n, by))
+	v.set(args[1], []byte(text), e.expires)
+	v.out.text(text)
+}

@@ -1,0 +1,183 @@
+package resp
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/hashtag"
+)
+
+// view is the keys of one slot as the commands of a transaction see them: what
+// was there, and what they have written. It answers what they answer.
+type view struct {
+	tx  *slotmesh.Tx
+	now int64 // Unix milliseconds, the same for all commands
+	own map[string]entry
+	out *reply
+}
+
+// entry is what is under a key.
+type entry struct {
+	value   []byte // not to be changed
+	found   bool
+	expires int64 // Unix milliseconds; 0: never
+	version uint64
+}
+
+// get reads a key. Where that fails the transaction fails, whatever the
+// command does: the entry is an absent one.
+func (v *view) get(key []byte) entry {
+	if e, ok := v.own[string(key)]; ok {
+		return e
+	}
+	return entryOf(v.tx.GetMany(string(key))[0])
+}
+
+// load reads keys side by side, for get.
+func (v *view) load(keys [][]byte) {
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = string(key)
+	}
+	v.tx.GetMany(names...)
+}
+
+func entryOf(r slotmesh.ItemResult) entry {
+	if r.Err != nil {
+		return entry{}
+	}
+	e := entry{value: r.Value, found: true, version: r.Version}
+	if !r.Expires.IsZero() {
+		e.expires = r.Expires.UnixMilli()
+	}
+	return e
+}
+
+// set writes a key; its errors are the transaction's.
+func (v *view) set(key, value []byte, expires int64) {
+	if expires != 0 && expires <= v.now {
+		v.del(key)
+		return
+	}
+	name := string(key)
+	if expires == 0 {
+		_ = v.tx.Set(name, value)
+	} else {
+		_ = v.tx.Set(name, value, slotmesh.ExpireAt(time.UnixMilli(expires)))
+	}
+	v.note(name, entry{value: value, found: true, expires: expires})
+}
+
+func (v *view) del(key []byte) {
+	_ = v.tx.Delete(string(key))
+	v.note(string(key), entry{})
+}
+
+func (v *view) note(name string, e entry) {
+	if v.own == nil {
+		v.own = map[string]entry{}
+	}
+	v.own[name] = e
+}
+
+// transact runs a data command as a transaction of its own.
+func (c *conn) transact(cmd *command, args [][]byte) {
+	slot := cmd.slotOf(args)
+	if slot == -2 {
+		if c.s.forward && cmd.flags&blindly != 0 && cmd.alone(c, args) {
+			return
+		}
+		c.out.fail(errCrossSlot)
+		return
+	}
+	if cmd.alone != nil && cmd.alone(c, args) {
+		return
+	}
+	mark := len(c.out.b)
+	err := c.call(func(ctx context.Context) error {
+		return c.s.cache.Txn(ctx, string(args[cmd.first]), func(tx *slotmesh.Tx) error {
+			c.out.b = c.out.b[:mark]
+			cmd.tx(&view{tx: tx, now: time.Now().UnixMilli(), out: &c.out}, args)
+			return nil
+		})
+	})
+	if err != nil {
+		c.out.b = c.out.b[:mark]
+		c.fault(err)
+	}
+}
+
+// sameSlot reports whether keys are all in one slot.
+func sameSlot(keys [][]byte) bool {
+	for _, key := range keys[1:] {
+		if hashtag.SlotBytes(key) != hashtag.SlotBytes(keys[0]) {
+			return false
+		}
+	}
+	return true
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// integer reads an argument as one; false: it has answered.
+func (r *reply) integer(arg []byte, n *int64) bool {
+	var ok bool
+	if *n, ok = number(arg); !ok {
+		r.fail(errNotInteger)
+	}
+	return ok
+}
+
+// Ways to say when a key expires.
+const (
+	inSeconds = iota
+	inMillis
+	atSecond
+	atMilli
+)
+
+// deadline makes a Unix time in milliseconds of how a client says it; ok is
+// false where that is out of range. Zero or less stands for a past time.
+func deadline(n int64, how int, now int64) (ms int64, ok bool) {
+	if how == inSeconds || how == atSecond {
+		if n > math.MaxInt64/1000 || n < math.MinInt64/1000 {
+			return 0, false
+		}
+		n *= 1000
+	}
+	if how == inSeconds || how == inMillis {
+		if n > math.MaxInt64-now {
+			return 0, false
+		}
+		n += now
+	}
+	return n, true
+}
+
+// expiryOption reads EX, PX, EXAT or PXAT.
+func expiryOption(arg []byte) (how int, ok bool) {
+	for i, keyword := range []string{"EX", "PX", "EXAT", "PXAT"} {
+		if word(arg, keyword) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// left is a time in milliseconds from now, as TTL and PTTL give it.
+func (e entry) left(now int64) int64 {
+	switch {
+	case !e.found:
+		return -2
+	case e.expires == 0:
+		return -1
+	}
+	return max(e.expires-now, 0)
+}
+
+// missing reports whether an error says that there is no such key.
+func missing(err error) bool { return errors.Is(err, slotmesh.ErrNotFound) }
