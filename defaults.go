@@ -38,6 +38,7 @@ func newOptions() *options {
 		OrphanWait:         10 * time.Second,
 		ColdStartWait:      30 * time.Second,
 		OpTimeout:          5 * time.Second,
+		SlowCall:           time.Second,
 		Lease:              250 * time.Millisecond,
 		Env:                env.System(),
 	}}
@@ -50,6 +51,8 @@ func (o *options) ensureDefaults() {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Recorder = node.NewRecorder(cfg.Logger.Handler())
+	cfg.Logger = slog.New(cfg.Recorder)
 	if o.maxMemory == 0 {
 		o.maxMemory = defaultMaxMemory()
 	}

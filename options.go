@@ -203,6 +203,15 @@ func WithOpTimeout(d time.Duration) Option { return func(o *options) { o.cfg.OpT
 // a time.
 func WithSecret(keys ...[]byte) Option { return func(o *options) { o.cfg.Secret = keys } }
 
+// WithSlowCalls lets calls made here be logged that take d or longer, with the
+// operation, slot, node asked and attempts, and never the key. The last 64 are
+// on the page of Handler; at most ten a second are logged. Waiting for a lock,
+// for somebody else's load or for news is no slow call. Default 1s; 0: none are.
+func WithSlowCalls(d time.Duration) Option { return func(o *options) { o.cfg.SlowCall = d } }
+
+// WithTracer has calls followed across nodes, as metrics/otel does.
+func WithTracer(t Tracer) Option { return func(o *options) { o.cfg.Trace = newTrace(t) } }
+
 // WithLogger sets where state changes are logged. Default nil: nowhere. Keys
 // and values are never logged.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.cfg.Logger = l } }

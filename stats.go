@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh/internal/meter"
-	"github.com/slotmesh/slotmesh/internal/node"
 )
 
 // Stats counts what this node has done since Open. All but the gauges only
@@ -15,6 +14,8 @@ type Stats struct {
 	Forwarded  uint64 // calls made here and answered by another node
 	Redirected uint64 // those of them that needed a second hop, because the slot had moved
 	Served     uint64 // calls answered here for other nodes
+
+	SlowCalls uint64 // calls made here that took longer than WithSlowCalls says
 
 	// Calls are all of them by operation and source, those that occurred.
 	Calls []CallStats
@@ -177,6 +178,7 @@ func (c *Cache) Stats() Stats {
 		Forwarded:      s.Forwarded,
 		Redirected:     s.Redirected,
 		Served:         s.Served,
+		SlowCalls:      s.Slow,
 		Hits:           s.Hits,
 		Misses:         s.Misses,
 		StaleReads:     s.StaleReads,
@@ -224,7 +226,7 @@ func (c *Cache) Stats() Stats {
 	}
 	for _, call := range s.Calls {
 		st.Calls = append(st.Calls, CallStats{
-			Op: call.Op, Source: sourceNames[call.Source], Count: call.Count, Failed: call.Failed, Latency: newHistogram(call.Took),
+			Op: call.Op, Source: call.Source.String(), Count: call.Count, Failed: call.Failed, Latency: newHistogram(call.Took),
 		})
 	}
 	for _, p := range s.Peers {
@@ -240,10 +242,6 @@ func (c *Cache) Stats() Stats {
 		st.HotKeys = append(st.HotKeys, HotKey(h))
 	}
 	return st
-}
-
-var sourceNames = [...]string{
-	node.SourceLocal: "local", node.SourceRemote: "remote", node.SourceServed: "served", node.SourceNone: "none",
 }
 
 func newHistogram(s meter.Snapshot) Histogram {

@@ -112,6 +112,7 @@ func (o *options) validateTimes(f *faults) {
 		{"WithPartitionWait", cfg.PartitionWait, cfg.FailureTimeout, long},
 		{"WithOrphanWait", cfg.OrphanWait, 0, long},
 		{"WithColdStartWait", cfg.ColdStartWait, 0, long},
+		{"WithSlowCalls", cfg.SlowCall, 0, long},
 		{"WithOpTimeout", cfg.OpTimeout, time.Millisecond, long},
 	} {
 		f.unless(t.atLeast <= t.d && t.d <= t.atMost, "%s(%v): want %v to %v", t.option, t.d, t.atLeast, t.atMost)

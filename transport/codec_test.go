@@ -48,6 +48,11 @@ func drawResult(t *rapid.T) Result {
 	}
 }
 
+func drawTrace(t *rapid.T) []byte {
+	b := drawBytes(t, "trace")
+	return b[:min(len(b), MaxTrace)]
+}
+
 func drawRequest(t *rapid.T) Request {
 	return Request{
 		ID: drawUint[uint64](t, "id"), Timeout: drawInt(t, "timeout"), ID2: drawCallID(t),
@@ -57,7 +62,7 @@ func drawRequest(t *rapid.T) Request {
 			Op: Op(drawUint[uint8](t, "op")), Flags: drawUint[uint16](t, "flags"), Slot: drawUint[uint16](t, "slot"),
 			Kind: drawUint[uint8](t, "kind"), Key: drawString(t, "key"), Field: drawString(t, "field"),
 			Value: drawBytes(t, "value"), Old: drawBytes(t, "old"), Version: drawUint[uint64](t, "version"),
-			Expiry: drawInt(t, "expiry"), Delta: drawInt(t, "delta"), Schema: drawUint[uint32](t, "schema"),
+			Expiry: drawInt(t, "expiry"), Delta: drawInt(t, "delta"), Schema: drawUint[uint32](t, "schema"), Trace: drawTrace(t),
 		},
 	}
 }
@@ -215,13 +220,13 @@ func TestHandshakeRoundTrips(t *testing.T) {
 
 func TestUnknownTrailingFieldsAreSkipped(t *testing.T) {
 	enc := newEncoder(testSender)
-	want := Request{ID: 1, Hops: 3, Sent: 4, Call: Call{Op: OpGet, Key: "k"}}
+	want := Request{ID: 1, Hops: 3, Sent: 4, Call: Call{Op: OpGet, Key: "k", Trace: []byte("t")}}
 	enc.begin(kindRequest)
 	first := enc.arr
 	enc.buf = enc.buf[:enc.start]
 	enc.request(&want)
 	// As a later release would: two more fields at the end.
-	enc.arr = array{head: first.head, n: 20, count: 20, end: len(enc.buf)}
+	enc.arr = array{head: first.head, n: 21, count: 21, end: len(enc.buf)}
 	enc.str("new")
 	enc.uint(1 << 40)
 	enc.end()

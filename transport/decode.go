@@ -258,6 +258,7 @@ func (d *decoder) request() *Request {
 	r.Schema = d.u32()
 	r.Hops = d.u8()
 	r.Sent = d.int()
+	r.Trace = d.bytes(MaxTrace)
 	return r
 }
 

@@ -162,6 +162,7 @@ func (e *encoder) request(r *Request) {
 	e.uint(uint64(r.Schema))
 	e.uint(uint64(r.Hops))
 	e.int(r.Sent)
+	e.bytes(r.Trace)
 	e.end()
 }
 

@@ -56,7 +56,8 @@ type Call struct {
 	Expiry  int64  // Unix milliseconds, 0 none
 	Delta   int64  // OpIncr; OpScan: page size
 	Schema  uint32
-	MaxAge  int64 // nanoseconds that the answer may be behind; never sent
+	Trace   []byte // of whoever follows calls; opaque, at most MaxTrace
+	MaxAge  int64  // nanoseconds that the answer may be behind; never sent
 }
 
 // CallID names a call for ever: repeats carry the ID of the first attempt.

@@ -45,6 +45,7 @@ const (
 	MaxKey     = 64 << 10 // also of Field
 	MaxRecords = 64 << 10 // in one Append or Chunk
 	MaxText    = 1 << 10
+	MaxTrace   = 128
 
 	maxName     = 255 // each string of an Identity
 	maxClaim    = 64 << 10

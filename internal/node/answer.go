@@ -34,6 +34,7 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 	}
 	w := n.answering()
 	w.p, w.id, w.slot, w.op = p, id, slot, req.Op
+	w.end = n.serveTraced(p, req)
 	if w.began = 0; meter.Sampled(id, callSamples) {
 		w.began = n.now()
 		n.touch(&req.Call, callSamples)
@@ -53,7 +54,8 @@ type answering struct {
 	res  Result
 	done func(error)
 
-	began int64 // on the node's clock; 0: it is not among the samples
+	end   func(error) // of a trace; nil if there is none
+	began int64       // on the node's clock; 0: it is not among the samples
 }
 
 func (n *Node) answering() *answering {
@@ -64,6 +66,10 @@ func (n *Node) answering() *answering {
 	w.done = func(err error) {
 		n.respond(w.p, w.id, w.slot, &w.res, err)
 		n.served(w, err)
+		if w.end != nil {
+			w.end(err)
+			w.end = nil
+		}
 		w.p, w.res = nil, Result{}
 		n.answers.Put(w)
 	}
@@ -85,6 +91,7 @@ func (n *Node) served(w *answering, err error) {
 // acknowledged.
 func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 	var res Result
+	end := n.serveTraced(p, req)
 	req.Call.Value = nil // no buffer of the receiver's
 	wait, began, err := n.read(&req.Call, &res)
 	if err == nil {
@@ -93,12 +100,20 @@ func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 	id, slot := req.ID, req.Slot
 	if err == nil && wait > 0 {
 		later := res
-		err = n.readLater(slot, wait, func(err error) { n.respond(p, id, slot, &later, err) })
+		err = n.readLater(slot, wait, func(err error) {
+			n.respond(p, id, slot, &later, err)
+			if end != nil {
+				end(err)
+			}
+		})
 		if err == nil {
 			return
 		}
 	}
 	n.respond(p, id, slot, &res, err)
+	if end != nil {
+		end(err)
+	}
 }
 
 func (n *Node) respond(p *transport.Peer, id uint64, slot uint16, r *Result, err error) {

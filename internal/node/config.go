@@ -67,9 +67,14 @@ type Config struct {
 	// Visitor: the node has no vote and counts for no plan. Its Weight is 0.
 	Visitor bool
 
-	Engine store.Engine // owned: closed by Close
+	Engine   store.Engine  // owned: closed by Close
+	Trace    *Trace        // nil: calls are not followed
+	SlowCall time.Duration // calls that take as long are logged; 0: none are
+
 	Env    env.Env
 	Logger *slog.Logger // never nil; discards by default
+	// Recorder is what Logger writes to first; nil: events are not kept.
+	Recorder *Recorder
 }
 
 // Member is a node of the cluster as this one sees it.

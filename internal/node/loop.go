@@ -103,11 +103,8 @@ func (n *Node) step() (busy bool) {
 	n.carryOut()
 	n.pressSettlements(now)
 	n.pressDuties(now)
-	if n.opened > 0 {
-		n.log.Info("slots opened", "count", n.opened, "settling", len(n.settling))
-		n.opened = 0
-	}
 	n.countMoves()
+	n.tell(now)
 	n.stepTook = n.now() - now
 	return n.reconciling() || n.core.Busy() || len(n.settling) > 0
 }
@@ -126,7 +123,7 @@ func (n *Node) take(e *event, now int64) {
 	case evDown, evGone:
 		if !c.IsDown(e.id) || e.kind == evGone {
 			n.failedAt = now
-			n.log.Info("node counts as dead", "peer", e.id, "proof", e.kind == evGone)
+			n.log.Info(eventDead, "peer", n.who(e.id), "id", e.id, "proof", e.kind == evGone)
 		}
 		c.Down(e.id, e.kind == evGone, now)
 	case evUp:

@@ -64,6 +64,13 @@ func (f *flight) finish(rsp *transport.Response, err error) {
 // index, also where ctx is done. What goes to one node leaves together, and
 // what fails is tried again by itself.
 func (n *Node) DoMany(ctx context.Context, calls []Call) ([]Result, []error) {
+	if n.cfg.Trace != nil && len(calls) > 0 {
+		return n.manyTraced(ctx, calls)
+	}
+	return n.doMany(ctx, calls)
+}
+
+func (n *Node) doMany(ctx context.Context, calls []Call) ([]Result, []error) {
 	results, errs := make([]Result, len(calls)), make([]error, len(calls))
 	began, deadline := n.limits(ctx)
 	for from := 0; from < len(calls); {

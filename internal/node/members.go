@@ -21,7 +21,7 @@ func (n *Node) onMember(e gossip.Event) {
 		n.membersMu.Unlock()
 		return // proved: gossip is only late
 	}
-	n.countMemberLocked(id, e.Kind)
+	name := n.countMemberLocked(id, e.Kind)
 	switch e.Kind {
 	case gossip.Joined, gossip.Updated:
 		n.members[id] = e.Member
@@ -54,6 +54,9 @@ func (n *Node) onMember(e gossip.Event) {
 		}
 	}
 	n.membersMu.Unlock()
+	if name != "" {
+		n.log.Info(name, "peer", e.Member.Name, "id", id, "addr", e.Member.Addr, "weight", e.Member.Weight, "leaving", e.Member.Leaving)
+	}
 	n.setPeers()
 	switch e.Kind {
 	case gossip.Joined:
@@ -72,8 +75,9 @@ func (n *Node) onMember(e gossip.Event) {
 	n.poke()
 }
 
-// countMemberLocked counts a change of a member.
-func (n *Node) countMemberLocked(id shard.NodeID, kind gossip.EventKind) {
+// countMemberLocked counts a change of a member, and names the event; "": there
+// is none, or the control loop tells it.
+func (n *Node) countMemberLocked(id shard.NodeID, kind gossip.EventKind) string {
 	_, member := n.members[id]
 	_, vanished := n.vanished[id]
 	switch {
@@ -81,11 +85,17 @@ func (n *Node) countMemberLocked(id shard.NodeID, kind gossip.EventKind) {
 		n.stats.failures.Add(1)
 	case kind == gossip.Left && (member || vanished):
 		n.stats.departures.Add(1)
+		return eventLeft
 	case kind != gossip.Failed && vanished:
 		n.stats.returns.Add(1)
+		return eventReturned
 	case kind == gossip.Joined && !member && id != n.id:
 		n.stats.joins.Add(1)
+		return eventJoined
+	case kind == gossip.Updated:
+		return eventChanged
 	}
+	return ""
 }
 
 // buryLocked forgets a node that is proved gone; its ID never comes back.
@@ -98,19 +108,22 @@ func (n *Node) buryLocked(id shard.NodeID) {
 // vanish moves a member among those that may be back, or back among the living.
 func (n *Node) vanish(id shard.NodeID, silent bool) {
 	n.membersMu.Lock()
-	defer n.membersMu.Unlock()
 	from, to := n.vanished, n.members
 	if silent {
 		from, to = to, from
 	}
-	if m, ok := from[id]; ok {
+	m, ok := from[id]
+	if ok {
 		to[id] = m
 		delete(from, id)
-		if silent {
-			n.stats.failures.Add(1)
-		} else {
-			n.stats.returns.Add(1)
-		}
+	}
+	n.membersMu.Unlock()
+	switch {
+	case ok && silent:
+		n.stats.failures.Add(1) // which the control loop logs
+	case ok:
+		n.stats.returns.Add(1)
+		n.log.Info(eventReturned, "peer", m.Name, "id", id)
 	}
 }
 

@@ -115,7 +115,7 @@ type Node struct {
 	lookedAt    int64       // when those under way were
 	unclaimed   bool        // there are slots to found
 	begins      []copyBegin // copies to begin in this step
-	opened      int         // slots opened since that was logged
+	opened      int         // slots opened since Open
 	steppedAt   int64       // when the loop last ran
 	stepTook    int64       // how long that took
 	resumedAt   int64       // when it last ran again after being late by a lease
@@ -147,6 +147,11 @@ type Node struct {
 
 	stats counters
 	hot   *meter.Hot
+	told  told // of the control loop
+
+	slowCalls *meter.Ring[SlowCall]
+	slowAt    atomic.Int64 // when one was last logged
+	slowHeld  atomic.Int64 // how many were not since
 }
 
 // Open starts a node; ctx bounds the start only. cfg.Engine is the node's
@@ -158,7 +163,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
-		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), lobby: newLobby(), hub: newHub(), scans: make(chan *scanJob, maxScans),
+		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}
 	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -191,7 +196,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err == nil && used >= n.id.Counter() && used < math.MaxUint64 {
 		// The clock was set back: peers know a later start of this name. This
 		// one has to order after it.
-		n.log.Warn("peers know a later ID of this node's name", "counter", used)
+		n.log.Warn(eventLaterID, "counter", used)
 		pc, err = n.identifyAnew(ctx, pc, used+1)
 	}
 	if err != nil {
@@ -227,10 +232,11 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	if len(answered) > 0 {
 		if err := n.gossip.Join(ctx, answered); err != nil {
-			n.log.Warn("join failed, trying on", "err", err)
+			n.log.Warn(eventJoinFailed, "err", err)
 		}
 	}
 	n.joined.Store(true)
+	n.log.Info(eventOpened, "node", n.cfg.Name, "id", n.id, "addr", n.addr, "cluster", n.cfg.Cluster)
 	n.poke()
 	return nil
 }
@@ -300,6 +306,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	n.leaving.Store(true)
+	n.log.Info(eventLeaves, "node", n.cfg.Name)
 	err := n.gossip.UpdateSelf(n.selfMember())
 	if err != nil {
 		n.log.Warn("cannot tell that this node leaves", "err", err)
@@ -366,6 +373,7 @@ func (n *Node) Close() error {
 			_ = n.gossip.Close()
 		}
 		n.wg.Wait()
+		n.log.Info(eventClosed, "node", n.cfg.Name)
 		n.closeErr = n.engine.Close()
 	})
 	return n.closeErr
@@ -373,7 +381,7 @@ func (n *Node) Close() error {
 
 // supersede closes this node, for a newer start of its name lives.
 func (n *Node) supersede(by shard.NodeID) {
-	n.log.Error("a newer start of this node's name is alive", "peer", by)
+	n.log.Error(eventSuperseded, "peer", n.who(by), "id", by)
 	err := ErrSuperseded
 	n.failure.Store(&err)
 	go n.Close() // a callback of gossip's, which Close waits for

@@ -209,7 +209,6 @@ func (n *Node) orphan(no uint16, now int64) {
 	n.coreMu.Lock()
 	defer n.coreMu.Unlock()
 	if n.core.Orphaned(no, now) {
-		n.log.Warn("slot has no living holder: starting it anew", "slot", no)
 		n.core.Orphan(no, now)
 	}
 }

@@ -58,6 +58,14 @@ func (n *Node) release(w *waitCell) {
 // and Peek report a miss as Result.Found false. The value is appended to the
 // spare capacity of Call.Value where it fits.
 func (n *Node) Do(ctx context.Context, c *Call) (Result, error) {
+	if n.cfg.Trace != nil {
+		return n.doTraced(ctx, c)
+	}
+	return n.do(ctx, c, nil)
+}
+
+// do is Do that tells how it went.
+func (n *Node) do(ctx context.Context, c *Call, end *CallEnd) (Result, error) {
 	if err := n.admit(ctx, c); err != nil {
 		return Result{}, err
 	}
@@ -72,7 +80,7 @@ func (n *Node) Do(ctx context.Context, c *Call) (Result, error) {
 			return r, nil
 		}
 	}
-	return n.route(ctx, c)
+	return n.route(ctx, c, end)
 }
 
 // admit refuses a call that cannot be made at all.
@@ -125,13 +133,19 @@ func (n *Node) deadline(ctx context.Context) time.Time {
 
 // route tries until the call has an answer, the deadline passes, or its
 // outcome can't be known.
-func (n *Node) route(ctx context.Context, c *Call) (Result, error) {
+func (n *Node) route(ctx context.Context, c *Call, end *CallEnd) (Result, error) {
 	began, deadline := n.limits(ctx)
 	w := n.cell()
 	defer n.release(w)
 	n.depart(&w.trip, c)
 	res, err := n.travel(ctx, deadline, c, w)
 	n.ended(&w.trip, c, res.Found, began, time.Time{}, err)
+	if end != nil {
+		end.Source, end.Attempts = w.source, w.attempts
+		if w.peer != nil {
+			end.Peer = n.who(w.peer.id)
+		}
+	}
 	return res, err
 }
 

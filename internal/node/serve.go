@@ -76,6 +76,9 @@ func (n *Node) read(c *Call, r *Result) (wait uint64, began int64, err error) {
 	it, err := n.engine.Get(dst, c.Slot, c.Kind, c.Key, c.Field, n.slotTime(now))
 	if err == nil && it.State == store.NotResident {
 		it, err = n.engine.Fetch(dst, c.Slot, c.Kind, c.Key, c.Field, n.slotTime(now))
+		if took := time.Duration(n.now() - began); n.tooLong(c.Op, took) {
+			n.slowCall(c.Op, c.Slot, &trip{}, took, err)
+		}
 	}
 	if scratch != nil {
 		if cap(it.Value) > cap(*scratch) && cap(it.Value) <= maxScratch {

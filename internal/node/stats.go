@@ -23,6 +23,10 @@ const (
 	sources
 )
 
+var sourceNames = [...]string{SourceLocal: "local", SourceRemote: "remote", SourceServed: "served", SourceNone: "none"}
+
+func (s Source) String() string { return sourceNames[s] }
+
 // opNames are the names of operations in statistics; an op without one is not
 // counted.
 var opNames = [...]string{
@@ -38,6 +42,7 @@ type counters struct {
 	looks [meter.Stripes]lookStripe
 	calls [sources][len(opNames)]callCount
 
+	slow                                 atomic.Uint64
 	redirected, stale                    atomic.Uint64
 	heals                                atomic.Uint64
 	evictions, expiries, copied          atomic.Uint64
@@ -151,6 +156,9 @@ func (n *Node) ended(t *trip, c *Call, found bool, began, now time.Time, err err
 		now = time.Now()
 	}
 	took := now.Sub(began)
+	if n.tooLong(c.Op, took) {
+		n.slowCall(c.Op, c.Slot, t, took, err)
+	}
 	n.stats.calls[t.source][c.Op].took.Add(took, weight)
 	if t.source == SourceRemote && t.attempts == 1 && !parks(c.Op) {
 		t.peer.took.Add(took, 1)
@@ -178,6 +186,7 @@ type Stats struct {
 	Local, Forwarded, Redirected uint64 // calls of this node's callers: answered here, by a peer, after a MOVED or ASK
 	Served                       uint64 // calls answered for peers
 	Hits, Misses                 uint64
+	Slow                         uint64 // calls that took longer than Config.SlowCall
 	StaleReads                   uint64 // reads answered from a backup's copy
 	Promotions                   uint64 // claims this node brought in force by succession
 	Forks, Heals, Orphans        uint64
@@ -230,7 +239,7 @@ type PeerStats struct {
 func (n *Node) Stats() Stats {
 	c := &n.stats
 	st := Stats{
-		Redirected: c.redirected.Load(), StaleReads: c.stale.Load(), Heals: c.heals.Load(),
+		Redirected: c.redirected.Load(), StaleReads: c.stale.Load(), Slow: c.slow.Load(), Heals: c.heals.Load(),
 		Evictions: c.evictions.Load(), Expiries: c.expiries.Load(), BytesCopied: c.copied.Load(), LeaseRefusals: c.leaseRefusals.Load(),
 		Copies: c.copies.Load(), CopiesDone: c.copiesDone.Load(), CopiesStopped: c.copiesStopped.Load(),
 		Handovers: c.handovers.Load(), HandoversDone: c.handoversDone.Load(),
