@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slotmesh/slotmesh/gossip"
@@ -108,6 +109,33 @@ func (n *Node) Health() Health {
 	say(h.Moving, "are on their way to another node")
 	say(h.Forked, "hold records of a fork to be handed over")
 	return h
+}
+
+// InPlace reports whether a slot is held by whom the plan wants.
+func (n *Node) InPlace(slot uint16) bool {
+	cl, plan := n.Table().Claim(slot), n.planShared.Load()
+	return plan == nil || cl != nil && cl.Primary == plan.Primary(slot) && sameSet(cl.Backups, plan.Backups(slot))
+}
+
+// Describe says all about a slot that explains why it does not get on.
+func (n *Node) Describe(slot uint16) string {
+	s := &n.slots[slot]
+	n.coreMu.Lock()
+	newest := n.core.Newest(slot)
+	n.coreMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := &s.view
+	var b strings.Builder
+	fmt.Fprintf(&b, "promised %v, newest %v, open %v, changing %v, serving %v, required %v", v.Promised, newest, v.Open, v.Changing, s.serving.Load() != nil, v.Required)
+	fmt.Fprintf(&b, "; last %x, acked %x, %d wait, stream %+v, standing %v, duty %v", s.last, s.acked.Load(), len(s.waiters), s.stream, s.standing, s.duty)
+	for id, l := range s.links {
+		fmt.Fprintf(&b, "; link %v session %x acked %x started %v parked %v", id, l.session, l.acked, l.started, l.parked)
+	}
+	if g := s.learner; g != nil {
+		fmt.Fprintf(&b, "; learner %v stage %d since %v", g.link.peer.id, g.stage, time.Duration(n.now()-g.touched))
+	}
+	return b.String()
 }
 
 // serving reports whether a slot is open here and has its leases.

@@ -234,10 +234,7 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, now int64) progress {
 		}
 	}
 	if v.Changing {
-		if s.learner != nil {
-			return copying
-		}
-		return unsettled
+		return n.addingLocked(s, plan, now)
 	}
 	if s.learner != nil {
 		return n.superviseLocked(s, plan, now)
@@ -273,6 +270,30 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, now int64) progress {
 	return atRest
 }
 
+// addingLocked looks after a change under way. A learner that no longer follows,
+// or that does not accept the claim that lists it, is given up: writes wait for
+// it from the proposal on.
+func (n *Node) addingLocked(s *slot, plan *shard.Assignment, now int64) progress {
+	n.coreMu.Lock()
+	proposed := n.core.Newest(s.no)
+	n.coreMu.Unlock()
+	for _, id := range proposed.Backups {
+		if s.view.Known.Holds(id) {
+			continue
+		}
+		g := s.learner
+		if g == nil || g.link.peer.id != id || now-g.touched > int64(copyStall) || n.deadOrLate(s, id, now) {
+			n.stopCopyLocked(s)
+			n.proposeLocked(s, plan, s.view.Known.Backups, now)
+			return unsettled
+		}
+	}
+	if s.learner != nil {
+		return copying
+	}
+	return unsettled
+}
+
 // superviseLocked lists a learner that is ready, and gives up one that does
 // not get on.
 func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progress {
@@ -283,6 +304,7 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 			n.stopCopyLocked(s)
 			return unsettled
 		}
+		g.touched = now
 		n.proposeLocked(s, plan, append(slices.Clone(s.view.Known.Backups), id), now)
 	case now-g.touched > int64(copyStall), n.isDown(id), g.waited && n.late(s, g.link, now):
 		n.stopCopyLocked(s)
