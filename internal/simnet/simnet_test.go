@@ -363,11 +363,32 @@ func TestClockIsOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := simnet.NewClock()
 		e := simnet.New(1).Host("a").Env(c)
+		begin := e.Now()
 		c.Step(time.Hour)
 		c.SetDrift(0.01)
 		<-time.After(100 * time.Second)
 		if off := time.Until(e.Now()); off != time.Hour+time.Second {
-			t.Errorf("clock is off by %v, want 1h0m1s", off)
+			t.Errorf("wall clock is off by %v, want 1h0m1s", off)
+		}
+		if d := e.Now().Sub(begin); d != 101*time.Second {
+			t.Errorf("the clock counted %v, want 1m41s", d)
+		}
+		c.Sleep(true)
+		<-time.After(100 * time.Second)
+		c.Sleep(false)
+		if d := e.Now().Sub(begin); d != 101*time.Second {
+			t.Errorf("a sleeping clock counted %v, want 1m41s", d)
+		}
+		if off := time.Until(e.Now()); off != time.Hour+2*time.Second {
+			t.Errorf("wall clock is off by %v, want 1h0m2s", off)
+		}
+		c.Step(-2 * time.Hour)
+		<-time.After(100 * time.Second)
+		if d := e.Now().Sub(begin); d != 202*time.Second {
+			t.Errorf("a clock set back counted %v, want 3m22s", d)
+		}
+		if got, want := e.Now().UnixNano(), time.Now().Add(-time.Hour+3*time.Second).UnixNano(); got != want {
+			t.Errorf("wall clock reads %d, want %d", got, want)
 		}
 		if a, b := e.Uint64(), e.Uint64(); a == b {
 			t.Error("dice are loaded")
