@@ -3,8 +3,7 @@
 // of a cluster's life pass in a second, and hosts crash, stall and part ways
 // as a test says.
 //
-// Only network, clocks and engines are simulated or in memory; nothing of the
-// node is replaced. Code that a killed or paused host was running goes on,
+// Only network, clocks and disks are simulated; nothing of the node is replaced. Code that a killed or paused host was running goes on,
 // since nobody can stop a goroutine, but nothing it does leaves the host; what
 // its own callers were told after a kill counts for nothing.
 //
@@ -44,6 +43,7 @@ type Config struct {
 	Backups int  // 0: one; below 0: none
 	Policy  node.PartitionPolicy
 	Seed    uint64
+	Disks   Disks
 	// Adjust changes the configuration of a node before it starts.
 	Adjust func(name string, c *node.Config)
 }
@@ -65,6 +65,7 @@ type Cluster struct {
 type Host struct {
 	Name  string
 	Clock *simnet.Clock
+	disk  *disk
 
 	mu     sync.Mutex // guards below
 	node   *node.Node // of the latest start
@@ -114,7 +115,7 @@ func (sc *Cluster) Host(name string) *Host {
 	defer sc.mu.Unlock()
 	h := sc.hosts[name]
 	if h == nil {
-		h = &Host{Name: name, Clock: simnet.NewClock()}
+		h = &Host{Name: name, Clock: simnet.NewClock(), disk: newDisk(sc.cfg.Seed + uint64(len(sc.hosts)))}
 		sc.hosts[name] = h
 	}
 	return h
@@ -157,10 +158,20 @@ func (h *Host) isUp() bool {
 // Start starts nodes at once, and returns when all have joined.
 func (sc *Cluster) Start(names ...string) {
 	sc.T.Helper()
+	sc.StartEvery(0, names...)
+}
+
+// StartEvery starts nodes one after another, each a while after the one before
+// but without waiting for it to join, and returns when all have joined.
+func (sc *Cluster) StartEvery(pause time.Duration, names ...string) {
+	sc.T.Helper()
 	errs := make([]error, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
-		wg.Go(func() { errs[i] = sc.start(sc.Host(name)) })
+		wg.Go(func() {
+			sc.Advance(time.Duration(i) * pause)
+			errs[i] = sc.start(sc.Host(name))
+		})
 	}
 	wg.Wait()
 	for i, err := range errs {
@@ -175,7 +186,13 @@ func (sc *Cluster) start(h *Host) error {
 		return fmt.Errorf("%s runs", h.Name)
 	}
 	sc.Net.Boot(h.Name)
-	engine := store.NewMemory(store.MemoryOptions{})
+	var engine store.Engine = store.NewMemory(store.MemoryOptions{})
+	if sc.cfg.Disks != NoDisks {
+		var err error
+		if engine, err = h.disk.open(sc.cfg.Disks); err != nil {
+			return err
+		}
+	}
 	cfg := node.Config{
 		Name: h.Name, Cluster: "sim", Addr: ":" + port, Weight: 1, Seeds: sc.seeds,
 		Backups: sc.cfg.Backups, Policy: sc.cfg.Policy,
@@ -183,7 +200,8 @@ func (sc *Cluster) start(h *Host) error {
 		RepairDelay: 2 * time.Second, SettleDelay: time.Second, PartitionWait: 3 * time.Second,
 		OrphanWait: 10 * time.Second, ColdStartWait: 30 * time.Second, OpTimeout: 5 * time.Second,
 		Lease: 250 * time.Millisecond, MaxKey: 64 << 10, MaxValue: 16 << 20,
-		Engine: engine, Env: sc.Net.Host(h.Name).Env(h.Clock),
+		SyncWrites: sc.cfg.Disks == SyncedDisks,
+		Engine:     engine, Env: sc.Net.Host(h.Name).Env(h.Clock),
 		Logger: sc.log.With("on", h.Name),
 	}
 	if sc.cfg.Adjust != nil {
@@ -234,5 +252,12 @@ func (h *Host) stop() *node.Node {
 	}
 	h.up = false
 	close(h.life)
+	return h.node
+}
+
+// Node returns the node of the latest start.
+func (h *Host) Node() *node.Node {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	return h.node
 }

@@ -8,20 +8,38 @@ import (
 
 // Kill ends a node's process: its kernel resets its connections and refuses
 // new ones. Its memory is lost.
-func (sc *Cluster) Kill(name string) { sc.kill(name, sc.Net.Crash) }
+func (sc *Cluster) Kill(name string) { sc.kill(name, false) }
 
-// KillSilent pulls the plug of a host: nothing answers any more.
-func (sc *Cluster) KillSilent(name string) { sc.kill(name, sc.Net.CrashSilent) }
+// KillSilent pulls the plug of a host: nothing answers any more, and what its
+// disk had not synced may be lost.
+func (sc *Cluster) KillSilent(name string) { sc.kill(name, true) }
 
-func (sc *Cluster) kill(name string, crash func(string)) {
+func (sc *Cluster) kill(name string, power bool) {
 	sc.T.Helper()
 	h := sc.Host(name)
 	n := h.stop() // from here on what its callers are told does not count
 	if n == nil {
 		sc.T.Fatalf("kill %s: it does not run", name)
 	}
-	crash(name)
+	if sc.Host(name).Clock.Sleep(false); power {
+		sc.Net.CrashSilent(name)
+	} else {
+		sc.Net.Crash(name)
+	}
+	h.disk.kill(power)
 	_ = n.Close() // of sockets that are dead
+}
+
+// PowerLoss pulls the plugs of all hosts at one time.
+func (sc *Cluster) PowerLoss() {
+	up := sc.Up()
+	for _, h := range up {
+		sc.Net.Isolate(h.Name)
+	}
+	for _, h := range up {
+		sc.KillSilent(h.Name)
+		sc.Net.Reconnect(h.Name)
+	}
 }
 
 // Restart kills a node and starts it at once, with nothing in memory.
@@ -50,6 +68,18 @@ func (sc *Cluster) Pause(name string) { sc.Net.Pause(name) }
 
 // Resume undoes Pause.
 func (sc *Cluster) Resume(name string) { sc.Net.Resume(name) }
+
+// Suspend is Pause of a machine whose monotonic clock stands still meanwhile.
+func (sc *Cluster) Suspend(name string) {
+	sc.Host(name).Clock.Sleep(true)
+	sc.Net.Pause(name)
+}
+
+// Wake undoes Suspend.
+func (sc *Cluster) Wake(name string) {
+	sc.Host(name).Clock.Sleep(false)
+	sc.Net.Resume(name)
+}
 
 // Isolate cuts a host off from all others.
 func (sc *Cluster) Isolate(name string) { sc.Net.Isolate(name) }

@@ -34,7 +34,7 @@ func TestNemesisOfTransactionsLocksAndLoads(t *testing.T) {
 					wg.Go(func() { b.each(20+c, b.load) })
 				}
 				wg.Go(func() { b.each(30, b.invalidate) })
-				nm := &nemesis{sc: sc, r: r, t: t, nodes: nodes, begin: time.Now()}
+				nm := &nemesis{sc: sc, r: r, t: t, begin: time.Now()}
 				for range 6 {
 					nm.step()
 				}

@@ -21,8 +21,9 @@ var (
 )
 
 // TestNemesis has random faults befall a cluster under load. Under policy
-// Majority, with crashes one at a time, every key's history is linearizable
-// whoever calls (I1-I5, I8); after the faults the cluster comes to rest (I9).
+// Majority, with crashes one at a time or of all with their disks, every key's
+// history is linearizable whoever calls (I1-I5, I8); after the faults the
+// cluster comes to rest (I9).
 func TestNemesis(t *testing.T) {
 	for i := range *seeds {
 		seed := *firstSeed + uint64(i)
@@ -36,13 +37,15 @@ func TestNemesis(t *testing.T) {
 			if nodes == 5 {
 				backups += r.IntN(2)
 			}
-			Run(t, Config{Nodes: nodes, Backups: backups, Policy: node.Majority, Seed: seed, Adjust: patient}, func(sc *Cluster) {
+			cfg := Config{Nodes: nodes, Backups: backups, Policy: node.Majority, Seed: seed, Disks: Disks(r.IntN(3)), Adjust: patient}
+			Run(t, cfg, func(sc *Cluster) {
 				stop := make(chan struct{})
 				var wg sync.WaitGroup
 				for c := range 4 {
 					wg.Go(func() { load(sc, &hist, c, nodes, seed, stop) })
 				}
-				nm := &nemesis{sc: sc, r: r, t: t, nodes: nodes, begin: time.Now()}
+				wg.Go(func() { watchClaims(sc, loadKeys, stop) })
+				nm := &nemesis{sc: sc, r: r, t: t, disks: cfg.Disks, begin: time.Now()}
 				for range 6 {
 					nm.step()
 				}
@@ -63,6 +66,8 @@ func TestNemesis(t *testing.T) {
 
 // patient keeps a slot whose holders are cut off from being started anew.
 func patient(_ string, c *node.Config) { c.OrphanWait = 40 * time.Second }
+
+var loadKeys = []string{"key0", "key1", "key2", "key3", "counter0", "counter1"}
 
 // load makes calls from random nodes until stop closes.
 func load(sc *Cluster, hist *History, client, nodes int, seed uint64, stop <-chan struct{}) {
@@ -96,101 +101,4 @@ func load(sc *Cluster, hist *History, client, nodes int, seed uint64, stop <-cha
 			last[key] = string(c.Value)
 		}
 	}
-}
-
-// nemesis brings faults about.
-type nemesis struct {
-	sc    *Cluster
-	r     *rand.Rand
-	t     *testing.T
-	nodes int
-	begin time.Time
-	down  string // killed or left; at most one at a time
-}
-
-func (nm *nemesis) log(what, who string) {
-	nm.t.Logf("%v: %s %s", time.Since(nm.begin).Round(time.Millisecond), what, who)
-}
-
-func (nm *nemesis) any() string {
-	up := nm.sc.Up()
-	return up[nm.r.IntN(len(up))].Name
-}
-
-func (nm *nemesis) wait(least, most time.Duration) {
-	nm.sc.Advance(least + time.Duration(nm.r.Int64N(int64(most-least))))
-}
-
-// step is one fault and its end. A node is killed only while every slot has
-// all its copies: more than that is not promised.
-func (nm *nemesis) step() {
-	sc, who := nm.sc, nm.any()
-	nm.wait(100*time.Millisecond, 2*time.Second)
-	switch fault := nm.r.IntN(8); fault {
-	case 0, 1, 2:
-		nm.rest()
-		if nm.down != "" {
-			nm.log("start", nm.down)
-			sc.Start(nm.down)
-			nm.down = ""
-			return
-		}
-		switch fault {
-		case 0:
-			nm.log("kill", who)
-			sc.Kill(who)
-		case 1:
-			nm.log("pull the plug of", who)
-			sc.KillSilent(who)
-		case 2:
-			nm.log("shut down", who)
-			if err := sc.Shutdown(who, 30*time.Second); err != nil {
-				nm.t.Errorf("shutdown: %v", err)
-			}
-		}
-		nm.down = who
-	case 3:
-		if nm.down != "" {
-			return
-		}
-		nm.rest()
-		nm.log("restart", who)
-		sc.Restart(who)
-		nm.rest() // what it held is copied
-	case 4, 5:
-		nm.log("pause", who)
-		sc.Pause(who)
-		nm.wait(100*time.Millisecond, 5*time.Second)
-		nm.log("resume", who)
-		sc.Resume(who)
-	case 6:
-		nm.log("isolate", who)
-		sc.Isolate(who)
-		nm.wait(100*time.Millisecond, 8*time.Second)
-		nm.log("heal", who)
-		sc.Heal()
-	case 7:
-		other := nm.any()
-		nm.log("cut "+other+" and", who)
-		sc.Cut(who, other)
-		nm.wait(100*time.Millisecond, 5*time.Second)
-		nm.log("heal", who)
-		sc.Heal()
-	}
-}
-
-// rest waits until the cluster is stable.
-func (nm *nemesis) rest() {
-	begin := time.Now()
-	nm.sc.AwaitStable(60 * time.Second)
-	nm.log("stable after", time.Since(begin).String())
-}
-
-func (nm *nemesis) end() {
-	if nm.down != "" {
-		nm.rest()
-		nm.log("start", nm.down)
-		nm.sc.Start(nm.down)
-	}
-	nm.rest()
 }

@@ -83,8 +83,8 @@ func (sc *Cluster) Dump() {
 				first = cl
 			}
 			odd = odd || cl == nil || first == nil || shard.Compare(first, cl) != 0 || len(cl.Backups) != len(first.Backups) ||
-				len(cl.Backups) < min(sc.cfg.Backups, len(sc.Up())-1) || sc.hostOf(cl.Primary) == nil
-			seen = append(seen, fmt.Sprintf("%s: %v", h.Name, cl))
+				len(cl.Backups) < min(sc.cfg.Backups, len(sc.Up())-1) || sc.hostOf(cl.Primary) == nil || !h.node.InPlace(slot)
+			seen = append(seen, fmt.Sprintf("\n  %s: %v %s", h.Name, cl, h.node.Describe(slot)))
 		}
 		if odd && shown < 5 {
 			shown++

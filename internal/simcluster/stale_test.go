@@ -35,7 +35,7 @@ func TestStaleReadsAreOfTheirAge(t *testing.T) {
 						wg.Go(func() { stale.Add(c.watch(sc, fmt.Sprint("n", from+1), stop)) })
 					}
 				}
-				nm := &nemesis{sc: sc, r: rand.New(rand.NewPCG(seed, 2)), t: t, nodes: 3, begin: time.Now()}
+				nm := &nemesis{sc: sc, r: rand.New(rand.NewPCG(seed, 2)), t: t, begin: time.Now()}
 				for range 5 {
 					nm.step()
 				}

@@ -1,0 +1,113 @@
+package simcluster
+
+import (
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/store/pebblestore"
+)
+
+// Disks says what the nodes of a cluster keep their records in.
+type Disks uint8
+
+const (
+	NoDisks     Disks = iota // memory alone
+	LazyDisks                // disks synced once a second
+	SyncedDisks              // disks synced before a copy acknowledges a write
+)
+
+// disk is a host's file system. It outlives processes; what was not synced
+// does not outlive a loss of power.
+type disk struct {
+	mu   sync.Mutex // guards the rest
+	rng  *rand.Rand
+	fs   *vfs.MemFS
+	slow time.Duration // a sync of the log takes so long
+	full bool
+}
+
+func newDisk(seed uint64) *disk {
+	return &disk{fs: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 0xd15c))}
+}
+
+// open is the start of a process.
+func (d *disk) open(kind Disks) (store.Engine, error) {
+	d.mu.Lock()
+	o := pebblestore.Options{Dir: "data", FS: errorfs.Wrap(d.fs, d), Fsync: pebblestore.EverySec, Limit: 16 << 20}
+	d.mu.Unlock()
+	if kind == SyncedDisks {
+		o.Fsync = pebblestore.Always
+	}
+	return pebblestore.Open(o)
+}
+
+// kill ends the process: what it had written to files is there for the next,
+// but for a part of what it had not synced where the power went too.
+func (d *disk) kill(power bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	percent := 100
+	if power {
+		percent = d.rng.IntN(101)
+	}
+	d.fs = d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(d.rng.Uint64(), 1))})
+}
+
+func (d *disk) wipe() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fs = vfs.NewCrashableMem()
+}
+
+// String and MaybeError make a disk an errorfs.Injector.
+func (d *disk) String() string { return "disk" }
+
+// MaybeError delays syncs of the log alone: whoever asks for those holds no
+// lock, so that the bubble's time goes on.
+func (d *disk) MaybeError(op errorfs.Op) error {
+	d.mu.Lock()
+	slow, full := d.slow, d.full
+	d.mu.Unlock()
+	switch op.Kind {
+	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+		if n := len(op.Path); slow > 0 && n > 4 && op.Path[n-4:] == ".log" {
+			<-time.After(slow)
+		}
+	case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpFileFlush, errorfs.OpCreate, errorfs.OpReuseForWrite:
+		if full {
+			return syscall.ENOSPC
+		}
+	}
+	return nil
+}
+
+// SlowDisk has every sync of a host's log take so long; 0 undoes it.
+func (sc *Cluster) SlowDisk(name string, d time.Duration) {
+	disk := sc.Host(name).disk
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	disk.slow = d
+}
+
+// FillDisk has writes to a host's disk fail for want of room, or not any more.
+func (sc *Cluster) FillDisk(name string, full bool) {
+	disk := sc.Host(name).disk
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	disk.full = full
+}
+
+// WipeDisk gives a host whose node does not run an empty disk.
+func (sc *Cluster) WipeDisk(name string) {
+	if h := sc.Host(name); h.isUp() {
+		sc.T.Fatalf("wipe the disk of %s: it runs", name)
+	} else {
+		h.disk.wipe()
+	}
+}
