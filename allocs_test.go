@@ -120,3 +120,11 @@ func BenchmarkTxnLocal(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkStats(b *testing.B) {
+	c := benchCache(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Stats()
+	}
+}

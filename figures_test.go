@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// largeFleet is how many nodes the largest fleet of these tests has.
+const largeFleet = 12
+
 func TestFirstSetSoonAfterOpen(t *testing.T) {
 	const limit = 250 * time.Millisecond
 	best := time.Hour

@@ -604,9 +604,9 @@ func TestLoadSurvivesItsPrimary(t *testing.T) {
 // key.
 func TestOneLoadInTheFleet(t *testing.T) {
 	if testing.Short() {
-		t.Skip("12 nodes take a while to start")
+		t.Skip("a large fleet takes a while to start")
 	}
-	caches := slotmeshtest.Start(t, 12, slotmesh.WithMaxMemory(16<<20))
+	caches := slotmeshtest.Start(t, largeFleet, slotmesh.WithMaxMemory(16<<20))
 	var runs atomic.Int64
 	fromAll(pair{all: caches}, 200, func(c *slotmesh.Cache) {
 		got, err := c.GetOrLoad(t.Context(), "cold", counted(&runs, "v", nil))

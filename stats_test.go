@@ -113,11 +113,3 @@ func TestQuantile(t *testing.T) {
 		t.Errorf("Quantile of nothing = %v, want 0", got)
 	}
 }
-
-func BenchmarkStats(b *testing.B) {
-	c := benchCache(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		c.Stats()
-	}
-}
