@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/slotmesh/slotmesh/cmd/internal/flags"
+)
+
+// app is one run of the program: what all commands share.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+
+	join       []string
+	cluster    string
+	addr       string
+	secretFile string
+	timeout    time.Duration
+	output     string
+	yes        bool
+	verbose    bool
+}
+
+// fromEnv are the flags that the environment sets as well: those that the CLI
+// and a node in the same container have in common.
+var fromEnv = []string{"join", "cluster", "secret-file"}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "slotmesh",
+		Short: "Look at a slotmesh cluster and operate it",
+		Long: `slotmesh looks at a cluster and operates it. It joins as a visitor, which holds
+no data and has no vote, does what it was asked to and leaves.
+
+The nodes must be able to reach it: run it in their network. In a container of a
+node, $SLOTMESH_JOIN and the like are taken from the environment.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such key, or a condition did not
+hold; 4 the cluster is not well (info --check, doctor); 5 no node could be joined;
+6 a change that hurts was not confirmed; 130 interrupted.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.FromEnv(cmd.Flags(), a.getenv, fromEnv...); err != nil {
+				return usageError{err}
+			}
+			if a.output != "table" && a.output != "json" {
+				return usagef("--output %q: want table or json", a.output)
+			}
+			if a.timeout <= 0 {
+				return usagef("--timeout %v: want more than 0", a.timeout)
+			}
+			return nil
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	fs := root.PersistentFlags()
+	fs.StringSliceVarP(&a.join, "join", "j", []string{"127.0.0.1:7946"}, "nodes to join, host:port or DNS names, separated by commas")
+	fs.StringVar(&a.cluster, "cluster", "slotmesh", "name of the cluster")
+	fs.StringVar(&a.addr, "addr", "", "host:port to be reached at by the nodes (default: a free port of the address that leads to them)")
+	fs.StringVar(&a.secretFile, "secret-file", "", "file with the cluster's keys, as slotmeshd takes it")
+	fs.DurationVar(&a.timeout, "timeout", 10*time.Second, "time to join, and for each call")
+	fs.StringVarP(&a.output, "output", "o", "table", "table or json")
+	fs.BoolVar(&a.yes, "yes", false, "do not ask before changes that hurt")
+	fs.BoolVarP(&a.verbose, "verbose", "v", false, "log to standard error")
+	flags.Announce(fs, fromEnv...)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	root.AddGroup(&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "data", Title: "Keys and values:"}, &cobra.Group{ID: "operate", Title: "Operate:"})
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = group
+			c.Args = usageArgs(c.Args)
+			root.AddCommand(c)
+		}
+	}
+	add("look", a.nodesCmd(), a.slotsCmd(), a.infoCmd(), a.keyslotCmd(), a.explainCmd(), a.topCmd(), a.doctorCmd())
+	add("data", a.getCmd(), a.setCmd(), a.delCmd(), a.scanCmd(), a.watchCmd())
+	add("operate", a.checkpointCmd(), a.benchCmd())
+	return root
+}
+
+// usageArgs makes wrong arguments a usage error.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usagef("%w; usage: %s", err, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// confirm asks before a change that hurts. what is a sentence that says what
+// will happen.
+func (a *app) confirm(ctx context.Context, what string) error {
+	if a.yes {
+		return nil
+	}
+	if !isTerminal(a.in) {
+		return fmt.Errorf("%w: %s Say --yes to go on without being asked", errDeclined, what)
+	}
+	fmt.Fprintf(a.err, "%s Go on? [y/N] ", what)
+	answer := make(chan string, 1)
+	go func() { // ends with the line, or with the process
+		line, _ := bufio.NewReader(a.in).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case s := <-answer:
+		if s == "y" || s == "yes" {
+			return nil
+		}
+		return errDeclined
+	}
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
