@@ -122,7 +122,6 @@ func (n *Node) take(e *event, now int64) {
 		}
 	case evDown, evGone:
 		if !c.IsDown(e.id) || e.kind == evGone {
-			n.failedAt = now
 			n.log.Info(eventDead, "peer", n.who(e.id), "id", e.id, "proof", e.kind == evGone)
 		}
 		c.Down(e.id, e.kind == evGone, now)

@@ -276,7 +276,7 @@ func (n *Node) replan(now int64) (changed bool) {
 		return changed
 	}
 	if len(list) < len(n.planned) {
-		n.planBefore = n.plan
+		n.planBefore, n.failedAt = n.plan, now
 	}
 	n.planned, n.membersAt = list, now
 	n.plan = shard.Plan(list, nil, n.cfg.Backups)

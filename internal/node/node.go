@@ -107,7 +107,7 @@ type Node struct {
 	planned     []shard.Member
 	downNow     map[shard.NodeID]bool
 	membersAt   int64 // when the member list last changed
-	failedAt    int64 // when a node last died
+	failedAt    int64 // when a node that counted for the plan last died
 	agenda      agenda
 	outlook     outlook     // as of the last pass
 	coveredAt   int64       // when slots that nobody serves were looked for
