@@ -29,8 +29,8 @@ type Cache struct {
 // names each seed and why it failed. Several nodes that name each other as
 // seeds and start together found one cluster.
 //
-// Errors: ErrInvalid, joined from every option at fault; ErrIncompatible;
-// ErrSuperseded; the system's error where the address cannot be listened on;
+// Errors: ErrInvalid, joined from every option at fault; ErrIncompatible
+// and ErrUntrusted, beside ctx's; ErrSuperseded; the system's error where the address cannot be listened on;
 // ctx's error.
 func Open(ctx context.Context, opts ...Option) (*Cache, error) {
 	o := newOptions()

@@ -63,6 +63,7 @@ func (o *options) ensureDefaults() {
 	cfg.AckPrimary, cfg.EvictNone = o.ack == AckPrimary, o.evict == EvictNone
 	o.ensureLimits()
 	o.ensureTimes()
+	o.ensureTLS()
 	host, port, err := net.SplitHostPort(cfg.Addr)
 	if err != nil {
 		return // validate says so

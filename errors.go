@@ -59,6 +59,10 @@ var (
 	// that this release speaks too.
 	ErrIncompatible = node.ErrIncompatible
 
+	// ErrUntrusted means that a seed, or this node to it, could not prove to
+	// belong to the cluster, by certificate or secret. The text says which.
+	ErrUntrusted = node.ErrUntrusted
+
 	// ErrCrossSlot means that keys of one transaction are in different slots.
 	ErrCrossSlot = node.ErrCrossSlot
 

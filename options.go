@@ -2,6 +2,7 @@ package slotmesh
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -24,6 +25,9 @@ type options struct {
 	limits    Limits
 	ack       Ack
 	evict     Eviction
+
+	tlsConfig  func() (*tls.Config, error)
+	allowPeers func(names []string) error
 
 	dataDir      string
 	fsync        Fsync
@@ -196,12 +200,6 @@ func WithLimits(l Limits) Option { return func(o *options) { o.limits = l } }
 
 // WithOpTimeout bounds calls whose context has no deadline. Default 5s.
 func WithOpTimeout(d time.Duration) Option { return func(o *options) { o.cfg.OpTimeout = d } }
-
-// WithSecret encrypts gossip with AES-GCM and refuses nodes that do not know
-// one of the keys, of 16, 24 or 32 bytes each. The first key is used for
-// sending, all are taken, so that keys can be exchanged one rolling restart at
-// a time.
-func WithSecret(keys ...[]byte) Option { return func(o *options) { o.cfg.Secret = keys } }
 
 // WithSlowCalls lets calls made here be logged that take d or longer, with the
 // operation, slot, node asked and attempts, and never the key. The last 64 are

@@ -2,20 +2,26 @@ package slotmesh_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/internal/testca"
 )
 
 // childSeed tells this binary to be a node of the cluster at that address.
 const childSeed = "SLOTMESH_TEST_SEED"
+
+// childTLS names the directory of the child's certificate, if it is to have one.
+const childTLS = "SLOTMESH_TEST_TLS"
 
 const processCluster = "processes"
 
@@ -24,18 +30,26 @@ const processCluster = "processes"
 func runChild(seed string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	c, err := slotmesh.Open(ctx,
+	opts := []slotmesh.Option{
 		slotmesh.WithName("child"),
 		slotmesh.WithCluster(processCluster),
 		slotmesh.WithAddr("127.0.0.1:0"),
 		slotmesh.WithSeeds(seed),
-	)
+	}
+	if dir := os.Getenv(childTLS); dir != "" {
+		opts = append(opts, slotmesh.WithTLS(pemFiles(dir)))
+	}
+	c, err := slotmesh.Open(ctx, opts...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "child:", err)
 		os.Exit(1)
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	c.Close()
+}
+
+func pemFiles(dir string) func() (*tls.Config, error) {
+	return slotmesh.TLSFiles(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "ca.pem"))
 }
 
 // startChild returns a function that kills the child with SIGKILL.
@@ -75,9 +89,20 @@ func awaitBalance(t *testing.T, c *slotmesh.Cache, nodes int) {
 
 // TestKilledProcessLosesNoAcknowledgedWrite kills one of two processes while
 // the other writes, and lets it come back.
-func TestKilledProcessLosesNoAcknowledgedWrite(t *testing.T) {
+func TestKilledProcessLosesNoAcknowledgedWrite(t *testing.T) { killsAndWrites(t) }
+
+// TestKilledProcessUnderTLS does the same over TLS: the end of a connection has
+// to be the same proof.
+func TestKilledProcessUnderTLS(t *testing.T) {
+	ca, dir := testca.New(t), t.TempDir()
+	ca.Write(dir, "child")
+	t.Setenv(childTLS, dir)
+	killsAndWrites(t, slotmesh.WithTLS(ca.Config("parent")))
+}
+
+func killsAndWrites(t *testing.T, opts ...slotmesh.Option) {
 	const keys, laps = 200, 20
-	c := open(t, slotmesh.WithName("parent"), slotmesh.WithCluster(processCluster))
+	c := open(t, append(opts, slotmesh.WithName("parent"), slotmesh.WithCluster(processCluster))...)
 	addr := c.Cluster().Self().Addr
 	kill := startChild(t, addr)
 	awaitBalance(t, c, 2)

@@ -18,6 +18,8 @@ func (f *faults) unless(ok bool, format string, args ...any) {
 	}
 }
 
+func (f faults) joined() error { return errors.Join(f...) }
+
 // validate returns every fault of o joined, each an ErrInvalid that names the
 // option and the value.
 func (o *options) validate() error {
@@ -27,7 +29,7 @@ func (o *options) validate() error {
 	o.validateNumbers(&f)
 	o.validateTimes(&f)
 	o.validateAttributes(&f)
-	return errors.Join(f...)
+	return f.joined()
 }
 
 func (o *options) validateNames(f *faults) {
@@ -66,10 +68,8 @@ func (o *options) validateAddresses(f *faults) {
 	for _, s := range o.seeds {
 		f.unless(validSeed(s), "WithSeeds(%q): want host:port or a host name", s)
 	}
-	for i, key := range o.cfg.Secret {
-		ok := len(key) == 16 || len(key) == 24 || len(key) == 32
-		f.unless(ok, "WithSecret: key %d has %d bytes, want 16, 24 or 32", i, len(key))
-	}
+	checkSecret(f, "WithSecret", o.cfg.Secret)
+	o.validateTLS(f)
 }
 
 func (o *options) validateNumbers(f *faults) {

@@ -13,8 +13,6 @@ package gossip
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -148,6 +146,7 @@ type Gossip struct {
 	addr netip.AddrPort // where others reach this node
 
 	ml    *memberlist.Memberlist
+	ring  *memberlist.Keyring // nil: nothing is sealed
 	net   *network
 	roll  *roll
 	inbox *inbox
@@ -273,19 +272,14 @@ func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	c.Delegate, c.Events, c.Alive, c.Merge, c.Ping = d, d, d, d, d
 	c.Logger = g.logs.logger()
 	if len(g.cfg.Secrets) > 0 {
-		var keys [][]byte
-		for _, s := range g.cfg.Secrets {
-			k, err := hkdf.Key(sha256.New, s, nil, "slotmesh gossip", 32)
-			if err != nil {
-				return nil, err
-			}
-			keys = append(keys, k)
-		}
-		ring, err := memberlist.NewKeyring(keys, keys[0])
+		keys, err := sealKeys(g.cfg.Secrets)
 		if err != nil {
 			return nil, err
 		}
-		c.Keyring = ring
+		if g.ring, err = memberlist.NewKeyring(keys, keys[0]); err != nil {
+			return nil, err
+		}
+		c.Keyring = g.ring
 	}
 	return c, nil
 }

@@ -96,7 +96,7 @@ func (c *conn) ended() Cause { return Cause(c.cause.Load()) }
 
 func causeOf(err error) Cause {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe): // under TLS in the middle of a record, too
 		return CauseEOF
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return CauseReset

@@ -152,7 +152,7 @@ type link struct {
 func (t *Transport) dial(ctx context.Context, addr string, data bool) (*link, error) {
 	dctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
-	raw, err := t.cfg.Dial(dctx, addr)
+	raw, err := t.cfg.Guard.Dial(t.cfg.Dial)(dctx, addr)
 	if err != nil {
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			err = fmt.Errorf("%w: %w", ErrRefused, err)
@@ -252,8 +252,8 @@ func (t *Transport) client(c *conn) (*grpc.ClientConn, error) {
 	)
 }
 
-// HelloTo asks whoever is at addr. The identity is valid, too, with
-// ErrCluster and ErrProtocol.
+// HelloTo asks whoever is at addr. With ErrProtocol the identity holds the
+// range of versions that is spoken there.
 func (t *Transport) HelloTo(ctx context.Context, addr string, body []byte) (Identity, []byte, error) {
 	l, err := t.dial(ctx, addr, false)
 	if err != nil {

@@ -32,6 +32,9 @@ var (
 	ErrBadFrame = errors.New("transport: bad frame")
 	// ErrStalled means that a peer did not read its answers and acknowledgements.
 	ErrStalled = errors.New("transport: peer does not read")
+	// ErrUntrusted means that one end of a connection could not prove to the
+	// other that it belongs to the cluster.
+	ErrUntrusted = errors.New("transport: not trusted")
 )
 
 // What Peer.Call hands to done when a deadline passes: errors.Is finds both

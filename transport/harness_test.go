@@ -174,13 +174,19 @@ func nodeID(n int) (id NodeID) {
 
 func startNode(t testing.TB, nw network, n int, h *testHandler, edit func(*Config)) *testNode {
 	t.Helper()
+	return startGuarded(t, nw, n, h, nil, edit)
+}
+
+func startGuarded(t testing.TB, nw network, n int, h *testHandler, g *Guard, edit func(*Config)) *testNode {
+	t.Helper()
 	ln, addr := nw.listen(t)
-	mux := NewMux(ln)
+	mux := NewMux(ln, g)
 	cfg := Config{
 		Self:     Identity{Cluster: "test", ID: nodeID(n), Name: fmt.Sprintf("n%d", n), Addr: addr, MinProto: 1, MaxProto: 1},
 		Listener: mux.GRPC(),
 		Dial:     nw.dial,
 		Handler:  h,
+		Guard:    g,
 	}
 	if testing.Verbose() {
 		cfg.Logger = slog.New(slog.NewTextHandler(logWriter{t}, nil)).With("node", n)

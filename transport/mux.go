@@ -16,28 +16,38 @@ const GossipMagic = "SMg1"
 
 const (
 	grpcMagic   = "PRI " // of HTTP/2's client preface
-	maxUnknown  = 256    // connections that have not said what they are
+	packetMagic = "SMp1"
+	maxUnknown  = 256 // connections that have not said what they are
 	unknownTime = 3 * time.Second
 	maxPending  = 256 // identified and not yet accepted, per side
 )
 
 // Mux splits one TCP listener by the first four bytes of each connection:
-// gRPC and gossip streams. Anything else is closed, and so is the oldest
-// connection that has not said what it is when there are too many.
+// gRPC, gossip streams and gossip packets that travel in streams. Anything else
+// is closed, as is what its Guard does not let in, before a byte of it is looked
+// at. When too many connections have not said what they are, the oldest one is
+// closed of the host that has most of them.
 type Mux struct {
-	ln           net.Listener
-	grpc, gossip *side
-	done         chan struct{}
-	wg           sync.WaitGroup
+	ln     net.Listener
+	guard  *Guard
+	grpc   *side
+	gossip *side
+	packet *side
+	done   chan struct{}
+	wg     sync.WaitGroup
 
-	mu      sync.Mutex // guards unknown and closed
+	mu      sync.Mutex // guards unknown, hosts and closed
 	unknown []net.Conn // oldest first
+	hosts   map[string]int
 	closed  bool
 }
 
-// NewMux starts accepting from ln, which it owns from now on.
-func NewMux(ln net.Listener) *Mux {
-	m := &Mux{ln: ln, grpc: newSide(ln), gossip: newSide(ln), done: make(chan struct{})}
+// NewMux starts accepting from ln, which it owns from now on. guard may be nil.
+func NewMux(ln net.Listener, guard *Guard) *Mux {
+	m := &Mux{
+		ln: ln, guard: guard, grpc: newSide(ln), gossip: newSide(ln), packet: newSide(ln),
+		done: make(chan struct{}), hosts: map[string]int{},
+	}
 	m.wg.Go(m.accept) // ends when ln closes
 	return m
 }
@@ -47,6 +57,10 @@ func (m *Mux) GRPC() net.Listener { return m.grpc }
 
 // Gossip returns the listener of gossip streams, without their magic.
 func (m *Mux) Gossip() net.Listener { return m.gossip }
+
+// Packets returns the listener of the streams that NewLines dials, without
+// their magic.
+func (m *Mux) Packets() net.Listener { return m.packet }
 
 // Close closes the listener and what has not been accepted, and returns when
 // no goroutine of m is left.
@@ -69,6 +83,7 @@ func (m *Mux) Close() {
 	m.wg.Wait()
 	_ = m.grpc.Close()
 	_ = m.gossip.Close()
+	_ = m.packet.Close()
 }
 
 func (m *Mux) accept() {
@@ -94,7 +109,7 @@ func (m *Mux) accept() {
 	}
 }
 
-// enter adds c to the unknown, and closes the oldest of too many.
+// enter adds c to the unknown, and closes one of too many.
 func (m *Mux) enter(c net.Conn) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,11 +118,40 @@ func (m *Mux) enter(c net.Conn) bool {
 		return false
 	}
 	m.unknown = append(m.unknown, c)
+	m.hosts[hostOf(c)]++
 	if len(m.unknown) > maxUnknown {
-		_ = m.unknown[0].Close() // its identify removes it
-		m.unknown = m.unknown[1:]
+		i := m.worstLocked()
+		_ = m.unknown[i].Close() // its identify notices
+		m.removeLocked(i)
 	}
 	return true
+}
+
+// worstLocked finds the oldest connection of the host with most of them, so
+// that a flood from one host is no obstacle to the others.
+func (m *Mux) worstLocked() (at int) {
+	most := 0
+	for i, c := range m.unknown {
+		if n := m.hosts[hostOf(c)]; n > most {
+			at, most = i, n
+		}
+	}
+	return at
+}
+
+func (m *Mux) removeLocked(i int) {
+	host := hostOf(m.unknown[i])
+	if m.hosts[host]--; m.hosts[host] == 0 {
+		delete(m.hosts, host)
+	}
+	m.unknown = append(m.unknown[:i], m.unknown[i+1:]...)
+}
+
+func hostOf(c net.Conn) string {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return string(a.IP)
+	}
+	return ""
 }
 
 // leave removes c; false means that it was closed meanwhile.
@@ -116,19 +160,28 @@ func (m *Mux) leave(c net.Conn) bool {
 	defer m.mu.Unlock()
 	for i := range m.unknown {
 		if m.unknown[i] == c {
-			m.unknown = append(m.unknown[:i], m.unknown[i+1:]...)
+			m.removeLocked(i)
 			return true
 		}
 	}
 	return false
 }
 
-func (m *Mux) identify(c net.Conn) {
+func (m *Mux) identify(raw net.Conn) {
 	var magic [4]byte
-	timer := time.AfterFunc(unknownTime, func() { _ = c.Close() })
-	_, err := io.ReadFull(c, magic[:])
-	if !m.leave(c) || !timer.Stop() || err != nil {
-		timer.Stop()
+	timer := time.AfterFunc(unknownTime, func() { _ = raw.Close() })
+	c, err := m.guard.Server(raw)
+	if err == nil {
+		_, err = io.ReadFull(c, magic[:])
+	} else {
+		c = raw
+	}
+	here := m.leave(raw)
+	here = timer.Stop() && here
+	if here && errors.Is(err, ErrUntrusted) {
+		m.guard.refused(raw.RemoteAddr(), err)
+	}
+	if !here || err != nil {
 		_ = c.Close()
 		return
 	}
@@ -137,6 +190,8 @@ func (m *Mux) identify(c net.Conn) {
 		m.grpc.offer(&prefixed{Conn: c, prefix: magic[:]})
 	case GossipMagic:
 		m.gossip.offer(c)
+	case packetMagic:
+		m.packet.offer(c)
 	default:
 		_ = c.Close()
 	}
@@ -158,12 +213,7 @@ func (p *prefixed) Read(b []byte) (int, error) {
 }
 
 // SyscallConn makes prefixed a syscall.Conn, for writing.
-func (p *prefixed) SyscallConn() (syscall.RawConn, error) {
-	if c, ok := p.Conn.(syscall.Conn); ok {
-		return c.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
-}
+func (p *prefixed) SyscallConn() (syscall.RawConn, error) { return rawConn(p.Conn) }
 
 // side is one of the two listeners.
 type side struct {
@@ -231,6 +281,10 @@ func (s *side) Addr() net.Addr { return s.ln.Addr() }
 // DialGossip returns a dial function whose connections say that they are
 // gossip.
 func DialGossip(dial func(ctx context.Context, addr string) (net.Conn, error)) func(ctx context.Context, addr string) (net.Conn, error) {
+	return dialAs(dial, GossipMagic)
+}
+
+func dialAs(dial func(ctx context.Context, addr string) (net.Conn, error), magic string) func(ctx context.Context, addr string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
 		c, err := dial(ctx, addr)
 		if err != nil {
@@ -240,7 +294,7 @@ func DialGossip(dial func(ctx context.Context, addr string) (net.Conn, error)) f
 			_ = c.SetWriteDeadline(t)
 			defer func() { _ = c.SetWriteDeadline(time.Time{}) }()
 		}
-		if _, err := io.WriteString(c, GossipMagic); err != nil {
+		if _, err := io.WriteString(c, magic); err != nil {
 			_ = c.Close()
 			return nil, err
 		}

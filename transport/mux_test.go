@@ -30,7 +30,7 @@ func closedByPeer(t *testing.T, c net.Conn) {
 func TestMuxSplitsByFirstBytes(t *testing.T) {
 	bothNetworks(t, func(t *testing.T, nw network) {
 		ln, addr := nw.listen(t)
-		m := NewMux(ln)
+		m := NewMux(ln, nil)
 		defer m.Close()
 		if m.GRPC().Addr().String() != ln.Addr().String() || m.Gossip().Addr().String() != ln.Addr().String() {
 			t.Error("the sides have another address")
@@ -65,7 +65,7 @@ func TestMuxSplitsByFirstBytes(t *testing.T) {
 func TestMuxClosesGarbage(t *testing.T) {
 	bothNetworks(t, func(t *testing.T, nw network) {
 		ln, addr := nw.listen(t)
-		m := NewMux(ln)
+		m := NewMux(ln, nil)
 		defer m.Close()
 		for _, s := range []string{"GET / HTTP/1.1\r\n", "\x16\x03\x01\x02", "\x00\x00\x00\x00"} {
 			c := dialRaw(t, nw, addr)
@@ -84,7 +84,7 @@ func TestMuxClosesTheSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nw := newMemory()
 		ln, addr := nw.listen(t)
-		m := NewMux(ln)
+		m := NewMux(ln, nil)
 		defer m.Close()
 		c := dialRaw(t, nw, addr)
 		began := time.Now()
@@ -98,7 +98,7 @@ func TestMuxClosesTheSilent(t *testing.T) {
 func TestMuxClosesTheOldestOfTooManyUnknown(t *testing.T) {
 	nw := newMemory()
 	ln, addr := nw.listen(t)
-	m := NewMux(ln)
+	m := NewMux(ln, nil)
 	defer m.Close()
 	first := dialRaw(t, nw, addr)
 	for range maxUnknown {
@@ -120,7 +120,7 @@ func TestMuxClosesTheOldestOfTooManyUnknown(t *testing.T) {
 func TestMuxCloseEndsAccept(t *testing.T) {
 	nw := newMemory()
 	ln, addr := nw.listen(t)
-	m := NewMux(ln)
+	m := NewMux(ln, nil)
 	silent := dialRaw(t, nw, addr)
 	waiting, err := DialGossip(nw.dial)(t.Context(), addr)
 	if err != nil {

@@ -107,10 +107,23 @@ func (t *Transport) accept(st grpc.ServerStream) (*accepted, error) {
 	return a, nil
 }
 
+// shown is what a node of which v was found learns of this one: who is of
+// another cluster, nothing; who speaks another protocol, which would do.
+func (t *Transport) shown(v verdict) Identity {
+	switch v {
+	case verdictCluster:
+		return Identity{}
+	case verdictProtocol:
+		return Identity{MinProto: t.cfg.Self.MinProto, MaxProto: t.cfg.Self.MaxProto}
+	default:
+		return t.cfg.Self
+	}
+}
+
 // welcome sends the answer to the handshake.
 func (a *accepted) welcome(v verdict) error {
 	enc := newEncoder(NodeID{})
-	enc.welcome(kindWelcome, &welcome{verdict: v, from: a.t.cfg.Self})
+	enc.welcome(kindWelcome, &welcome{verdict: v, from: a.t.shown(v)})
 	return a.st.SendMsg(&batch{data: &enc.buf, pool: &a.t.pool})
 }
 
@@ -233,7 +246,8 @@ func (t *Transport) serveHello(_ any, ctx context.Context, decode func(any) erro
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	w := welcome{from: t.cfg.Self, verdict: judge(&t.cfg.Self, &hs.from)}
+	v := judge(&t.cfg.Self, &hs.from)
+	w := welcome{from: t.shown(v), verdict: v}
 	if w.verdict == verdictOK {
 		if w.body, err = t.cfg.Handler.Hello(hs.from, hs.body); err != nil {
 			w.verdict, w.text = verdictFailed, err.Error()

@@ -40,6 +40,7 @@ type Config struct {
 	Listener net.Listener // the gRPC side of a Mux; closed by Close
 	Dial     func(ctx context.Context, addr string) (net.Conn, error)
 	Handler  Handler
+	Guard    *Guard       // of the Mux that Listener belongs to; nil: everyone is let in
 	Logger   *slog.Logger // nil: nothing is logged
 
 	MaxFrame   int           // largest batch accepted, bytes; default 8 MiB (a single larger message travels alone, bounded by MaxMessage)

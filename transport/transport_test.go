@@ -131,8 +131,12 @@ func TestHelloIsAnsweredBeforeSetPeers(t *testing.T) {
 			t.Errorf("HelloTo = %+v, %v, want ErrDeclined", id, err)
 		}
 		other := startNode(t, nw, 3, newHandler(), func(c *Config) { c.Self.Cluster = "other" })
-		if id, _, err = a.HelloTo(t.Context(), other.addr, nil); !errors.Is(err, ErrCluster) || id.Cluster != "other" {
-			t.Errorf("HelloTo = %+v, %v, want ErrCluster", id, err)
+		if id, _, err = a.HelloTo(t.Context(), other.addr, nil); !errors.Is(err, ErrCluster) || id != (Identity{}) {
+			t.Errorf("HelloTo = %+v, %v, want ErrCluster and nothing of who is there", id, err)
+		}
+		older := startNode(t, nw, 4, newHandler(), func(c *Config) { c.Self.MinProto, c.Self.MaxProto = 0, 0 })
+		if id, _, err = older.HelloTo(t.Context(), b.addr, nil); !errors.Is(err, ErrProtocol) || id != (Identity{MinProto: 1, MaxProto: 1}) {
+			t.Errorf("HelloTo = %+v, %v, want ErrProtocol and the versions alone", id, err)
 		}
 		if err := a.Probe(t.Context(), b.addr); err != nil {
 			t.Errorf("Probe = %v", err)

@@ -55,8 +55,9 @@ type Config struct {
 	RequireFullCoverage bool
 
 	MaxKey, MaxValue int
-	EvictNone        bool // writes get ErrNoMemory at the limit; otherwise victims go
-	Secret           [][]byte
+	EvictNone        bool           // writes get ErrNoMemory at the limit; otherwise victims go
+	Secret           [][]byte       // gossip's keys, and what connections are authenticated by
+	TLS              *transport.TLS // nil: none
 
 	// SyncWrites: a copy acknowledges a write when its engine has synced it.
 	SyncWrites bool

@@ -21,6 +21,7 @@ var (
 	ErrOverloaded       = errors.New("slotmesh: queue to a peer is full")
 	ErrSchema           = errors.New("slotmesh: value has an unknown schema")
 	ErrIncompatible     = errors.New("slotmesh: peer speaks no common protocol version")
+	ErrUntrusted        = errors.New("slotmesh: peer is not trusted, or does not trust this node")
 	ErrNotInteger       = errors.New("slotmesh: value is not an integer or would overflow")
 	ErrInvalid          = errors.New("slotmesh: invalid argument")
 	ErrCodec            = errors.New("slotmesh: value cannot be encoded or decoded")

@@ -27,12 +27,17 @@ func (n *Node) listenAt(ctx context.Context, addr string) (net.PacketConn, error
 	if n.addr == "" {
 		n.addr = ln.Addr().String()
 	}
+	if n.cfg.TLS != nil && len(n.cfg.Secret) == 0 {
+		// A datagram that nothing seals could be anybody's.
+		n.mux = transport.NewMux(ln, n.guard)
+		return transport.NewLines(n.mux.Packets(), n.guard.Dial(n.env.Dial)), nil
+	}
 	pc, err := n.env.ListenPacket(ctx, ln.Addr().String())
 	if err != nil {
 		ln.Close()
 		return nil, fmt.Errorf("listen on %s (UDP): %w", ln.Addr(), err)
 	}
-	n.mux = transport.NewMux(ln)
+	n.mux = transport.NewMux(ln, n.guard)
 	return pc, nil
 }
 
@@ -43,7 +48,7 @@ func (n *Node) identify(counter uint64) (err error) {
 		Self: transport.Identity{
 			Cluster: n.cfg.Cluster, ID: transport.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, MinProto: protoMin, MaxProto: protoMax,
 		},
-		Listener: n.mux.GRPC(), Dial: n.env.Dial, Handler: n, Logger: n.cfg.Logger,
+		Listener: n.mux.GRPC(), Dial: n.env.Dial, Handler: n, Guard: n.guard, Logger: n.cfg.Logger,
 	})
 	return err
 }
@@ -143,6 +148,8 @@ func (n *Node) helloAll(ctx context.Context, addrs []string, a *asked) {
 			switch {
 			case errors.Is(err, transport.ErrCluster), errors.Is(err, transport.ErrProtocol):
 				a.errs = append(a.errs, fmt.Errorf("seed %s: %w: %w", addr, ErrIncompatible, err))
+			case errors.Is(err, transport.ErrUntrusted):
+				a.errs = append(a.errs, fmt.Errorf("seed %s: %w: %w", addr, ErrUntrusted, err))
 			case err != nil:
 				a.errs = append(a.errs, fmt.Errorf("seed %s: %w", addr, err))
 			case who.ID == transport.NodeID(n.id):

@@ -53,6 +53,8 @@ type Node struct {
 	stop   chan struct{}
 	wg     sync.WaitGroup
 
+	secretMu  sync.Mutex // serializes RotateSecret
+	guard     *transport.Guard
 	mux       *transport.Mux
 	transport *transport.Transport
 	gossip    *gossip.Gossip
@@ -183,11 +185,18 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 // now is the node's monotonic clock.
 func (n *Node) now() int64 { return int64(n.env.Now().Sub(n.start)) }
 
-func (n *Node) open(ctx context.Context) error {
+func (n *Node) open(ctx context.Context) (err error) {
+	n.guard, err = transport.NewGuard(transport.GuardConfig{
+		Cluster: n.cfg.Cluster, TLS: n.cfg.TLS, Secrets: n.cfg.Secret, Logger: n.cfg.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	pc, err := n.listenAt(ctx, n.cfg.Addr)
 	if err != nil {
 		return err
 	}
+	n.warnOpen()
 	if err := n.identify(max(uint64(max(n.env.Now().UnixNano(), 1)), n.savedCounter()+1)); err != nil {
 		pc.Close()
 		return err
@@ -224,7 +233,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.wg.Go(n.scanLoop)
 	n.gossip, err = gossip.Start(ctx, gossip.Config{
 		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: countedPackets{pc, &n.stats},
-		Dial: transport.DialGossip(n.env.Dial), FailureTimeout: n.cfg.FailureTimeout,
+		Dial: transport.DialGossip(n.guard.Dial(n.env.Dial)), FailureTimeout: n.cfg.FailureTimeout,
 		Seeds: n.cfg.Seeds, Resolve: n.env.Resolve, Secrets: n.cfg.Secret, Events: n.onMember, Logger: n.cfg.Logger,
 	})
 	if err != nil {
