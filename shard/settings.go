@@ -1,0 +1,459 @@
+package shard
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// Settings are what people decided about a cluster at run time: pins, weights
+// in the place of those that nodes were started with, and whether balance is
+// paused. They are never changed once made; nil has none.
+//
+// Each pin of a slot, each weight and the pause is a register of its own. Of
+// two that were set the one with the later stamp counts, so that Merge is
+// commutative, idempotent and associative: settings may arrive in any order,
+// twice, by any road, and after a cut both sides come to the same ones.
+type Settings struct {
+	pins    *[Slots]register[string] // nil: none was ever set; "" is no pin
+	weights map[string]register[int] // by node name; NoWeight is no setting
+	paused  register[bool]
+	highest uint64 // of all stamps
+}
+
+// NoWeight as a weight lets a node's own weight count again.
+const NoWeight = -1
+
+// Bounds of settings. What breaks them is refused.
+const (
+	MaxSettings  = 4 << 20 // bytes of their wire form
+	maxWeights   = 4096    // nodes that have had a weight set
+	maxPinName   = 96      // bytes
+	maxStamp     = 1 << 60
+	settingsWire = 1 // version of the wire form
+)
+
+// A register is a value and when, and by whom, it was set.
+type register[T comparable] struct {
+	at    uint64 // counts: above every stamp that its writer knew; 0: never set
+	by    NodeID
+	value T
+}
+
+// before reports whether o was set later than r. Two of one stamp are the same,
+// unless somebody lies; cmp then decides, so that all nodes still agree.
+func (r register[T]) before(o register[T], compare func(a, b T) int) bool {
+	return cmp.Or(cmp.Compare(r.at, o.at), r.by.Compare(o.by), compare(r.value, o.value)) < 0
+}
+
+// ErrSettings means that settings would exceed their bounds.
+var ErrSettings = errors.New("shard: settings exceed their bounds")
+
+// Pins returns the pins in force, by slot.
+func (s *Settings) Pins() map[uint16]string {
+	pins := map[uint16]string{}
+	if s == nil || s.pins == nil {
+		return pins
+	}
+	for slot := range s.pins {
+		if name := s.pins[slot].value; name != "" {
+			pins[uint16(slot)] = name
+		}
+	}
+	return pins
+}
+
+// Pin returns the name of the node that slot is pinned to; "": to none.
+func (s *Settings) Pin(slot uint16) string {
+	if s == nil || s.pins == nil || slot >= Slots {
+		return ""
+	}
+	return s.pins[slot].value
+}
+
+// Weight returns the weight set for a node; false: its own counts.
+func (s *Settings) Weight(name string) (weight int, set bool) {
+	if s == nil {
+		return 0, false
+	}
+	r, ok := s.weights[name]
+	return r.value, ok && r.value != NoWeight
+}
+
+// Weights returns all weights that are set, by node name.
+func (s *Settings) Weights() map[string]int {
+	set := map[string]int{}
+	if s != nil {
+		for name, r := range s.weights {
+			if r.value != NoWeight {
+				set[name] = r.value
+			}
+		}
+	}
+	return set
+}
+
+// Paused reports whether balance is paused.
+func (s *Settings) Paused() bool { return s != nil && s.paused.value }
+
+// edit returns a copy to be changed and the stamp of the change.
+func (s *Settings) edit() (*Settings, uint64, error) {
+	c := &Settings{}
+	if s != nil {
+		*c = *s
+	}
+	if c.highest >= maxStamp {
+		return nil, 0, ErrSettings
+	}
+	c.highest++
+	return c, c.highest, nil
+}
+
+// WithPins returns settings in which slots are pinned to a node name; "" undoes
+// it. by is who decides.
+func (s *Settings) WithPins(slots []uint16, name string, by NodeID) (*Settings, error) {
+	if len(name) > maxPinName {
+		return nil, ErrSettings
+	}
+	c, at, err := s.edit()
+	if err != nil {
+		return nil, err
+	}
+	pins := [Slots]register[string]{}
+	if c.pins != nil {
+		pins = *c.pins
+	}
+	for _, slot := range slots {
+		if slot >= Slots {
+			return nil, ErrSettings
+		}
+		pins[slot] = register[string]{at, by, name}
+	}
+	c.pins = &pins
+	return c, c.check()
+}
+
+// WithWeight returns settings in which a node has a weight, or, with NoWeight,
+// its own one again.
+func (s *Settings) WithWeight(name string, weight int, by NodeID) (*Settings, error) {
+	if len(name) > maxPinName || weight < NoWeight || weight > MaxWeight {
+		return nil, ErrSettings
+	}
+	c, at, err := s.edit()
+	if err != nil {
+		return nil, err
+	}
+	c.weights = maps.Clone(c.weights)
+	if c.weights == nil {
+		c.weights = map[string]register[int]{}
+	}
+	c.weights[name] = register[int]{at, by, weight}
+	return c, c.check()
+}
+
+// WithPause returns settings in which balance is paused, or is not.
+func (s *Settings) WithPause(paused bool, by NodeID) (*Settings, error) {
+	c, at, err := s.edit()
+	if err != nil {
+		return nil, err
+	}
+	c.paused = register[bool]{at, by, paused}
+	return c, nil
+}
+
+func (s *Settings) check() error {
+	if len(s.weights) > maxWeights || s.pins != nil && len(s.Append(nil)) > MaxSettings {
+		return ErrSettings
+	}
+	return nil
+}
+
+// Merge returns the later of each setting of both, and whether that differs
+// from s.
+func (s *Settings) Merge(o *Settings) (merged *Settings, changed bool) {
+	if o == nil {
+		return s, false
+	}
+	c := &Settings{}
+	if s != nil {
+		*c = *s
+	}
+	if c.paused.before(o.paused, compareBools) {
+		c.paused, changed = o.paused, true
+	}
+	if weights := mergeWeights(c.weights, o.weights); !maps.Equal(weights, c.weights) {
+		c.weights, changed = weights, true
+	}
+	if o.pins != nil {
+		pins := [Slots]register[string]{}
+		if c.pins != nil {
+			pins = *c.pins
+		}
+		for slot := range pins {
+			if pins[slot].before(o.pins[slot], cmp.Compare) {
+				pins[slot], changed = o.pins[slot], true
+			}
+		}
+		c.pins = &pins
+	}
+	if !changed {
+		return s, false
+	}
+	c.highest = max(c.highest, o.highest)
+	return c, true
+}
+
+// mergeWeights forgets the oldest beyond the bound: the same ones on every node
+// that knows the same.
+func mergeWeights(a, b map[string]register[int]) map[string]register[int] {
+	merged := map[string]register[int]{}
+	for _, weights := range []map[string]register[int]{a, b} {
+		for name, r := range weights {
+			if old, ok := merged[name]; !ok || old.before(r, cmp.Compare) {
+				merged[name] = r
+			}
+		}
+	}
+	if len(merged) > maxWeights {
+		names := slices.SortedFunc(maps.Keys(merged), func(x, y string) int {
+			return cmp.Or(cmp.Compare(merged[y].at, merged[x].at), merged[y].by.Compare(merged[x].by), cmp.Compare(x, y))
+		})
+		for _, name := range names[maxWeights:] {
+			delete(merged, name)
+		}
+	}
+	return merged
+}
+
+func compareBools(a, b bool) int {
+	number := func(v bool) int {
+		if v {
+			return 1
+		}
+		return 0
+	}
+	return number(a) - number(b)
+}
+
+// Settings on the wire and on disk, numbers as unsigned varints unless said
+// otherwise:
+//
+//	version, one byte
+//	number of writers; each 16 bytes
+//	number of names; each length and bytes
+//	the pause: stamp, writer, 0 or 1
+//	number of weights; each: name, stamp, writer, weight+1
+//	number of runs of pins; each: slots since the run before, slots in it,
+//	  stamp, writer, name+1 or 0 for no pin
+//
+// Writers and names are referred to by their places. A later release appends
+// fields; this one skips them.
+
+// Append appends the wire form of s to dst.
+func (s *Settings) Append(dst []byte) []byte {
+	if s == nil {
+		s = &Settings{}
+	}
+	var writers, names index
+	runs := s.runs()
+	writers.add(string(s.paused.by[:]))
+	sorted := slices.Sorted(maps.Keys(s.weights))
+	for _, name := range sorted {
+		names.add(name)
+		by := s.weights[name].by
+		writers.add(string(by[:]))
+	}
+	for _, r := range runs {
+		writers.add(string(r.by[:]))
+		if r.value != "" {
+			names.add(r.value)
+		}
+	}
+	num := func(vs ...uint64) {
+		for _, v := range vs {
+			dst = binary.AppendUvarint(dst, v)
+		}
+	}
+	dst = append(dst, settingsWire)
+	num(uint64(len(writers.list)))
+	for _, w := range writers.list {
+		dst = append(dst, w...)
+	}
+	num(uint64(len(names.list)))
+	for _, name := range names.list {
+		num(uint64(len(name)))
+		dst = append(dst, name...)
+	}
+	pause := uint64(0)
+	if s.paused.value {
+		pause = 1
+	}
+	num(s.paused.at, writers.at[string(s.paused.by[:])], pause)
+	num(uint64(len(sorted)))
+	for _, name := range sorted {
+		r := s.weights[name]
+		num(names.at[name], r.at, writers.at[string(r.by[:])], uint64(r.value+1))
+	}
+	num(uint64(len(runs)))
+	end := 0
+	for _, r := range runs {
+		name := uint64(0)
+		if r.value != "" {
+			name = names.at[r.value] + 1
+		}
+		num(uint64(r.first-end), uint64(r.count), r.at, writers.at[string(r.by[:])], name)
+		end = r.first + r.count
+	}
+	return dst
+}
+
+// index gives strings numbers.
+type index struct {
+	list []string
+	at   map[string]uint64
+}
+
+func (x *index) add(s string) {
+	if _, ok := x.at[s]; ok {
+		return
+	}
+	if x.at == nil {
+		x.at = map[string]uint64{}
+	}
+	x.at[s] = uint64(len(x.list))
+	x.list = append(x.list, s)
+}
+
+// run is neighbouring slots of one register.
+type run struct {
+	register[string]
+	first, count int
+}
+
+func (s *Settings) runs() (runs []run) {
+	if s.pins == nil {
+		return nil
+	}
+	for slot := range s.pins {
+		r := s.pins[slot]
+		last := len(runs) - 1
+		switch {
+		case r.at == 0:
+		case last >= 0 && runs[last].register == r && runs[last].first+runs[last].count == slot:
+			runs[last].count++
+		default:
+			runs = append(runs, run{r, slot, 1})
+		}
+	}
+	return runs
+}
+
+// DecodeSettings reads what Append wrote. The result shares no memory with b.
+func DecodeSettings(b []byte) (*Settings, error) {
+	if len(b) > MaxSettings {
+		return nil, fmt.Errorf("decode settings: %w", ErrSettings)
+	}
+	s, err := decodeSettings(b)
+	if err != nil {
+		return nil, fmt.Errorf("decode settings: %w", err)
+	}
+	return s, nil
+}
+
+func decodeSettings(b []byte) (*Settings, error) {
+	if len(b) == 0 {
+		return nil, errTruncated
+	}
+	if b[0] != settingsWire {
+		return nil, fmt.Errorf("version %d, not %d", b[0], settingsWire)
+	}
+	d := decoder{b: b[1:]}
+	writers := make([]NodeID, d.count(len(NodeID{})))
+	for i := range writers {
+		d.b = d.b[copy(writers[i][:], d.b):]
+	}
+	names := make([]string, d.count(1))
+	for i := range names {
+		size := int(d.number(maxPinName))
+		if d.err == nil && size > len(d.b) {
+			d.err = errTruncated
+		}
+		if d.err != nil {
+			return nil, d.err
+		}
+		names[i], d.b = string(d.b[:size]), d.b[size:]
+	}
+	s := &Settings{}
+	stamp := func() (at uint64, by NodeID) {
+		at = d.number(maxStamp)
+		i := d.number(math.MaxUint32)
+		if d.err == nil && i >= uint64(len(writers)) {
+			d.err = errNumber
+		}
+		if d.err != nil {
+			return 0, NodeID{}
+		}
+		s.highest = max(s.highest, at)
+		return at, writers[i]
+	}
+	s.paused.at, s.paused.by = stamp()
+	s.paused.value = d.number(1) == 1
+	for range d.count(4) {
+		i := d.number(math.MaxUint32)
+		at, by := stamp()
+		weight := int(d.number(MaxWeight+1)) - 1
+		if d.err == nil && (i >= uint64(len(names)) || at == 0 || len(s.weights) >= maxWeights) {
+			d.err = errNumber
+		}
+		if d.err != nil {
+			return nil, d.err
+		}
+		if s.weights == nil {
+			s.weights = map[string]register[int]{}
+		}
+		s.weights[names[i]] = register[int]{at, by, weight}
+	}
+	end := 0
+	for range d.count(5) {
+		first := end + int(d.number(Slots))
+		end = first + int(d.number(Slots))
+		at, by := stamp()
+		i := d.number(math.MaxUint32)
+		if d.err == nil && (end > Slots || at == 0 || i > uint64(len(names))) {
+			d.err = errNumber
+		}
+		if d.err != nil {
+			return nil, d.err
+		}
+		name := ""
+		if i > 0 {
+			name = names[i-1]
+		}
+		if s.pins == nil {
+			s.pins = new([Slots]register[string])
+		}
+		for slot := first; slot < end; slot++ {
+			s.pins[slot] = register[string]{at, by, name}
+		}
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return s, nil
+}
+
+// count reads how many things of at least so many bytes follow.
+func (d *decoder) count(size int) int {
+	n := d.number(uint64(len(d.b)))
+	if d.err == nil && n*uint64(size) > uint64(len(d.b)) {
+		d.err = errTruncated
+	}
+	if d.err != nil {
+		return 0
+	}
+	return int(n)
+}
