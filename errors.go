@@ -82,6 +82,10 @@ var (
 	ErrCodec = node.ErrCodec
 )
 
+// ErrUnknownNode means that no living member has the name, or that the member
+// is leaving or of weight 0 and can hold no slots.
+var ErrUnknownNode = node.ErrUnknownNode
+
 // ErrDisk means that the data directory failed: it is damaged, in use by
 // another process, full, or an operation on it failed. The error that wraps it
 // says which.

@@ -81,6 +81,26 @@ func (d *draft) pin(members []Member, pins map[uint16]string) (ignored []Ignored
 	return ignored
 }
 
+// Yield returns an assignment in which the first planned backup takes the place
+// of a primary that aways names for its slot, and the other way round: nothing
+// is copied for it. It is not followed where no backup is planned.
+func (a *Assignment) Yield(aways map[uint16]NodeID) *Assignment {
+	if len(aways) == 0 || a.width < 2 {
+		return a
+	}
+	b := *a
+	b.copies = slices.Clone(a.copies)
+	for slot, id := range aways {
+		if slot >= Slots {
+			continue
+		}
+		if of := b.copies[int(slot)*a.width:][:a.width]; of[0] == id {
+			of[0], of[1] = of[1], of[0]
+		}
+	}
+	return &b
+}
+
 // Primary returns who should serve slot, or the zero NodeID where no node may
 // hold data.
 func (a *Assignment) Primary(slot uint16) NodeID {

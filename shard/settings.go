@@ -19,7 +19,7 @@ import (
 // commutative, idempotent and associative: settings may arrive in any order,
 // twice, by any road, and after a cut both sides come to the same ones.
 type Settings struct {
-	pins    *[Slots]register[string] // nil: none was ever set; "" is no pin
+	pins    *[Slots]register[place]  // nil: none was ever set
 	weights map[string]register[int] // by node name; NoWeight is no setting
 	paused  register[bool]
 	highest uint64 // of all stamps
@@ -50,6 +50,16 @@ func (r register[T]) before(o register[T], compare func(a, b T) int) bool {
 	return cmp.Or(cmp.Compare(r.at, o.at), r.by.Compare(o.by), compare(r.value, o.value)) < 0
 }
 
+// place says where a slot is to be, or not to be. The zero place says nothing.
+type place struct {
+	name string // of a node
+	away bool   // any of its holders but this one is to be primary
+}
+
+func (p place) compare(o place) int {
+	return cmp.Or(cmp.Compare(p.name, o.name), compareBools(p.away, o.away))
+}
+
 // ErrSettings means that settings would exceed their bounds.
 var ErrSettings = errors.New("shard: settings exceed their bounds")
 
@@ -60,19 +70,31 @@ func (s *Settings) Pins() map[uint16]string {
 		return pins
 	}
 	for slot := range s.pins {
-		if name := s.pins[slot].value; name != "" {
-			pins[uint16(slot)] = name
+		if p := s.pins[slot].value; p.name != "" && !p.away {
+			pins[uint16(slot)] = p.name
 		}
 	}
 	return pins
 }
 
-// Pin returns the name of the node that slot is pinned to; "": to none.
-func (s *Settings) Pin(slot uint16) string {
-	if s == nil || s.pins == nil || slot >= Slots {
-		return ""
+// Aways returns, by slot, the names of the nodes that are to hold slots as
+// backups only, though a plan makes them primary: see Assignment.Yield.
+func (s *Settings) Aways() map[uint16]string {
+	aways := map[uint16]string{}
+	if s == nil || s.pins == nil {
+		return aways
 	}
-	return s.pins[slot].value
+	for slot := range s.pins {
+		if p := s.pins[slot].value; p.away {
+			aways[uint16(slot)] = p.name
+		}
+	}
+	return aways
+}
+
+// Placed reports whether somebody decided where slot is to be.
+func (s *Settings) Placed(slot uint16) bool {
+	return s != nil && s.pins != nil && slot < Slots && s.pins[slot].value.name != ""
 }
 
 // Weight returns the weight set for a node; false: its own counts.
@@ -116,14 +138,24 @@ func (s *Settings) edit() (*Settings, uint64, error) {
 // WithPins returns settings in which slots are pinned to a node name; "" undoes
 // it. by is who decides.
 func (s *Settings) WithPins(slots []uint16, name string, by NodeID) (*Settings, error) {
-	if len(name) > maxPinName {
+	return s.withPlace(slots, place{name: name}, by)
+}
+
+// WithAway returns settings in which another holder than the node of that name
+// is to be primary of slots. It takes the place of their pins.
+func (s *Settings) WithAway(slots []uint16, name string, by NodeID) (*Settings, error) {
+	return s.withPlace(slots, place{name: name, away: name != ""}, by)
+}
+
+func (s *Settings) withPlace(slots []uint16, p place, by NodeID) (*Settings, error) {
+	if len(p.name) > maxPinName {
 		return nil, ErrSettings
 	}
 	c, at, err := s.edit()
 	if err != nil {
 		return nil, err
 	}
-	pins := [Slots]register[string]{}
+	pins := [Slots]register[place]{}
 	if c.pins != nil {
 		pins = *c.pins
 	}
@@ -131,7 +163,7 @@ func (s *Settings) WithPins(slots []uint16, name string, by NodeID) (*Settings, 
 		if slot >= Slots {
 			return nil, ErrSettings
 		}
-		pins[slot] = register[string]{at, by, name}
+		pins[slot] = register[place]{at, by, p}
 	}
 	c.pins = &pins
 	return c, c.check()
@@ -189,12 +221,12 @@ func (s *Settings) Merge(o *Settings) (merged *Settings, changed bool) {
 		c.weights, changed = weights, true
 	}
 	if o.pins != nil {
-		pins := [Slots]register[string]{}
+		pins := [Slots]register[place]{}
 		if c.pins != nil {
 			pins = *c.pins
 		}
 		for slot := range pins {
-			if pins[slot].before(o.pins[slot], cmp.Compare) {
+			if pins[slot].before(o.pins[slot], place.compare) {
 				pins[slot], changed = o.pins[slot], true
 			}
 		}
@@ -248,7 +280,7 @@ func compareBools(a, b bool) int {
 //	the pause: stamp, writer, 0 or 1
 //	number of weights; each: name, stamp, writer, weight+1
 //	number of runs of pins; each: slots since the run before, slots in it,
-//	  stamp, writer, name+1 or 0 for no pin
+//	  stamp, writer, 0 for no pin, 2*name+1 for a pin, 2*name+2 for away from it
 //
 // Writers and names are referred to by their places. A later release appends
 // fields; this one skips them.
@@ -269,8 +301,8 @@ func (s *Settings) Append(dst []byte) []byte {
 	}
 	for _, r := range runs {
 		writers.add(string(r.by[:]))
-		if r.value != "" {
-			names.add(r.value)
+		if r.value.name != "" {
+			names.add(r.value.name)
 		}
 	}
 	num := func(vs ...uint64) {
@@ -302,8 +334,11 @@ func (s *Settings) Append(dst []byte) []byte {
 	end := 0
 	for _, r := range runs {
 		name := uint64(0)
-		if r.value != "" {
-			name = names.at[r.value] + 1
+		if r.value.name != "" {
+			name = 2*names.at[r.value.name] + 1
+		}
+		if r.value.away {
+			name++
 		}
 		num(uint64(r.first-end), uint64(r.count), r.at, writers.at[string(r.by[:])], name)
 		end = r.first + r.count
@@ -330,7 +365,7 @@ func (x *index) add(s string) {
 
 // run is neighbouring slots of one register.
 type run struct {
-	register[string]
+	register[place]
 	first, count int
 }
 
@@ -423,21 +458,22 @@ func decodeSettings(b []byte) (*Settings, error) {
 		end = first + int(d.number(Slots))
 		at, by := stamp()
 		i := d.number(math.MaxUint32)
-		if d.err == nil && (end > Slots || at == 0 || i > uint64(len(names))) {
+		if d.err == nil && (end > Slots || at == 0 || i > 2*uint64(len(names))) {
 			d.err = errNumber
 		}
 		if d.err != nil {
 			return nil, d.err
 		}
-		name := ""
+		p := place{}
 		if i > 0 {
-			name = names[i-1]
+			p = place{name: names[(i-1)/2], away: i%2 == 0}
+			p.away = p.away && p.name != ""
 		}
 		if s.pins == nil {
-			s.pins = new([Slots]register[string])
+			s.pins = new([Slots]register[place])
 		}
 		for slot := first; slot < end; slot++ {
-			s.pins[slot] = register[string]{at, by, name}
+			s.pins[slot] = register[place]{at, by, p}
 		}
 	}
 	if d.err != nil {

@@ -25,6 +25,25 @@ func TestLaterSettingCounts(t *testing.T) {
 	}
 }
 
+func TestYieldSwapsWithTheFirstBackup(t *testing.T) {
+	n1, n2 := shard.NewNodeID(1, 1), shard.NewNodeID(2, 1)
+	plan := shard.Plan([]shard.Member{{Name: "n1", ID: n1, Weight: 1}, {Name: "n2", ID: n2, Weight: 1}}, nil, 1)
+	aways := map[uint16]shard.NodeID{}
+	for slot := range uint16(100) {
+		aways[slot] = n1
+	}
+	yielding := plan.Yield(aways)
+	for slot := range uint16(shard.Slots) {
+		want := plan.Primary(slot)
+		if slot < 100 {
+			want = n2
+		}
+		if got := yielding.Primary(slot); got != want || yielding.Backups(slot)[0] == got {
+			t.Fatalf("slot %d: primary %v, backups %v, want primary %v", slot, got, yielding.Backups(slot), want)
+		}
+	}
+}
+
 func TestWeightIsForgotten(t *testing.T) {
 	a := shard.NewNodeID(1, 1)
 	var none *shard.Settings
@@ -70,11 +89,15 @@ func anySetting(r *rand.Rand, s *shard.Settings, by shard.NodeID) *shard.Setting
 	names := []string{"", "n1", "n2", "n3"}
 	switch r.IntN(3) {
 	case 0:
+		edit := s.WithPins
+		if r.IntN(3) == 0 {
+			edit = s.WithAway
+		}
 		var slots []uint16
 		for first := r.IntN(shard.Slots - 100); len(slots) < 1+r.IntN(50); first++ {
 			slots = append(slots, uint16(first))
 		}
-		return must(s.WithPins(slots, names[r.IntN(len(names))], by))
+		return must(edit(slots, names[r.IntN(len(names))], by))
 	case 1:
 		return must(s.WithWeight(names[1+r.IntN(3)], r.IntN(4)-1, by))
 	}

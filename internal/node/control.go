@@ -21,6 +21,7 @@ const (
 	ctlNames     byte = 10 // names of node IDs, for what follows
 	ctlPast      byte = 11 // claims that disks remember
 	ctlMarks     byte = 12 // acknowledged marks, for a backup that answers stale reads
+	ctlSettings  byte = 13 // shard.Settings
 )
 
 // fields reads what a control body is made of.
@@ -114,6 +115,8 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.onPast(f.b)
 	case ctlMarks:
 		n.onMarks(id, &f)
+	case ctlSettings:
+		n.onSettings(id, f.b)
 	case ctlTableEnd:
 		n.peer(id).pastSeen.Store(true)
 		n.poke()

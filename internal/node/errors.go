@@ -26,5 +26,6 @@ var (
 	ErrInvalid          = errors.New("slotmesh: invalid argument")
 	ErrCodec            = errors.New("slotmesh: value cannot be encoded or decoded")
 	ErrLocked           = errors.New("slotmesh: lock is held by another")
+	ErrUnknownNode      = errors.New("slotmesh: no living node of that name can hold slots")
 	ErrDisk             = errors.New("slotmesh: disk failed")
 )

@@ -14,16 +14,16 @@ import (
 
 // Self is this node as its peers see it.
 func (n *Node) Self() Member {
-	m := member(n.id, n.selfMember(), "alive")
+	m := n.member(n.id, n.selfMember(), "alive")
 	m.Self = true
 	return m
 }
 
-func member(id shard.NodeID, m gossip.Member, state string) Member {
+func (n *Node) member(id shard.NodeID, m gossip.Member, state string) Member {
 	if m.Leaving {
 		state = "leaving"
 	}
-	return Member{Name: m.Name, Addr: m.Addr, Zone: m.Zone, Seat: m.Seat, ID: id, Weight: m.Weight, Attributes: attributesOf(&m), State: state, Visitor: m.Visitor}
+	return Member{Name: m.Name, Addr: m.Addr, Zone: m.Zone, Seat: m.Seat, ID: id, Weight: n.weightOf(m), Attributes: attributesOf(&m), State: state, Visitor: m.Visitor}
 }
 
 // Members lists the nodes of the cluster by name, this one and those that
@@ -33,12 +33,12 @@ func (n *Node) Members() []Member {
 	n.membersMu.Lock()
 	for id, m := range n.members {
 		if id != n.id {
-			list = append(list, member(id, m, "alive"))
+			list = append(list, n.member(id, m, "alive"))
 		}
 	}
 	for id, m := range n.vanished {
 		if id != n.id {
-			list = append(list, member(id, m, "suspect"))
+			list = append(list, n.member(id, m, "suspect"))
 		}
 	}
 	n.membersMu.Unlock()
@@ -60,12 +60,12 @@ func (n *Node) Health() Health {
 	n.membersMu.Lock()
 	for id, m := range n.members {
 		alive[id] = true
-		if id != n.id && m.Weight > 0 && !m.Leaving {
+		if id != n.id && n.weightOf(m) > 0 && !m.Leaving {
 			holders++
 		}
 	}
 	n.membersMu.Unlock()
-	if n.cfg.Weight > 0 && !n.leaving.Load() {
+	if n.weight() > 0 && !n.leaving.Load() {
 		holders++
 	}
 	want := min(n.cfg.Backups, holders-1)

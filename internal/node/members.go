@@ -160,6 +160,7 @@ func (n *Node) PeerUp(tp *transport.Peer) {
 	// An empty batch ends the table, on the stream that carried it.
 	_ = tp.SendClaims(shard.AppendClaims(nil, nil))
 	n.tellPast(p.id)
+	n.tellSettings(p.id)
 	n.post(event{kind: evUp, id: p.id})
 	n.resume(p)
 }
@@ -272,16 +273,36 @@ func (n *Node) replan(now int64) (changed bool) {
 	changed = !maps.Equal(down, n.downNow)
 	n.downNow = down
 	list = slices.DeleteFunc(list, func(m shard.Member) bool { return down[m.ID] })
-	if n.plan != nil && slices.Equal(list, n.planned) {
+	settings := n.settings.Load()
+	if n.plan != nil && slices.Equal(list, n.planned) && settings == n.plannedWith {
 		return changed
 	}
+	before := n.membersAt
 	if len(list) < len(n.planned) {
 		n.planBefore, n.failedAt = n.plan, now
 	}
-	n.planned, n.membersAt = list, now
-	n.plan = shard.Plan(list, nil, n.cfg.Backups)
+	if n.membersAt = now; slices.Equal(list, n.planned) {
+		// Settings need only the time in which they reach the others.
+		n.membersAt = max(before, now-int64(n.cfg.SettleDelay)+int64(settingsSettle))
+	}
+	n.planned, n.plannedWith = list, settings
+	n.plan = shard.Plan(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
 	n.planShared.Store(n.plan)
+	n.planFor.Store(settings)
 	return true
+}
+
+// aways are the settings of that name with the nodes they mean.
+func aways(s *shard.Settings, members []shard.Member) map[uint16]shard.NodeID {
+	byName := map[string]shard.NodeID{}
+	for _, m := range members {
+		byName[m.Name] = m.ID // the newest of a name comes last
+	}
+	byID := map[uint16]shard.NodeID{}
+	for slot, name := range s.Aways() {
+		byID[slot] = byName[name]
+	}
+	return byID
 }
 
 func (n *Node) planMembers() []shard.Member {
@@ -290,18 +311,18 @@ func (n *Node) planMembers() []shard.Member {
 	list := make([]shard.Member, 0, len(n.members)+1)
 	for id, m := range n.members {
 		if id != n.id && !m.Visitor {
-			list = append(list, planMember(id, m))
+			list = append(list, n.planMember(id, m))
 		}
 	}
 	if !n.cfg.Visitor {
-		list = append(list, planMember(n.id, n.selfMember()))
+		list = append(list, n.planMember(n.id, n.selfMember()))
 	}
 	slices.SortFunc(list, func(a, b shard.Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID)) })
 	return list
 }
 
-func planMember(id shard.NodeID, m gossip.Member) shard.Member {
-	return shard.Member{Name: m.Name, Seat: m.Seat, Zone: m.Zone, ID: id, Weight: m.Weight, Leaving: m.Leaving}
+func (n *Node) planMember(id shard.NodeID, m gossip.Member) shard.Member {
+	return shard.Member{Name: m.Name, Seat: m.Seat, Zone: m.Zone, ID: id, Weight: n.weightOf(m), Leaving: m.Leaving}
 }
 
 func (n *Node) selfMember() gossip.Member {
@@ -323,7 +344,7 @@ func (n *Node) isLeaving(id shard.NodeID) bool {
 func (n *Node) mayFound(settled bool) bool {
 	n.membersMu.Lock()
 	others, weighted := 0, 0
-	if n.cfg.Weight > 0 {
+	if n.weight() > 0 {
 		weighted = 1
 	}
 	ready := true
@@ -332,7 +353,7 @@ func (n *Node) mayFound(settled bool) bool {
 			continue
 		}
 		others++
-		if m.Weight > 0 {
+		if n.weightOf(m) > 0 {
 			weighted++
 		}
 		p := n.peer(id)

@@ -84,6 +84,12 @@ type Node struct {
 	past       past // its names and claims are guarded too
 	namesDirty bool // names were added since they were saved
 
+	settings          atomic.Pointer[shard.Settings]
+	settingsMu        sync.Mutex      // serializes writes to settings
+	settingsWake      chan struct{}   // there are new ones to publish
+	publishing        chan struct{}   // held by who publishes
+	publishedSettings *shard.Settings // guarded by publishing
+
 	// coreMu guards core. Only the control loop takes its output; others
 	// lend leases and hand slots over.
 	coreMu sync.Mutex
@@ -107,6 +113,7 @@ type Node struct {
 	plan        *shard.Assignment
 	planBefore  *shard.Assignment // the plan before the last member went
 	planned     []shard.Member
+	plannedWith *shard.Settings // of the plan
 	downNow     map[shard.NodeID]bool
 	membersAt   int64 // when the member list last changed
 	failedAt    int64 // when a node that counted for the plan last died
@@ -132,8 +139,9 @@ type Node struct {
 	hub        hub
 	scans      chan *scanJob
 	planShared atomic.Pointer[shard.Assignment]
-	uncovered  atomic.Int64 // slots without a living primary, as of the last pass
-	owed       atomic.Int64 // slots whose records are owed to the winner of a fork
+	planFor    atomic.Pointer[shard.Settings] // that it was made with
+	uncovered  atomic.Int64                   // slots without a living primary, as of the last pass
+	owed       atomic.Int64                   // slots whose records are owed to the winner of a fork
 	evictWake  chan struct{}
 	relief     atomic.Int64 // evictions that a copy asks for
 	joined     atomic.Bool  // the seeds were asked, or there are none
@@ -162,6 +170,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, env: cfg.Env, engine: cfg.Engine, log: cfg.Logger,
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
+		settingsWake: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
@@ -218,6 +227,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Awake: n.awake,
 	})
 	n.readPast()
+	n.readSettings()
 	if n.cfg.SyncWrites {
 		n.engine.OnDurable(n.onDurable)
 	}
@@ -234,11 +244,12 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.gossip, err = gossip.Start(ctx, gossip.Config{
 		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: countedPackets{pc, &n.stats},
 		Dial: transport.DialGossip(n.guard.Dial(n.env.Dial)), FailureTimeout: n.cfg.FailureTimeout,
-		Seeds: n.cfg.Seeds, Resolve: n.env.Resolve, Secrets: n.cfg.Secret, Events: n.onMember, Logger: n.cfg.Logger,
+		Seeds: n.cfg.Seeds, Resolve: n.env.Resolve, Secrets: n.cfg.Secret, Events: n.onMember, State: n.gossipState, Merge: n.mergeState, Logger: n.cfg.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("start gossip: %w", err)
 	}
+	n.wg.Go(n.settingsLoop) // ends when n.stop closes
 	if len(answered) > 0 {
 		if err := n.gossip.Join(ctx, answered); err != nil {
 			n.log.Warn(eventJoinFailed, "err", err)
@@ -326,7 +337,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		others := 0
 		n.membersMu.Lock()
 		for id, m := range n.members {
-			if id != n.id && m.Weight > 0 && !m.Leaving {
+			if id != n.id && n.weightOf(m) > 0 && !m.Leaving {
 				others++
 			}
 		}

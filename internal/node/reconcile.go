@@ -24,6 +24,7 @@ type outlook struct {
 	repairing bool // a node died lately: it may be back
 	found     bool
 	leaving   bool
+	paused    bool // balance waits, see heldBackLocked
 }
 
 // reconcile moves the slots this node serves one step towards the plan, and
@@ -37,7 +38,7 @@ func (n *Node) reconcile(now int64) {
 	}
 	settled := now-n.membersAt >= int64(n.cfg.SettleDelay)
 	o := outlook{
-		settled: settled, found: n.mayFound(settled), leaving: n.leaving.Load(),
+		settled: settled, found: n.mayFound(settled), leaving: n.leaving.Load(), paused: n.settings.Load().Paused(),
 		repairing: n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay),
 	}
 	a := &n.agenda
@@ -250,6 +251,12 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, now int64) progress {
 		return atRest
 	}
 	backups := plan.Backups(s.no)
+	if n.heldBackLocked(s, backups) {
+		return atRest
+	}
+	if planned != n.id && cl.Holds(planned) && (n.outlook.leaving || len(cl.Backups) >= len(backups)) {
+		return n.moveLocked(s, planned, now) // what it lacks is for its new primary to copy
+	}
 	if p, lacks := n.fillLocked(s, planned, backups, now); lacks {
 		return p
 	}
@@ -344,6 +351,14 @@ func (n *Node) mutedLocked(s *slot) bool {
 		}
 	}
 	return living < sv.needed
+}
+
+// heldBackLocked reports whether a slot stays where it is because balance is
+// paused. What somebody placed, what lacks a copy and what leaves moves all the same.
+func (n *Node) heldBackLocked(s *slot, backups []shard.NodeID) bool {
+	o := &n.outlook
+	return o.paused && !o.leaving && len(s.view.Known.Backups) >= len(backups) &&
+		!n.settings.Load().Placed(s.no) && !slices.ContainsFunc(s.view.Known.Backups, n.isLeaving)
 }
 
 // fillLocked starts the copy that the plan asks for next. lacks is false where

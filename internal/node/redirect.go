@@ -31,5 +31,5 @@ func (n *Node) redirected(redirect Redirect, t *trip, id shard.NodeID) error {
 	if !ok { // it is gone, and its slot is being taken over
 		return errNotYet
 	}
-	return redirect(t.req.Slot, member(id, m, state), t.req.Asked)
+	return redirect(t.req.Slot, n.member(id, m, state), t.req.Asked)
 }
