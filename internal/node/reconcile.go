@@ -418,7 +418,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 		to = n.heirLocked(s)
 	}
 	switch {
-	case n.outlook.repairing && !leaving && n.planBefore.Primary(s.no) != to:
+	case n.outlook.repairing && !leaving && n.planBefore.Primary(s.no) != to && !n.settings.Load().Placed(s.no):
 		return atRest // whoever died may be back soon: until the outlook changes
 	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < s.notBefore:
 		return unsettled
