@@ -175,7 +175,7 @@ func (c *Core) onReply(m Message, now int64) {
 	for _, cl := range []*Claim{m.Claim, m.Known} {
 		if Compare(cl, a.newest) > 0 {
 			c.oppose(m.Slot, s, cl.Primary)
-			a.newest = cl
+			a.newest, a.invited = cl, false
 			c.ask(m.Slot, s, now)
 		}
 	}

@@ -20,6 +20,7 @@ type attempt struct {
 	asked    []NodeID
 	promises []NodeID
 	orphan   bool // no holder of newest lives: anybody may start anew
+	invited  bool // newest's own primary has fenced itself for this epoch, all its writes acknowledged
 
 	claim   *Claim
 	need    [][]NodeID // a quorum of each must accept, and one of the claim's own group
@@ -147,6 +148,7 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 	c.promiseSelf(slot, s, epoch)
 	a.promises = append(append(a.promises, c.self), promised...)
 	a.asked = append(a.asked, promised...)
+	a.invited = len(promised) > 0
 	for seat := range c.seats {
 		if seat != c.self {
 			a.promises = append(a.promises, seat)
@@ -359,6 +361,11 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 	s.acceptors = have
 	if first {
 		s.opened, s.settled, s.inForceAt = false, nil, now
+		if a.invited {
+			// The old primary had every write acknowledged before it invited:
+			// there is nothing above the mark on any copy.
+			s.settled = slices.Clone(a.claim.Backups)
+		}
 		s.lastRev = 0
 		c.stats.Promotions++
 	}

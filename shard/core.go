@@ -441,7 +441,7 @@ func (c *Core) learn(cl *Claim, now int64) bool {
 	c.watch(cl.Slot)
 	if a := s.attempt; a != nil && a.claim == nil && Compare(cl, a.newest) > 0 {
 		// What is to be succeeded is this one: its group has the say.
-		a.newest = cl
+		a.newest, a.invited = cl, false
 		c.oppose(cl.Slot, s, cl.Primary)
 		c.ask(cl.Slot, s, now)
 		c.fenced(cl.Slot, s, now)

@@ -34,6 +34,7 @@ type xcall struct {
 
 // xpeer is a primary's side of the stream to a copy.
 type xpeer struct {
+	begun       bool // the stream's beginning was sent
 	sent, acked int
 	sentAt      int64
 	heardAt     int64
@@ -330,9 +331,17 @@ func (n *xnode) beat(id NodeID) {
 func (n *xnode) append(id NodeID, p *xpeer) {
 	w := n.w
 	if w.now-p.sentAt > xResend {
-		p.sent = p.acked
+		p.sent, p.begun = p.acked, p.acked > 0
 	}
 	b, to := n.ballot(), w.byID[id]
+	if !p.begun {
+		p.begun = true
+		w.send(n, to, true, func() {
+			if !to.below(b) && to.stream != b {
+				to.stream, to.pos = b, 0
+			}
+		})
+	}
 	for ; p.sent < len(n.log); p.sent++ {
 		p.sentAt = w.now
 		seq, e := p.sent+1, n.log[p.sent]

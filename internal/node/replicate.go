@@ -190,7 +190,14 @@ func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
 // connection ended, or the copy had no room.
 func (n *Node) restartLocked(s *slot) {
 	for id, l := range s.links {
-		if l.started || l.peer.live() == nil || l.acked < firstVersion(s.view.Known.Epoch) {
+		if l.started || l.peer.live() == nil {
+			continue
+		}
+		if first := firstVersion(s.view.Known.Epoch); l.acked < first {
+			if l.session == 0 { // no learner: it never heard of the stream
+				n.greetLocked(s, l)
+				n.resendLocked(s, l, first)
+			}
 			continue
 		}
 		if !n.resendLocked(s, l, l.acked) {

@@ -88,6 +88,15 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		s.heard(s.last)
 		s.hold = nil
 		n.opened++
+		if t := s.settle; t == nil || t.epoch != cl.Epoch || !t.begun {
+			// By invitation: nobody had anything to report.
+			s.links = nil
+			for _, id := range cl.Backups {
+				l := &link{peer: n.peer(id)}
+				s.linkLocked(l)
+				n.greetLocked(s, l)
+			}
+		}
 	}
 	keep := s.view.Required
 	for id := range s.links {
@@ -193,6 +202,13 @@ func (n *Node) beginLocked(s *slot, l *link) {
 		a := n.appendOf(s, &e, inheritPrev, nil)
 		n.sendAppend(l, &a)
 	}
+	n.greetLocked(s, l)
+}
+
+// greetLocked begins the stream of this primary's epoch to a backup that holds
+// all of before it.
+func (n *Node) greetLocked(s *slot, l *link) {
+	l.started = true
 	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Version: firstVersion(s.view.Known.Epoch), Mark: s.acked.Load()}
 	n.sendAppend(l, &a)
 }
