@@ -18,6 +18,7 @@ const NoTTL time.Duration = -1
 // concurrent use. Several caches in one process share nothing.
 type Cache struct {
 	n     *node.Node
+	name  string // of the cluster
 	loads flights
 }
 
@@ -52,7 +53,7 @@ func Open(ctx context.Context, opts ...Option) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("slotmesh: open: %w", err)
 	}
-	return &Cache{n: n}, nil
+	return &Cache{n: n, name: o.cfg.Cluster}, nil
 }
 
 // Ready returns nil once the node has joined, every slot has a primary and the

@@ -32,7 +32,7 @@ func TestEventsTellOfEveryChange(t *testing.T) {
 		names := append(eventNames(caches[0]), eventNames(caches[1])...)
 		for _, want := range []string{
 			"node opened", "member joined", "slots opened", "slots are on their way", "slots are where they should be",
-			"node counts as dead", "slots taken over", "backups dropped", "backups added",
+			"node counts as dead", "slots claimed", "backups dropped", "backups added",
 		} {
 			if !slices.Contains(names, want) {
 				return fmt.Errorf("no %q among %q", want, names)

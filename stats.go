@@ -24,7 +24,7 @@ type Stats struct {
 	StaleReads          uint64 // those of them answered by a backup, see AllowStale
 	Evictions, Expiries uint64
 
-	Promotions     uint64 // slots taken over from a primary
+	Promotions     uint64 // slots that this node became the primary of: founded, handed to it or taken over
 	Forks          uint64 // slots that went on here without a majority
 	Heals          uint64 // forks merged again
 	Orphans        uint64 // slots founded anew after all their holders were lost

@@ -120,7 +120,7 @@ const (
 	eventReturned = "member is back"
 
 	eventSlotsOpened  = "slots opened"
-	eventPromoted     = "slots taken over"
+	eventPromoted     = "slots claimed"
 	eventDropped      = "backups dropped"
 	eventAdded        = "backups added"
 	eventCopyStopped  = "copies given up"
@@ -219,7 +219,10 @@ func (n *Node) tell(now int64) {
 	}
 }
 
-// who names a node in the log.
+// Who is the name of a node, also of one that is no member any more; its ID
+// where nobody remembers it.
+func (n *Node) Who(id shard.NodeID) string { return n.who(id) }
+
 func (n *Node) who(id shard.NodeID) string {
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
