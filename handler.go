@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -91,31 +90,14 @@ func (c *Cache) ready() []string {
 	return []string{"this node has not joined yet"}
 }
 
-// safe: every slot held here is in sync on another living node too.
 func (c *Cache) safe() []string {
-	if dead := c.live(); dead != nil {
-		return nil // nothing to lose any more
+	if c.live() != nil {
+		return nil // it has stopped
 	}
-	view := c.Cluster()
-	self, alive := view.Self().Name, map[string]bool{}
-	for _, n := range view.Nodes() {
-		alive[n.Name] = !n.Self && n.State != "suspect"
+	if safe, reasons := c.Cluster().Safe(); !safe {
+		return reasons
 	}
-	alone := 0
-	for s := range view.Slots() {
-		holders := append([]string{s.Primary}, s.Backups...)
-		if slices.Contains(holders, self) && !slices.ContainsFunc(holders, func(name string) bool { return alive[name] }) {
-			alone++
-		}
-	}
-	var reasons []string
-	if alone > 0 {
-		reasons = append(reasons, fmt.Sprintf("%d slots are on this node alone", alone))
-	}
-	if owed := view.Health().Forked; owed > 0 {
-		reasons = append(reasons, fmt.Sprintf("%d slots hold records of a fork to be handed over", owed))
-	}
-	return reasons
+	return nil
 }
 
 // probe answers 200 where there is no reason against it, else 503.
