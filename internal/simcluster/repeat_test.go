@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -166,4 +167,43 @@ func TestRepeatsAreAnsweredFromACopiedRing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A primary whose recent writes do not reach back to a call that is repeated
+// cannot tell whether it ran.
+func TestRepeatOfAForgottenCallHasAnUnknownOutcome(t *testing.T) {
+	Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
+		key := keyOf(sc, "n2", "n3")
+		if err := sc.Set("n1", key, "1"); err != nil {
+			t.Fatal(err)
+		}
+		sc.Net.SetLink("n1", "n2", simnet.Link{Delay: oneWay})
+		sc.Advance(time.Second)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			sc.Advance(oneWay * 3 / 2)
+			sc.Cut("n1", "n2")
+			sc.Net.Reset("n1", "n2")
+			var wg sync.WaitGroup
+			for range 32 {
+				wg.Go(func() {
+					for range 100 { // more than the slot's ring remembers
+						if err := sc.Set("n2", "{"+key+"}", "something else"); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			sc.Heal()
+		}()
+		if _, err := sc.Incr("n1", key, 1); !errors.Is(err, node.ErrUnknownOutcome) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Incr = %v, want %v before the deadline", err, node.ErrUnknownOutcome)
+		}
+		<-done
+		if got, _, err := sc.Get("n3", key); got != "2" || err != nil {
+			t.Errorf("afterwards it is %q, %v, want 2", got, err)
+		}
+	})
 }
