@@ -31,6 +31,7 @@ const (
 	SourceUnknown Source = 0
 	SourceLocal   Source = 1 // this node is the slot's primary
 	SourceRemote  Source = 2 // the slot's primary, another node
+	SourceCopy    Source = 3 // the near cache here, under a read lease: see WithNearCache
 	SourceStale   Source = 4 // a backup, this node: see AllowStale and Item.Age
 )
 
@@ -40,6 +41,8 @@ func (s Source) String() string {
 		return "local"
 	case SourceRemote:
 		return "remote"
+	case SourceCopy:
+		return "copy"
 	case SourceStale:
 		return "stale"
 	}
@@ -51,6 +54,8 @@ func newItem(key string, r node.Result) Item {
 	switch {
 	case r.Age > 0:
 		it.Source, it.Age = SourceStale, time.Duration(r.Age)
+	case r.Near:
+		it.Source = SourceCopy
 	case r.Local:
 		it.Source = SourceLocal
 	}

@@ -24,6 +24,11 @@ type Stats struct {
 	StaleReads          uint64 // those of them answered by a backup, see AllowStale
 	Evictions, Expiries uint64
 
+	NearHits     uint64 // reads answered from the near cache, see WithNearCache
+	NearRejected uint64 // values it did not keep, for others that are read more
+	NearEvicted  uint64 // values it let go of
+	Revocations  uint64 // rights to answer reads that were taken back here, for writes and moves
+
 	Promotions     uint64 // slots that this node became the primary of: founded, handed to it or taken over
 	Forks          uint64 // slots that went on here without a majority
 	Heals          uint64 // forks merged again
@@ -60,6 +65,12 @@ type Stats struct {
 	// Gauges: leases to load that are held, and calls that wait at this primary
 	// for a load, a lock or news.
 	LoadLeases, Guests int
+
+	// Gauges: values in the near cache and their bytes, and keys served here that
+	// others may answer reads of.
+	NearEntries int
+	NearBytes   int64
+	NearGrants  int
 
 	// Gauges: records held here with all copies, and the memory they take with
 	// index and overhead, and its limit.
@@ -182,6 +193,13 @@ func (c *Cache) Stats() Stats {
 		Hits:           s.Hits,
 		Misses:         s.Misses,
 		StaleReads:     s.StaleReads,
+		NearHits:       s.NearHits,
+		NearRejected:   s.NearRejected,
+		NearEvicted:    s.NearEvicted,
+		Revocations:    s.Revocations,
+		NearEntries:    s.NearEntries,
+		NearBytes:      s.NearBytes,
+		NearGrants:     s.NearGrants,
 		Evictions:      s.Evictions,
 		Expiries:       s.Expiries,
 		Promotions:     s.Promotions,

@@ -91,6 +91,7 @@ func (o *options) validateNumbers(f *faults) {
 	f.unless(!cfg.Visitor || o.dataDir == "", "WithVisitor and WithDataDir exclude each other")
 	f.unless(o.evict <= EvictNone, "WithEviction(%d): want EvictAuto or EvictNone", o.evict)
 	f.unless(o.maxMemory >= minMaxMemory, "WithMaxMemory(%d): want at least %d", o.maxMemory, minMaxMemory)
+	f.unless(cfg.NearBytes == 0 || mib <= cfg.NearBytes && cfg.NearBytes <= 64<<10*mib, "WithNearCache(%d): want 0, or 1 MiB to 64 GiB", cfg.NearBytes)
 	inRange("WithLimits: MaxKey", cfg.MaxKey, 1, maxKey)
 	inRange("WithLimits: MaxValue", cfg.MaxValue, 1, maxValue)
 	f.unless(int64(cfg.MaxValue) <= o.maxMemory/valuesInMemory || cfg.MaxValue > maxValue,

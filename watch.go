@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
@@ -59,6 +60,8 @@ type watchOptions struct {
 	w        node.Watch
 	slot     uint16
 	given    int
+	prefixed bool
+	all      bool // slots
 	snapshot bool
 	faults   faults
 }
@@ -82,12 +85,14 @@ func WatchTag(tag string) WatchOption {
 	}
 }
 
-// WatchPrefix yields, of the keys of a WatchTag, those that begin with prefix.
-// A prefix that holds a whole hash tag, as in "{tenant-7}user:", needs no
-// WatchTag.
+// WatchPrefix yields the events of keys that begin with prefix, in whatever slot
+// they are; "" stands for all keys. A prefix that holds a whole hash tag, as in
+// "{tenant-7}user:", or one beside a WatchTag, watches that slot alone and is
+// much cheaper. A prefix with a '{' that the keys would have to close is at
+// fault.
 func WatchPrefix(prefix string) WatchOption {
 	return func(o *watchOptions) {
-		o.w.Prefix = prefix
+		o.w.Prefix, o.prefixed = prefix, true
 		o.faults.unless(len(prefix) <= maxKey, "WatchPrefix: %d bytes, want at most %d", len(prefix), maxKey)
 	}
 }
@@ -106,11 +111,17 @@ func watchOptionsOf(opts []WatchOption) (watchOptions, error) {
 			opt(&o)
 		}
 	}
-	if tag := hashtag.Tag(o.w.Prefix + "x"); o.given == 0 && tag != o.w.Prefix+"x" {
+	switch tag := hashtag.Tag(o.w.Prefix + "x"); {
+	case o.given > 0 || !o.prefixed:
+	case tag != o.w.Prefix+"x":
 		WatchTag(tag)(&o)
 		o.slot = hashtag.Slot(o.w.Prefix + "x")
+	default:
+		o.all = true
+		o.given++
+		o.faults.unless(!strings.Contains(o.w.Prefix, "{"), "WatchPrefix(%.40q) opens a hash tag and does not close it", o.w.Prefix)
 	}
-	o.faults.unless(o.given == 1, "Watch needs one of WatchKey, WatchTag and a WatchPrefix with a hash tag in it")
+	o.faults.unless(o.given == 1, "Watch needs one of WatchKey, WatchTag and WatchPrefix")
 	return o, errors.Join(o.faults...)
 }
 
@@ -119,8 +130,8 @@ const (
 	watchPauses = 8 // of failed polls, after which the pause is no longer doubled
 )
 
-// Watch yields what happens to a key or to the keys of a tag from the moment
-// its loop begins, which the first event, EventLive, marks. Events of one key
+// Watch yields what happens to a key, or to the keys of a tag or a prefix, from
+// the moment its loop begins, which the first event, EventLive, marks. Events of one key
 // come in the order of the writes, each once, and only when a write is
 // acknowledged. It goes on through moves and failovers of the slot: news are
 // kept with every copy. Where some may be missing, since the loop was slower
@@ -128,14 +139,19 @@ const (
 //
 // Nothing runs between two turns of the loop, and nothing is left when it
 // ends: a slow loop costs nobody memory. About 256 KiB of a slot's last writes
-// are kept, 8 MiB of one that is watched, all slots of a node together 32 MiB.
+// are kept, 8 MiB of one that is watched by key or tag, all slots of a node
+// together 32 MiB. The watch of a prefix over all slots runs while its loop does
+// with one call in waiting at each primary, of which each holds at most one
+// answer of about 64 KiB ready.
 //
 // An error is yielded with the zero Event and ends the watch: ErrInvalid,
 // ErrClosed, ErrSuperseded, ctx's error. While the slot cannot be reached Watch
 // waits; ctx bounds it.
 //
 // Cost: a round trip for each batch of events, and one every twenty seconds. A
-// watch wakes up at the primary for every write of its slot.
+// watch wakes up at the primary for every write of its slot; that of a prefix for
+// those that match, and costs 200 KiB of memory on every node, which serves at
+// most 256 of them.
 func (c *Cache) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		o, err := watchOptionsOf(opts)
@@ -164,7 +180,11 @@ type watcher struct {
 var errLeft = errors.New("left")
 
 func (w *watcher) run() error {
-	err := w.follow()
+	follow := w.follow
+	if w.o.all {
+		follow = w.followAll
+	}
+	err := follow()
 	if errors.Is(err, errLeft) {
 		return nil
 	}
@@ -191,7 +211,7 @@ func (w *watcher) follow() error {
 				return err
 			}
 		}
-		if err := w.snapshot(news.Upto); err != nil {
+		if err := w.snapshot(int(w.o.slot), func(uint16) uint64 { return news.Upto }); err != nil {
 			return err
 		}
 		if first || w.o.snapshot {
@@ -246,13 +266,58 @@ func (w *watcher) poll(q *node.Watch) (node.News, error) {
 	}
 }
 
-// snapshot tells of what is there.
-func (w *watcher) snapshot(began uint64) error {
+// followAll is follow over all slots.
+func (w *watcher) followAll() error {
+	for first := true; ; first = false {
+		if err := w.followFrom(first); err != nil {
+			return err
+		}
+	}
+}
+
+// followFrom follows all slots from now on; it returns nil at a gap.
+func (w *watcher) followFrom(first bool) error {
+	fo := w.c.n.Follow(w.ctx, w.o.w.Prefix, w.o.w.KeysOnly)
+	defer fo.Close()
+	for !fo.Begun() {
+		if _, err := fo.Next(); err != nil {
+			return err
+		}
+	}
+	if !first {
+		if err := w.tell(Event{Type: EventResync}); err != nil {
+			return err
+		}
+	}
+	if err := w.snapshot(-1, fo.Upto); err != nil {
+		return err
+	}
+	if first || w.o.snapshot {
+		if err := w.tell(Event{Type: EventLive}); err != nil {
+			return err
+		}
+	}
+	for {
+		news, err := fo.Next()
+		if err != nil || news.Gap {
+			return err
+		}
+		for i := range news.Events {
+			if err := w.event(&news.Events[i]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// snapshot tells of what is there, in one slot or, with -1, in all; began says up
+// to where the news of a slot were told before.
+func (w *watcher) snapshot(slot int, began func(slot uint16) uint64) error {
 	clear(w.seen)
 	if !w.o.snapshot {
 		return nil
 	}
-	so := scanOptions{slot: int(w.o.slot), q: node.Scan{Limit: defaultPage, Prefix: w.o.w.Prefix, Tag: w.o.w.Tag, ByTag: w.o.w.ByTag, KeysOnly: w.o.w.KeysOnly}}
+	so := scanOptions{slot: slot, q: node.Scan{Limit: defaultPage, Prefix: w.o.w.Prefix, Tag: w.o.w.Tag, ByTag: w.o.w.ByTag, KeysOnly: w.o.w.KeysOnly}}
 	if w.o.w.ByKey {
 		so.q.Tag, so.q.ByTag = hashtag.Tag(w.o.w.Key), true
 	}
@@ -263,7 +328,7 @@ func (w *watcher) snapshot(began uint64) error {
 			if w.o.w.ByKey && it.Key != w.o.w.Key {
 				return true
 			}
-			if it.Version > began {
+			if it.Version > began(hashtag.Slot(it.Key)) {
 				if w.seen == nil {
 					w.seen = map[string]uint64{}
 				}

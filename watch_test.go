@@ -74,6 +74,7 @@ func TestWatch(t *testing.T) {
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"what happens to a key":     watchKey,
 		"a tag and a prefix":        watchTag,
+		"a prefix over all slots":   watchAll,
 		"expiry":                    watchExpiry,
 		"a snapshot first":          watchSnapshot,
 		"transactions":              watchTxn,
@@ -220,7 +221,6 @@ func watchBadInput(t *testing.T, p pair) {
 	for name, opts := range map[string][]slotmesh.WatchOption{
 		"nothing":       nil,
 		"two":           {slotmesh.WatchKey("a"), slotmesh.WatchTag("a")},
-		"prefix alone":  {slotmesh.WatchPrefix("user:")},
 		"open prefix":   {slotmesh.WatchPrefix("{user")},
 		"a long key":    {slotmesh.WatchKey(long)},
 		"a long tag":    {slotmesh.WatchTag(long)},
@@ -290,4 +290,64 @@ func TestWatchSurvivesAFailover(t *testing.T) {
 		}
 	}
 	t.Logf("%d resyncs", resyncs)
+}
+
+func watchAll(t *testing.T, p pair) {
+	prefix, ctx := unique(t, ""), t.Context()
+	set(t, p.w, prefix+"before", "x")
+	events := watching(t, p.r, slotmesh.WatchPrefix(prefix))
+	other := watching(t, p.w, slotmesh.WatchPrefix(prefix), slotmesh.WatchSnapshot())
+	wantEvents(t, events, "live")
+	wantEvents(t, other, "set "+prefix+"before x", "live")
+	last := map[string]int{}
+	const keys, each = 40, 5
+	for v := 1; v <= each; v++ {
+		for k := range keys {
+			set(t, p.w, fmt.Sprint(prefix, k), strconv.Itoa(v))
+			set(t, p.w, fmt.Sprint("elsewhere", k), "x")
+		}
+	}
+	_, _ = p.w.Delete(ctx, prefix+"before")
+	for n := 0; n < keys*each+1; n++ {
+		e := nextEvent(t, events)
+		if e.Type == slotmesh.EventDelete && e.Key == prefix+"before" {
+			continue
+		}
+		v, _ := strconv.Atoi(string(e.Value))
+		if e.Type != slotmesh.EventSet || !strings.HasPrefix(e.Key, prefix) || v != last[e.Key]+1 {
+			t.Fatalf("event %v of %s: %q after %d", e.Type, e.Key, e.Value, last[e.Key])
+		}
+		last[e.Key] = v
+	}
+}
+
+// TestWatchOfAPrefixSurvivesAFailover closes a node while counters in many slots
+// are watched: no number is missing without an EventResync.
+func TestWatchOfAPrefixSurvivesAFailover(t *testing.T) {
+	caches := slotmeshtest.Start(t, 3)
+	events := watching(t, caches[0], slotmesh.WatchPrefix("counter"), slotmesh.WatchKeysOnly())
+	wantEvents(t, events, "live")
+	const keys, half = 50, 6
+	for i := range 2 * half {
+		if i == half {
+			wantErr(t, "Close", caches[2].Close(), nil)
+		}
+		for k := range keys {
+			if _, err := caches[1].Incr(t.Context(), fmt.Sprint("counter", k), 1); err != nil {
+				t.Fatalf("Incr = %v", err)
+			}
+		}
+	}
+	seen, versions := 0, map[string]uint64{}
+	for seen < 2*half*keys {
+		e := nextEvent(t, events)
+		if e.Type == slotmesh.EventResync {
+			t.Fatalf("a resync after %d of %d events", seen, 2*half*keys)
+		}
+		if e.Version <= versions[e.Key] {
+			t.Fatalf("version %d of %s after %d", e.Version, e.Key, versions[e.Key])
+		}
+		versions[e.Key] = e.Version
+		seen++
+	}
 }

@@ -281,6 +281,7 @@ func (d *decoder) response(id uint64) *Response {
 	r.Claim = d.bytes(maxClaim)
 	r.Node = d.node()
 	r.Text = d.str(MaxText)
+	r.Lease = d.int()
 	return r
 }
 

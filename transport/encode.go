@@ -184,6 +184,7 @@ func (e *encoder) response(id uint64, r *Response) {
 	e.bytes(r.Claim)
 	e.node(r.Node)
 	e.str(text)
+	e.int(r.Lease)
 	e.end()
 }
 

@@ -24,6 +24,7 @@ const (
 	OpUnlock  Op = 14
 	OpWatch   Op = 15 // news of a slot, once there are any
 	OpExplain Op = 16
+	OpFeed    Op = 17 // news of all slots that a node serves; of a node, whatever Slot says
 	OpAsk     Op = 20 // of the node itself, whatever slots it serves: Key is what, Value the argument
 	OpPublish Op = 24 // Value to the subscribers of the channel Key at the node asked, whatever the slot; Result.Int counts them
 )
@@ -36,6 +37,7 @@ const (
 	FlagKeepTTL    uint16 = 1 << 3
 	FlagAckPrimary uint16 = 1 << 4 // do not wait for backups
 	FlagRelative   uint16 = 1 << 5 // Expiry is milliseconds from the primary's slot time
+	FlagNear       uint16 = 1 << 9 // OpGet: with a read lease, if there can be one
 	FlagReturnOld  uint16 = 1 << 6 // Result.Value is the value before the write
 	FlagLease      uint16 = 1 << 8 // only if Version is the token of the lease to load the key
 	FlagBounds     uint16 = 1 << 7 // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
@@ -118,6 +120,7 @@ type Result struct {
 	Found   bool
 	Local   bool  // the node that was asked answered itself; never sent
 	Age     int64 // nanoseconds that the answer may be behind; never sent
+	Near    bool  // from the near cache; never sent
 }
 
 // Response answers a Request.
@@ -128,6 +131,7 @@ type Response struct {
 	Node  NodeID // CodeAsk
 	Mark  uint64 // acknowledged version of the slot at the answering primary
 	Text  string // detail for errors, at most 1 KiB
+	Lease int64  // microseconds for which reads of the key may be answered with this; see FlagNear
 	Result
 }
 

@@ -93,6 +93,17 @@ func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 	var res Result
 	end := n.serveTraced(p, req)
 	req.Call.Value = nil // no buffer of the receiver's
+	if req.Flags&transport.FlagNear != 0 && req.Op == transport.OpGet {
+		began := n.now()
+		if lease := n.grant(p, &req.Call, &res); lease > 0 {
+			n.looked(SourceServed, &req.Call, res.Found, began)
+			p.Respond(req.ID, &transport.Response{Result: res, Mark: n.slots[req.Slot].acked.Load(), Lease: lease.Microseconds()})
+			if end != nil {
+				end(nil)
+			}
+			return
+		}
+	}
 	wait, began, err := n.read(&req.Call, &res)
 	if err == nil {
 		n.looked(SourceServed, &req.Call, res.Found, began)

@@ -59,6 +59,9 @@ type Config struct {
 	Secret           [][]byte       // gossip's keys, and what connections are authenticated by
 	TLS              *transport.TLS // nil: none
 
+	NearBytes  int64 // of the near cache; 0: none
+	KeepGrants bool  // never revokes a read lease: a rule switched off in tests
+
 	// SyncWrites: a copy acknowledges a write when its engine has synced it.
 	SyncWrites bool
 

@@ -22,6 +22,7 @@ const (
 	ctlPast      byte = 11 // claims that disks remember
 	ctlMarks     byte = 12 // acknowledged marks, for a backup that answers stale reads
 	ctlSettings  byte = 13 // shard.Settings
+	ctlRenew     byte = 14 // read leases are good for longer
 )
 
 // fields reads what a control body is made of.
@@ -117,6 +118,8 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.onMarks(id, &f)
 	case ctlSettings:
 		n.onSettings(id, f.b)
+	case ctlRenew:
+		n.onRenew(id, &f)
 	case ctlTableEnd:
 		n.peer(id).pastSeen.Store(true)
 		n.poke()

@@ -20,6 +20,7 @@ type guests struct {
 	loads map[string]*loadLease
 	lines map[string][]*guest // in front of locks, first come first
 	polls []*guest            // for news of the slot
+	near  *grants             // read leases; nil: none
 }
 
 // guest is a call in waiting. It is made again, by guestLoop, when what it
@@ -59,7 +60,7 @@ func newLobby() lobby {
 // be made again freely: they are reads, or name what they want by a token.
 func parks(op transport.Op) bool {
 	switch op {
-	case transport.OpLoad, transport.OpRelease, transport.OpLock, transport.OpUnlock, transport.OpWatch:
+	case transport.OpLoad, transport.OpRelease, transport.OpLock, transport.OpUnlock, transport.OpWatch, transport.OpFeed:
 		return true
 	}
 	return false
@@ -186,7 +187,11 @@ func (n *Node) takeGuestsLocked(s *slot) (gs []*guest) {
 		gs = append(gs, line...)
 	}
 	gs = append(gs, s.guests.polls...)
-	s.guests = nil
+	if near := s.guests.near; near != nil {
+		s.guests = &guests{near: near}
+	} else {
+		s.guests = nil
+	}
 	return gs
 }
 
@@ -247,7 +252,8 @@ func (n *Node) tendGuests() {
 			clear(g.polls[len(waiting):])
 			g.polls = waiting
 			n.lobby.count.Add(-int64(gone))
-			if len(g.loads)+len(g.lines)+len(g.polls) == 0 {
+			n.tendGrantsLocked(g, now)
+			if len(g.loads)+len(g.lines)+len(g.polls) == 0 && g.near == nil {
 				s.guests = nil
 			}
 			n.callAgain(again)
@@ -265,10 +271,14 @@ func (n *Node) tendGuests() {
 // wroteLocked tells guests of a write to a key: a load in progress may not
 // overwrite it, and whoever waits looks again once it is acknowledged. What
 // expiry and eviction remove does not concern loads.
-func (n *Node) wroteLocked(s *slot, rec *store.Record, removed bool) {
+// first is the version of the first record of the same append.
+func (n *Node) wroteLocked(s *slot, rec *store.Record, first uint64, removed bool) {
 	g := s.guests
 	if g == nil {
 		return
+	}
+	if g.near != nil && rec.Kind == 0 {
+		n.revokeLocked(s, rec.Key, first)
 	}
 	var woken []*guest
 	switch rec.Kind {
@@ -299,6 +309,7 @@ func (n *Node) pollsLocked(s *slot, version uint64) {
 
 // leave frees what a node that went down held in memory here.
 func (n *Node) leave(id shard.NodeID) {
+	n.leaveFeeds(id)
 	n.lobby.mu.Lock()
 	slots := make([]uint16, 0, len(n.lobby.slots))
 	for no := range n.lobby.slots {
@@ -361,6 +372,8 @@ func (n *Node) visit(c *Call, req *transport.Request, r *Result, done func(error
 		return n.explain(c, r, done)
 	case transport.OpWatch:
 		return n.watch(c, req, r, done)
+	case transport.OpFeed:
+		return n.answerFeed(c, req, r, done)
 	case transport.OpScan:
 		if shard.NodeID(req.ID2.Node) != n.id {
 			return n.queueScan(c, r, done)

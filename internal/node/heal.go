@@ -205,7 +205,7 @@ func (n *Node) rewrite(s *slot, r store.Record, epoch uint64) (ok bool) {
 	}
 	s.last = r.Version
 	n.appendLocked(s, entry{version: r.Version, records: []store.Record{own(r)}})
-	n.wroteLocked(s, &r, false)
+	n.wroteLocked(s, &r, r.Version, false)
 	ready = n.advanceLocked(s)
 	return true
 }

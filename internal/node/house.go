@@ -81,6 +81,7 @@ func (n *Node) houseLoop() {
 			n.wakeEvict()
 		}
 		n.tendGuests()
+		n.tendFeeds()
 		now := n.slotTime(n.env.Now())
 		for more := true; more && !n.closing.Load(); {
 			expired = n.engine.Expired(expired[:0], 512, func(uint16) int64 { return now }, n.serves)

@@ -67,6 +67,7 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 		last = uint64(slot)
 	}
 	_ = tp.SendControl(b)
+	n.beatOfHolder(n.peer(from), number)
 	if f.more() {
 		if have := f.num(); !f.bad {
 			n.confirm(tp, n.peer(from), number, have)

@@ -98,6 +98,9 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 				results[i].Local = true
 				continue
 			}
+			if n.near != nil && n.near.read(n, c, &results[i]) {
+				continue
+			}
 			if c.MaxAge > 0 && n.readStale(c, &results[i]) {
 				continue
 			}
@@ -210,6 +213,9 @@ func (n *Node) launch(ctx context.Context, deadline time.Time, f *flight) {
 		return
 	}
 	if f.to != nil {
+		if f.near.wanted {
+			f.near.send(n, f.to)
+		}
 		f.id = f.to.CallHeld(deadline, &f.req, f.answered)
 		return
 	}

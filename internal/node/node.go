@@ -136,6 +136,9 @@ type Node struct {
 	openedAt    int64
 
 	lobby      lobby
+	near       *nearCache // nil: none
+	granting   granting
+	feeds      feeds
 	hub        hub
 	scans      chan *scanJob
 	planShared atomic.Pointer[shard.Assignment]
@@ -174,7 +177,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
 		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
-		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), hub: newHub(), scans: make(chan *scanJob, maxScans),
+		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}
 	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -240,6 +243,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.wg.Go(n.evictLoop)
 	n.wg.Go(n.houseLoop)
 	n.wg.Go(n.guestLoop)
+	n.wg.Go(n.grantLoop)
 	n.wg.Go(n.scanLoop)
 	n.gossip, err = gossip.Start(ctx, gossip.Config{
 		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: countedPackets{pc, &n.stats},
@@ -380,6 +384,7 @@ func (n *Node) Close() error {
 			finish(failed, errRepeat)
 			n.callAgain(sent)
 		}
+		n.leaveFeeds(n.id)
 		close(n.stop)
 		n.cancel()
 		// The connections first: their end tells the peers.

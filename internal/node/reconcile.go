@@ -311,6 +311,10 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 			n.stopCopyLocked(s)
 			return unsettled
 		}
+		// What was granted so far is not bounded by the lease of this one.
+		if !n.ungrantedLocked(s) {
+			return copying
+		}
 		g.touched = now
 		n.proposeLocked(s, plan, append(slices.Clone(s.view.Known.Backups), id), now)
 	case now-g.touched > int64(copyStall), n.isDown(id), g.waited && n.late(s, g.link, now):
@@ -441,7 +445,7 @@ func (n *Node) heirLocked(s *slot) shard.NodeID {
 
 // drainLocked hands over once every write is acknowledged.
 func (n *Node) drainLocked(s *slot, now int64) progress {
-	if s.acked.Load() == s.last {
+	if ungranted := n.ungrantedLocked(s); ungranted && s.acked.Load() == s.last {
 		n.coreMu.Lock()
 		ok := n.core.HandOver(s.no, s.hold.to, now)
 		n.coreMu.Unlock()

@@ -122,14 +122,19 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 	if g := s.learner; g != nil && g.waited {
 		mark = min(mark, g.link.acked)
 	}
+	mark = s.revocationsLocked(mark)
 	if s.acked.Load() < s.last && s.pendingSince.Load() == 0 {
 		s.pendingSince.Store(n.now())
 	}
 	if mark <= s.acked.Load() {
 		return nil
 	}
+	old := s.acked.Load()
 	s.acked.Store(mark)
 	s.heard(mark)
+	if n.feeds.any() {
+		n.feedLocked(s, old, mark)
+	}
 	i := 0
 	for i < len(s.waiters) && s.waiters[i].version <= mark {
 		i++
@@ -212,6 +217,10 @@ func (n *Node) restartLocked(s *slot) {
 
 // AppendAck takes in how far a copy has got. (transport.Handler)
 func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
+	if a.Session == nearSession {
+		n.onRevoked(shard.NodeID(p.ID()), a.Slot, a.Version)
+		return
+	}
 	s := &n.slots[a.Slot%shard.Slots]
 	s.mu.Lock()
 	l := s.links[shard.NodeID(p.ID())]
@@ -259,6 +268,10 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 
 // Append stores what a primary sends to this copy. (transport.Handler)
 func (n *Node) Append(p *transport.Peer, a *transport.Append) {
+	if a.Session == nearSession {
+		n.onRevoke(p, a)
+		return
+	}
 	s := &n.slots[a.Slot%shard.Slots]
 	from := shard.NodeID(p.ID())
 	s.mu.Lock()

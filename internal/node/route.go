@@ -76,6 +76,9 @@ func (n *Node) do(ctx context.Context, c *Call, end *CallEnd) (Result, error) {
 			r.Local = true
 			return r, nil
 		}
+		if n.near != nil && n.near.read(n, c, &r) {
+			return r, nil
+		}
 		if c.MaxAge > 0 && n.readStale(c, &r) {
 			return r, nil
 		}
@@ -101,6 +104,9 @@ func (n *Node) admit(ctx context.Context, c *Call) error {
 }
 
 func (n *Node) checkSize(c *Call) error {
+	if c.Op == transport.OpFeed && len(c.Value) <= feedBytes {
+		return nil
+	}
 	if len(c.Key) > n.cfg.MaxKey || len(c.Field) > n.cfg.MaxKey || len(c.Value) > n.cfg.MaxValue || len(c.Old) > n.cfg.MaxValue {
 		return ErrTooLarge
 	}
@@ -201,6 +207,9 @@ func (n *Node) attempt(ctx context.Context, deadline time.Time, c *Call, w *wait
 	}
 	if to == nil {
 		return n.here(ctx, deadline, c, w)
+	}
+	if t.near.wanted {
+		t.near.send(n, to)
 	}
 	id := to.Call(deadline, &t.req, w.answered)
 	if n.overtaken(t) {

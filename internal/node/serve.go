@@ -313,9 +313,9 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	n.appendLocked(s, e)
 	if s.guests != nil {
-		n.wroteLocked(s, &recs[0], c.Op == opRemove)
+		n.wroteLocked(s, &recs[0], version, c.Op == opRemove)
 	}
-	if c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary {
+	if (c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary) && s.revocationsLocked(version) == version {
 		ready := n.advanceLocked(s)
 		s.mu.Unlock()
 		finish(ready, nil)

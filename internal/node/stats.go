@@ -33,7 +33,7 @@ var opNames = [...]string{
 	transport.OpGet: "get", transport.OpSet: "set", transport.OpDelete: "delete", transport.OpExpire: "expire",
 	transport.OpIncr: "incr", transport.OpCompare: "compare_and_swap", transport.OpPeek: "exists", transport.OpScan: "scan",
 	transport.OpAppend: "append", transport.OpTxn: "txn", transport.OpLoad: "load", transport.OpRelease: "load_release",
-	transport.OpLock: "lock", transport.OpUnlock: "unlock", transport.OpWatch: "watch", transport.OpExplain: "explain", transport.OpAsk: "ask", transport.OpPublish: "publish",
+	transport.OpLock: "lock", transport.OpUnlock: "unlock", transport.OpWatch: "watch", transport.OpExplain: "explain", transport.OpFeed: "watch_all", transport.OpAsk: "ask", transport.OpPublish: "publish",
 }
 
 // counters are what a node counts. What a look-up answered here touches is
@@ -188,6 +188,9 @@ type Stats struct {
 	Hits, Misses                 uint64
 	Slow                         uint64 // calls that took longer than Config.SlowCall
 	StaleReads                   uint64 // reads answered from a backup's copy
+	NearHits                     uint64 // reads answered from the near cache
+	NearRejected, NearEvicted    uint64 // values not kept there, or not kept on, for others that are read more
+	Revocations                  uint64 // of read leases granted here
 	Promotions                   uint64 // claims this node brought in force by succession
 	Forks, Heals, Orphans        uint64
 	BackupsDropped               uint64
@@ -209,6 +212,8 @@ type Stats struct {
 	Pending                       int // slots served here with writes not yet acknowledged
 	Lag                           time.Duration
 	Leases, Guests                int
+	NearEntries, NearGrants       int // values in the near cache, keys of which others hold read leases
+	NearBytes                     int64
 	Alive, Suspect, Leaving       int // members, this node included
 	RingBytes                     int64
 	Peers                         []PeerStats
@@ -257,6 +262,8 @@ func (n *Node) Stats() Stats {
 		st.Promotions, st.Forks, st.Orphans, st.BackupsDropped, st.FenceRefusals = core.Promotions, core.Forks, core.Orphans, core.Drops, core.Refusals
 	}
 	n.coreMu.Unlock()
+	st.Revocations, st.NearGrants = n.granting.revoked.Load(), int(n.granting.keys.Load())
+	n.near.stats(&st)
 	n.callStats(&st)
 	n.slotStats(&st)
 	n.peerStats(&st)

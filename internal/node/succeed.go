@@ -54,6 +54,9 @@ func (n *Node) applyView(no uint16, v shard.View) {
 		n.serveLocked(s, old)
 	} else {
 		s.serving.Store(nil)
+		if n.feeds.any() && old.Open {
+			n.unfeed(no)
+		}
 		failed = s.takeWaitersLocked()
 		sent = n.takeGuestsLocked(s)
 		if s.learner != nil {
@@ -84,8 +87,8 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 	if !old.Open || old.Known.Epoch != cl.Epoch {
 		// Everything inherited is held by every copy the claim lists.
 		s.last = max(s.last, firstVersion(cl.Epoch))
-		s.acked.Store(s.last)
-		s.heard(s.last)
+		s.acked.Store(s.revocationsLocked(s.last))
+		s.heard(s.acked.Load())
 		s.hold = nil
 		n.opened++
 		if t := s.settle; t == nil || t.epoch != cl.Epoch || !t.begun {

@@ -17,6 +17,7 @@ type trip struct {
 	ask    *peer        // answer of an ASK: for one attempt
 	taught bool         // the answer brought a newer claim
 	last   error        // of the attempt before
+	near   nearTicket   // of a read that asks for a lease
 
 	// For the statistics:
 	source   Source // whose answer ended it
@@ -31,6 +32,11 @@ func (n *Node) depart(t *trip, c *Call) {
 	*t = trip{req: transport.Request{Call: *c, Mark: n.slots[c.Slot].mark.Load()}, source: SourceNone}
 	if cl := n.table.Load().Claim(c.Slot); cl != nil {
 		t.req.Epoch = cl.Epoch
+		if n.near != nil && cl.Primary != n.id {
+			if t.near = n.near.ticket(c); t.near.wanted {
+				t.req.Flags |= transport.FlagNear
+			}
+		}
 	}
 	t.req.ID2.Node = n.id
 	if !isRead(c.Op) {
@@ -112,6 +118,9 @@ func (n *Node) arrive(c *Call, t *trip, rsp *transport.Response, err error) (Res
 	n.slots[c.Slot].heard(rsp.Mark)
 	t.source = SourceRemote
 	if rsp.Code == transport.CodeOK {
+		if t.near.wanted && rsp.Lease > 0 {
+			n.near.fill(n, &t.near, c, &rsp.Result, time.Duration(rsp.Lease)*time.Microsecond)
+		}
 		if c.Op == transport.OpGet && rsp.Found && cap(c.Value) > 0 && len(rsp.Value) <= cap(c.Value)-len(c.Value) {
 			rsp.Value = append(c.Value[len(c.Value):], rsp.Value...)
 		}

@@ -212,9 +212,9 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 	}
 	n.appendLocked(s, entry{version: version, call: req.ID2, result: kept(r), records: recs})
 	for i := range recs {
-		n.wroteLocked(s, &recs[i], false)
+		n.wroteLocked(s, &recs[i], recs[0].Version, false)
 	}
-	if n.cfg.AckPrimary {
+	if n.cfg.AckPrimary && s.revocationsLocked(version) == version {
 		ready := n.advanceLocked(s)
 		s.mu.Unlock()
 		finish(ready, nil)

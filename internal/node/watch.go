@@ -114,11 +114,15 @@ func UnpackNews(b []byte) (news News, ok bool) {
 	news.Gap = f.num() == 1
 	news.Upto, news.Lineage = f.num(), f.num()
 	for f.more() {
-		e := WatchEvent{What: uint8(f.num()), Key: f.text(transport.MaxKey), Version: f.num(), Expiry: int64(f.num()), Schema: uint32(f.num())}
-		e.Value = append([]byte{}, f.bytes(len(f.b))...)
-		news.Events = append(news.Events, e)
+		news.Events = append(news.Events, f.event())
 	}
 	return news, !f.bad
+}
+
+func (f *fields) event() WatchEvent {
+	e := WatchEvent{What: uint8(f.num()), Key: f.text(transport.MaxKey), Version: f.num(), Expiry: int64(f.num()), Schema: uint32(f.num())}
+	e.Value = append([]byte{}, f.bytes(len(f.b))...)
+	return e
 }
 
 // lineageSum tells lineages apart.
@@ -171,32 +175,7 @@ func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error
 		if e.version > acked || count >= maxNews || len(events) >= pageBytes {
 			break
 		}
-		for i := range e.records {
-			rec := &e.records[i]
-			if rec.Kind != 0 || rec.Schema&SchemaAbsent != 0 || !w.wants(rec.Key) {
-				continue
-			}
-			count++
-			what := WatchSet
-			switch {
-			case rec.Tombstone && e.cause == causeExpired:
-				what = WatchExpired
-			case rec.Tombstone && e.cause == causeEvicted:
-				what = WatchEvicted
-			case rec.Tombstone:
-				what = WatchDeleted
-			}
-			events = append(events, what)
-			events = packString(events, rec.Key)
-			events = binary.AppendUvarint(events, rec.Version)
-			events = binary.AppendUvarint(events, uint64(rec.Expiry))
-			events = binary.AppendUvarint(events, uint64(rec.Schema))
-			if w.KeysOnly {
-				events = packBytes(events, nil)
-			} else {
-				events = packBytes(events, rec.Value)
-			}
-		}
+		events = w.appendEvents(events, &e, &count)
 		upto = e.version
 	}
 	if count < maxNews && len(events) < pageBytes {
@@ -220,4 +199,35 @@ func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	slot.polls = append(slot.polls, g)
 	return nil
+}
+
+// appendEvents adds what a watcher wants of an append to the body of an answer.
+func (w *Watch) appendEvents(events []byte, e *entry, count *int) []byte {
+	for i := range e.records {
+		rec := &e.records[i]
+		if rec.Kind != 0 || rec.Schema&SchemaAbsent != 0 || !w.wants(rec.Key) {
+			continue
+		}
+		*count++
+		what := WatchSet
+		switch {
+		case rec.Tombstone && e.cause == causeExpired:
+			what = WatchExpired
+		case rec.Tombstone && e.cause == causeEvicted:
+			what = WatchEvicted
+		case rec.Tombstone:
+			what = WatchDeleted
+		}
+		events = append(events, what)
+		events = packString(events, rec.Key)
+		events = binary.AppendUvarint(events, rec.Version)
+		events = binary.AppendUvarint(events, uint64(rec.Expiry))
+		events = binary.AppendUvarint(events, uint64(rec.Schema))
+		if w.KeysOnly {
+			events = packBytes(events, nil)
+		} else {
+			events = packBytes(events, rec.Value)
+		}
+	}
+	return events
 }

@@ -21,6 +21,8 @@ type nemesis struct {
 	extra bool   // a node runs that is no seed
 	foul  bool   // links are bad
 	forks bool   // more cuts, and longer ones
+
+	spared string // never stopped
 }
 
 // joiner is the node that comes and goes by plan.
@@ -33,6 +35,14 @@ func (nm *nemesis) log(format string, args ...any) {
 func (nm *nemesis) any() string {
 	up := nm.sc.Up()
 	return up[nm.r.IntN(len(up))].Name
+}
+
+func (nm *nemesis) anyBut(spared string) string {
+	for {
+		if who := nm.any(); who != spared {
+			return who
+		}
+	}
 }
 
 func (nm *nemesis) wait(least, most time.Duration) {
@@ -88,7 +98,7 @@ func (nm *nemesis) stop() {
 		nm.down = ""
 		return
 	}
-	who := nm.any()
+	who := nm.anyBut(nm.spared)
 	if who == joiner {
 		nm.extra = false
 	} else {
@@ -117,7 +127,7 @@ func (nm *nemesis) restart() {
 		return
 	}
 	nm.rest()
-	who := nm.any()
+	who := nm.anyBut(nm.spared)
 	switch {
 	case nm.disks == SyncedDisks && nm.chance(2):
 		var names []string
@@ -166,10 +176,7 @@ func (nm *nemesis) come() {
 // trouble is a fault that ends when the function returned is called.
 func (nm *nemesis) trouble() (end func()) {
 	sc, who := nm.sc, nm.any()
-	other := who
-	for other == who {
-		other = nm.any()
-	}
+	other := nm.anyBut(who)
 	heal := func() {
 		nm.log("heal")
 		sc.Heal()

@@ -137,6 +137,17 @@ func (hist *History) Check(t *testing.T) {
 	t.Logf("%d operations on %d keys", total, len(hist.ops))
 }
 
+// Linearizable reports whether the history of every key is. It is for outside of
+// the bubble.
+func (hist *History) Linearizable() bool {
+	for _, ops := range hist.ops {
+		if porcupine.CheckOperationsTimeout(model, ops, 20*time.Second) == porcupine.Illegal {
+			return false
+		}
+	}
+	return true
+}
+
 // explain shows the operations around the end of the longest history that is
 // linearizable.
 func explain(ops []porcupine.Operation, info porcupine.LinearizationInfo) string {

@@ -1,0 +1,141 @@
+package slotmesh_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// TestNearCache reads a key on nodes that do not serve it, until they answer by
+// themselves, and writes it.
+func TestNearCache(t *testing.T) {
+	caches := slotmeshtest.Start(t, 3, slotmesh.WithNearCache(1<<20))
+	ctx := t.Context()
+	key := keyServedBy(t, caches[0])
+	near := func(c *slotmesh.Cache, key, want string) {
+		t.Helper()
+		slotmeshtest.Await(t, "a near read of "+want, func() error {
+			item, err := c.GetItem(ctx, key)
+			if err != nil || string(item.Value) != want {
+				t.Fatalf("GetItem = %q, %v; want %q", item.Value, err, want)
+			}
+			if item.Source != slotmesh.SourceCopy {
+				return fmt.Errorf("from %v", item.Source)
+			}
+			if item.Age != 0 || item.Version == 0 {
+				t.Errorf("near item of age %v, version %d", item.Age, item.Version)
+			}
+			return nil
+		})
+	}
+	for _, writer := range caches {
+		for _, value := range []string{"one", "two", ""} {
+			set(t, writer, key, value)
+			near(caches[1], key, value)
+			near(caches[2], key, value)
+		}
+	}
+	// A transaction, and a delete: the miss is kept too.
+	wantErr(t, "Txn", caches[2].Txn(ctx, key, func(tx *slotmesh.Tx) error { return tx.Set(key, []byte("three")) }), nil)
+	near(caches[1], key, "three")
+	if _, err := caches[2].Delete(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	slotmeshtest.Await(t, "a near miss", func() error {
+		before := caches[1].Stats().NearHits
+		if _, err := caches[1].Get(ctx, key); !errors.Is(err, slotmesh.ErrNotFound) {
+			t.Fatalf("Get = %v, want ErrNotFound", err)
+		}
+		if caches[1].Stats().NearHits == before {
+			return errors.New("not near")
+		}
+		return nil
+	})
+	set(t, caches[0], key, "four")
+	if v, err := caches[1].Get(ctx, key); err != nil || string(v) != "four" {
+		t.Errorf("Get after a kept miss = %q, %v", v, err)
+	}
+	// Values that a caller changes are its own.
+	near(caches[1], key, "four")
+	v, _ := caches[1].Get(ctx, key)
+	v[0] = 'F'
+	near(caches[1], key, "four")
+
+	if st := caches[0].Stats(); st.NearGrants == 0 || st.Revocations < 9 {
+		t.Errorf("%d grants and %d revocations at the primary", st.NearGrants, st.Revocations)
+	}
+	if st := caches[1].Stats(); st.NearEntries == 0 || st.NearBytes == 0 {
+		t.Errorf("%d entries of %d bytes", st.NearEntries, st.NearBytes)
+	}
+}
+
+// TestNearReadsSeeEveryAcknowledgedWrite has each node count up one key in turn:
+// what was acknowledged is read at once on all nodes.
+func TestNearReadsSeeEveryAcknowledgedWrite(t *testing.T) {
+	caches := slotmeshtest.Start(t, 3, slotmesh.WithNearCache(1<<20))
+	ctx, stop := t.Context(), make(chan struct{})
+	var wg sync.WaitGroup
+	for _, c := range caches { // readers, so that it is kept
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := c.Get(ctx, "counter"); err != nil && !errors.Is(err, slotmesh.ErrNotFound) {
+					t.Errorf("Get = %v", err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 60 {
+		want, err := caches[i%3].Incr(ctx, "counter", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range caches {
+			if got, err := c.Get(ctx, "counter"); err != nil || string(got) != fmt.Sprint(want) {
+				t.Fatalf("Get = %s, %v; want %d", got, err, want)
+			}
+		}
+	}
+	close(stop)
+	wg.Wait()
+	hits := uint64(0)
+	for _, c := range caches {
+		hits += c.Stats().NearHits
+	}
+	if hits < 60 {
+		t.Errorf("%d near reads", hits)
+	}
+}
+
+// TestNearCacheIsBounded reads more than it can keep.
+func TestNearCacheIsBounded(t *testing.T) {
+	const limit = 1 << 20
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithNearCache(limit))
+	ctx, value := t.Context(), string(make([]byte, 4<<10))
+	var keys []string
+	for i := range 2000 {
+		keys = append(keys, fmt.Sprint("key", i))
+		set(t, caches[0], keys[i], value)
+	}
+	for range 3 {
+		for _, r := range caches[1].GetMany(ctx, keys) {
+			wantErr(t, r.Key, r.Err, nil)
+		}
+	}
+	st := caches[1].Stats()
+	if st.NearBytes == 0 || st.NearBytes > limit || st.NearEntries == 0 {
+		t.Errorf("%d bytes in %d entries, want at most %d", st.NearBytes, st.NearEntries, limit)
+	}
+	if st.NearRejected+st.NearEvicted == 0 {
+		t.Error("nothing was rejected or evicted")
+	}
+}
