@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
@@ -46,13 +47,21 @@ type Slot struct {
 	Backups []string
 }
 
-// Health sums up all slots. Of a cluster at rest every number is 0.
+// Health sums up all slots. Of a cluster at rest every number is 0 and State is
+// "ok".
 type Health struct {
 	NoPrimary    int // slots without a live primary
 	ShortBackups int // slots with fewer backups than asked for and possible
 	Moving       int // slots on their way to another node
 	Forked       int // slots that went on without a majority and are being merged
 	Unclaimed    int // slots that nobody has served yet
+	// State is "ok", "degraded" (slots are short of backups, forked or not
+	// claimed yet) or "failing" (slots have no live primary).
+	State string
+	// MoveBytes is what this node still has to copy to others, about, and
+	// MoveTime what it needs for that at its present pace.
+	MoveBytes int64
+	MoveTime  time.Duration
 	// Balanced means that every slot and its backups are where they should be.
 	Balanced bool
 	Reasons  []string // for people: what keeps the cluster from being at rest
@@ -131,9 +140,22 @@ func (c Cluster) Health() Health {
 		Moving:       h.Moving,
 		Forked:       h.Forked,
 		Unclaimed:    h.Unclaimed,
+		State:        healthState(&h),
+		MoveBytes:    h.MoveBytes,
+		MoveTime:     h.MoveTime,
 		Balanced:     c.n.Balanced(),
 		Reasons:      h.Reasons,
 	}
+}
+
+func healthState(h *node.Health) string {
+	switch {
+	case h.NoPrimary > 0:
+		return "failing"
+	case h.ShortBackups+h.Forked+h.Unclaimed > 0:
+		return "degraded"
+	}
+	return "ok"
 }
 
 func newNode(m node.Member) Node {

@@ -165,6 +165,16 @@ func WithFailureTimeout(d time.Duration) Option {
 // starts copying it. Default 5s. Longer spares traffic in a rolling restart.
 func WithRepairDelay(d time.Duration) Option { return func(o *options) { o.cfg.RepairDelay = d } }
 
+// WithMoveBudget limits what this node sends to fill copies on others, for moves
+// and repairs together, in bytes of records a second: at least 256 KiB. Default
+// 0: it adapts, from 16 MB/s up, so that the slowest hundredth of the calls takes
+// at most about twice as long as while nothing is copied. A slot that is added to
+// faster than its copy may go is copied without a limit towards its end, so that
+// every move ends.
+func WithMoveBudget(bytesPerSecond int64) Option {
+	return func(o *options) { o.cfg.MoveBudget = bytesPerSecond }
+}
+
 // WithPartitionPolicy says what a slot does when most of its nodes are out of
 // reach. Default Available.
 func WithPartitionPolicy(p PartitionPolicy) Option { return func(o *options) { o.cfg.Policy = p } }

@@ -78,6 +78,7 @@ func TestValidateNamesTheOptionAtFault(t *testing.T) {
 		{"failure timeout of 0", []Option{WithFailureTimeout(0)}, "WithFailureTimeout(0s)"},
 		{"hasty failure timeout", []Option{WithFailureTimeout(time.Millisecond)}, "WithFailureTimeout(1ms)"},
 		{"replication timeout of 0", []Option{WithReplicationTimeout(0)}, "WithReplicationTimeout"},
+		{"move budget too small", []Option{WithMoveBudget(1000)}, "WithMoveBudget"},
 		{"repair delay below 0", []Option{WithRepairDelay(-1)}, "WithRepairDelay"},
 		{"partition wait below failure timeout", []Option{WithPartitionWait(time.Second)}, "WithPartitionWait(1s)"},
 		{"orphan wait below 0", []Option{WithOrphanWait(-1)}, "WithOrphanWait"},

@@ -81,6 +81,7 @@ func (o *options) validateNumbers(f *faults) {
 	f.unless(0 <= cfg.MinBackups && cfg.MinBackups <= max(cfg.Backups, 0),
 		"WithMinBackups(%d): want 0 up to the %d of WithBackups", cfg.MinBackups, cfg.Backups)
 	inRange("WithWeight", cfg.Weight, 0, 1000)
+	f.unless(cfg.MoveBudget == 0 || cfg.MoveBudget >= 256*kib, "WithMoveBudget(%d): want 0 or at least %d", cfg.MoveBudget, 256*kib)
 	inRange("WithBootstrapExpect", cfg.BootstrapExpect, 0, 1000)
 	f.unless(cfg.Policy == Available || cfg.Policy == Majority,
 		"WithPartitionPolicy(%d): want Available or Majority", cfg.Policy)

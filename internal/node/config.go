@@ -45,6 +45,7 @@ type Config struct {
 	FailureTimeout      time.Duration
 	ReplicationTimeout  time.Duration
 	RepairDelay         time.Duration
+	MoveBudget          int64         // bytes a second of all copies sent; 0: by how calls fare
 	SettleDelay         time.Duration // quiet time of the member list before moves and founding
 	PartitionWait       time.Duration
 	OrphanWait          time.Duration
@@ -93,10 +94,12 @@ type Member struct {
 
 // Health sums up the slots as this node sees them.
 type Health struct {
-	NoPrimary    int // slots without a live primary
-	ShortBackups int // slots with fewer in-sync backups than asked for and possible
-	Moving       int // slots whose primary differs from the plan, or that are being copied
-	Forked       int // slots with a heal under way
-	Unclaimed    int // slots never claimed
+	NoPrimary    int           // slots without a live primary
+	ShortBackups int           // slots with fewer in-sync backups than asked for and possible
+	Moving       int           // slots whose primary differs from the plan, or that are being copied
+	Forked       int           // slots with a heal under way
+	Unclaimed    int           // slots never claimed
+	MoveBytes    int64         // that this node has to copy to others, about
+	MoveTime     time.Duration // that it needs for them at its present pace; 0 if there are none
 	Reasons      []string
 }

@@ -34,6 +34,7 @@ type learning struct {
 	waited  bool   // acknowledgements wait for it
 	from    uint64 // listed once it has acknowledged this
 	touched int64  // when it last got on
+	queued  bool   // its copy waits for its turn to be sent
 }
 
 const (
@@ -88,7 +89,7 @@ func (n *Node) learnerAckedLocked(s *slot, g *learning) {
 			n.copiedLocked(s, g)
 			return
 		}
-		g.stage = stageCopying
+		g.stage, g.queued = stageCopying, true
 		n.queueCopy(copyJob{slot: s.no, session: g.session, digest: true})
 	case g.stage == stageCopied && g.link.acked >= g.from:
 		g.stage = stageReady
@@ -263,6 +264,7 @@ func (n *Node) sendCopy(j copyJob) {
 		return
 	}
 	p, epoch := g.link.peer, s.view.Known.Epoch
+	g.queued, g.touched = false, n.now()
 	s.mu.Unlock()
 	t := p.live()
 	if t == nil {
@@ -294,6 +296,8 @@ func (n *Node) sendCopy(j copyJob) {
 // sendRecords sends all records of a slot in chunks, the last one marked.
 func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.Chunk, goOn func() bool) {
 	var at store.Cursor
+	var sent int64
+	room := int64(outgrown*float64(n.engine.SlotStats(c.Slot).Bytes)) + chunkBytes
 	for done := false; !done; {
 		c.Records = c.Records[:0]
 		size := 0
@@ -303,7 +307,8 @@ func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.
 			size += len(r.Key) + len(r.Field) + len(r.Value) + 64
 			return size < chunkBytes && len(c.Records) < 4096
 		})
-		if err != nil || !goOn() {
+		sent += int64(size)
+		if err != nil || !goOn() || !n.awaitPace(size, sent > room, goOn) {
 			return
 		}
 		at, done = next, end
@@ -388,6 +393,7 @@ func (n *Node) onCopyWord(from shard.NodeID, no uint16, session, what uint64) {
 	}
 	g.touched = n.now()
 	if what == copyNeed {
+		g.queued = true
 		n.queueCopy(copyJob{slot: no, session: session})
 		return
 	}

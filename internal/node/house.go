@@ -77,6 +77,7 @@ func (n *Node) houseLoop() {
 			return
 		case <-tick.C:
 		}
+		n.pace(houseTick)
 		if n.engine.Short(n.headroom) {
 			n.wakeEvict()
 		}

@@ -98,6 +98,12 @@ func (n *Node) Health() Health {
 		}
 	}
 	h.Forked = int(n.owed.Load())
+	if h.Moving > 0 {
+		h.MoveBytes = n.toSend()
+		if measured, allowed := n.pacer.perSecond(); h.MoveBytes > 0 {
+			h.MoveTime = time.Duration(float64(h.MoveBytes) / max(min(measured, allowed), 1<<20) * float64(time.Second))
+		}
+	}
 	say := func(count int, what string) {
 		if count > 0 {
 			h.Reasons = append(h.Reasons, fmt.Sprintf("%d slots %s", count, what))
@@ -108,6 +114,13 @@ func (n *Node) Health() Health {
 	say(h.ShortBackups, "are short of backups")
 	say(h.Moving, "are on their way to another node")
 	say(h.Forked, "hold records of a fork to be handed over")
+	if s := n.settings.Load(); s.Paused() && h.Moving > 0 {
+		h.Reasons = append(h.Reasons, "balance is paused")
+	}
+	if plan != nil && len(plan.Ignored) > 0 {
+		pin := plan.Ignored[0]
+		h.Reasons = append(h.Reasons, fmt.Sprintf("%d pins are not followed: slot %d to %q: %s", len(plan.Ignored), pin.Slot, pin.Name, pin.Reason))
+	}
 	return h
 }
 

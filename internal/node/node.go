@@ -102,6 +102,7 @@ type Node struct {
 	events   []event
 	wake     chan struct{}
 
+	pacer    *pacer     // of copies
 	jobsMu   sync.Mutex // guards jobs
 	jobs     []copyJob
 	jobsWake chan struct{}
@@ -179,6 +180,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}
+	n.pacer = newPacer(cfg.MoveBudget)
 	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.start = n.env.Now()

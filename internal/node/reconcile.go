@@ -317,7 +317,7 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 		}
 		g.touched = now
 		n.proposeLocked(s, plan, append(slices.Clone(s.view.Known.Backups), id), now)
-	case now-g.touched > int64(copyStall), n.isDown(id), g.waited && n.late(s, g.link, now):
+	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), g.waited && n.late(s, g.link, now):
 		n.stopCopyLocked(s)
 		return unsettled
 	}

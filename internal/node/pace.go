@@ -1,0 +1,179 @@
+package node
+
+import (
+	"sync"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/meter"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// Without a budget of its own the pace follows the calls: it halves about
+// every second while they take more than slowFactor times as long as in quiet
+// times, and grows while they do not.
+const (
+	paceStart  = 128 << 20 // bytes a second
+	paceLeast  = 16 << 20
+	paceMost   = 4 << 30
+	slowFactor = 2
+	enoughLook = 50 // calls in a tick of which the slowest hundredth tells something
+)
+
+// pacer spaces out the chunks of copies. It decides; whoever sends waits.
+type pacer struct {
+	mu    sync.Mutex // guards all below
+	fixed int64      // bytes a second asked for; 0: adaptive
+	rate  float64    // bytes a second at present
+	free  int64      // when the next chunk may leave, by the node's clock
+
+	sent     int64   // bytes since the last tick
+	measured float64 // bytes a second that really left, of late
+	busyTill int64   // until when calls may suffer from what was sent
+	quiet    float64 // nanoseconds of the slowest hundredth while nothing was sent; 0: not known
+	before   meter.Snapshot
+}
+
+func newPacer(fixed int64) *pacer {
+	if fixed > 0 {
+		return &pacer{fixed: fixed, rate: float64(fixed)}
+	}
+	return &pacer{rate: paceStart}
+}
+
+// reserve says how long to wait until a chunk of so many bytes may leave. What
+// is urgent leaves at once and counts all the same.
+func (p *pacer) reserve(now int64, bytes int, urgent bool) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wait := max(0, p.free-now)
+	p.free = max(p.free, now) + int64(float64(bytes)/p.rate*float64(time.Second))
+	p.sent += int64(bytes)
+	p.busyTill = now + int64(time.Second)
+	if urgent {
+		return 0
+	}
+	return time.Duration(wait)
+}
+
+// tick takes in how long calls have taken so far, and how long ago the last
+// tick was.
+func (p *pacer) tick(now int64, took meter.Snapshot, since time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if since > 0 {
+		p.measured += (float64(p.sent)/since.Seconds() - p.measured) / 4
+	}
+	p.sent = 0
+	lately := took
+	for i := range lately.Counts {
+		lately.Counts[i] -= p.before.Counts[i]
+	}
+	lately.Count -= p.before.Count
+	p.before = took
+	enough := lately.Count >= enoughLook
+	slowest := slowestHundredth(&lately)
+	switch {
+	case p.fixed > 0:
+	case now > p.busyTill && enough && p.quiet == 0:
+		p.quiet = slowest
+	case now > p.busyTill && enough:
+		p.quiet += (slowest - p.quiet) / 8
+	case now > p.busyTill:
+	case enough && p.quiet > 0 && slowest > slowFactor*p.quiet:
+		p.rate = max(paceLeast, p.rate*0.8)
+	default:
+		p.rate = min(paceMost, p.rate*1.25)
+	}
+}
+
+// perSecond is how many bytes a second leave at present, and may leave.
+func (p *pacer) perSecond() (measured, allowed float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.measured, p.rate
+}
+
+// slowestHundredth is the duration that one call in a hundred exceeds, in
+// nanoseconds, interpolated within its bucket.
+func slowestHundredth(s *meter.Snapshot) float64 {
+	above := float64(s.Count) / 100
+	for i := len(s.Counts) - 1; i >= 0; i-- {
+		if n := float64(s.Counts[i]); n > 0 && n >= above {
+			low, high := 0.0, float64(meter.Bounds[len(meter.Bounds)-1])
+			if i > 0 {
+				low = float64(meter.Bounds[i-1])
+			}
+			if i < len(meter.Bounds) {
+				high = float64(meter.Bounds[i])
+			}
+			return high - (high-low)*above/n
+		}
+		above -= float64(s.Counts[i])
+	}
+	return 0
+}
+
+// pace tells the pacer how calls fare.
+func (n *Node) pace(since time.Duration) {
+	var took meter.Snapshot
+	for src := range n.stats.calls {
+		for _, op := range []transport.Op{transport.OpGet, transport.OpSet, transport.OpDelete, transport.OpIncr} {
+			s := n.stats.calls[src][op].took.Snapshot()
+			for i := range s.Counts {
+				took.Counts[i] += s.Counts[i]
+			}
+			took.Count += s.Count
+		}
+	}
+	n.pacer.tick(n.now(), took, since)
+}
+
+// outgrown is how many times the size that a slot had when its copy began may
+// be sent at the pace. A copy that still has not ended then, because records
+// are added faster than it may go, goes on without: so that every move ends.
+const outgrown = 1.5
+
+// awaitPace waits until a chunk may leave; goOn says that it is still wanted,
+// and that it gets on.
+func (n *Node) awaitPace(bytes int, urgent bool, goOn func() bool) bool {
+	for wait := n.pacer.reserve(n.now(), bytes, urgent); wait > 0; {
+		part := min(wait, time.Second)
+		select {
+		case <-time.After(part):
+		case <-n.stop:
+			return false
+		}
+		if wait -= part; wait > 0 && !goOn() {
+			return false
+		}
+	}
+	return true
+}
+
+// toSend is how many bytes this node has to copy to others before its slots
+// are where the plan wants them, about.
+func (n *Node) toSend() (bytes int64) {
+	plan := n.planShared.Load()
+	if plan == nil {
+		return 0
+	}
+	for cl := range n.Table().All() {
+		if cl.Primary != n.id {
+			continue
+		}
+		missing := 0
+		if !cl.Holds(plan.Primary(cl.Slot)) {
+			missing++
+		}
+		for _, id := range plan.Backups(cl.Slot) {
+			if !cl.Holds(id) {
+				missing++
+			}
+		}
+		if missing == 0 {
+			continue
+		}
+		bytes += n.engine.SlotStats(cl.Slot).Bytes * int64(missing)
+	}
+	return bytes
+}

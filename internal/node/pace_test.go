@@ -1,0 +1,67 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/meter"
+)
+
+func TestFixedBudgetIsKept(t *testing.T) {
+	p := newPacer(10 << 20)
+	now := int64(0)
+	for range 100 {
+		now += int64(p.reserve(now, 1<<20, false))
+	}
+	if took := time.Duration(now); took < 9*time.Second || took > 11*time.Second {
+		t.Errorf("100 MiB at 10 MiB/s took %v, want 10s", took)
+	}
+	if wait := p.reserve(now, 1<<20, true); wait != 0 {
+		t.Errorf("what is urgent waits %v", wait)
+	}
+}
+
+// Copies slow down while calls take longer than twice as long as before, and
+// recover.
+func TestPaceFollowsTheCalls(t *testing.T) {
+	p := newPacer(0)
+	var calls meter.Histogram
+	now := int64(0)
+	ticks := func(n int, took time.Duration, copying bool) float64 {
+		for range n {
+			calls.Add(took, 1000)
+			if copying {
+				p.reserve(now, 1<<20, false)
+			}
+			now += int64(250 * time.Millisecond)
+			p.tick(now, calls.Snapshot(), 250*time.Millisecond)
+		}
+		_, rate := p.perSecond()
+		return rate
+	}
+	before := ticks(20, 400*time.Microsecond, false)
+	slow := ticks(20, 4*time.Millisecond, true)
+	if slow != paceLeast || slow >= before {
+		t.Errorf("with slow calls the pace is %.0f bytes/s after %.0f, want %d", slow, before, paceLeast)
+	}
+	if fast := ticks(20, 400*time.Microsecond, true); fast < before {
+		t.Errorf("with fast calls the pace is %.0f bytes/s, want at least %.0f", fast, before)
+	}
+	if idle := ticks(60, 0, true); idle != paceMost {
+		t.Errorf("with calls at rest the pace is %.0f bytes/s, want %d", idle, int64(paceMost))
+	}
+}
+
+func TestSlowestHundredth(t *testing.T) {
+	var h meter.Histogram
+	h.Add(time.Millisecond, 9899)
+	h.Add(40*time.Millisecond, 101)
+	s := h.Snapshot()
+	if got := time.Duration(slowestHundredth(&s)); got < 25*time.Millisecond || got > 50*time.Millisecond {
+		t.Errorf("slowest hundredth %v, want within the bucket of 40ms", got)
+	}
+	var none meter.Snapshot
+	if got := slowestHundredth(&none); got != 0 {
+		t.Errorf("slowest hundredth of nothing %v", got)
+	}
+}
