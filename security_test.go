@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -275,4 +277,37 @@ func slicesOf(b []byte, n int) [][]byte {
 		all[i] = b
 	}
 	return all
+}
+
+// TestFloodOfGossipChangesNothing sends packets of all kinds of garbage, and
+// gossip of another secret, to the port of one of two nodes.
+func TestFloodOfGossipChangesNothing(t *testing.T) {
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithSecret(oldKey), slotmesh.WithCluster("flooded"))
+	before := fmt.Sprint(caches[0].Cluster().Nodes())
+	c, err := net.Dial("udp", caches[0].Cluster().Self().Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	rng := rand.New(rand.NewPCG(1, 2))
+	label := append([]byte{244, byte(len("flooded"))}, "flooded"...)
+	for i := range 20_000 {
+		b := make([]byte, rng.IntN(1400))
+		for j := range b {
+			b[j] = byte(rng.Uint32())
+		}
+		if i%2 == 0 {
+			b = append(bytes.Clone(label), b...)
+		}
+		_, _ = c.Write(b)
+		if i%1000 == 0 {
+			set(t, caches[i/1000%2], fmt.Sprint("key", i), "v")
+		}
+	}
+	for i, c := range caches {
+		if nodes := c.Cluster().Nodes(); len(nodes) != 2 {
+			t.Errorf("node %d sees %v, before the flood %v", i, nodes, before)
+		}
+		wantValue(t, c, "key1000", "v")
+	}
 }

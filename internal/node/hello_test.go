@@ -13,7 +13,7 @@ import (
 )
 
 // start opens a node on loopback; change edits its configuration before.
-func start(t *testing.T, name string, change func(*Config)) *Node {
+func start(t testing.TB, name string, change func(*Config)) *Node {
 	t.Helper()
 	cfg := Config{
 		Name: name, Cluster: "test", Addr: "127.0.0.1:0", Weight: 1, Backups: 1,
@@ -26,7 +26,7 @@ func start(t *testing.T, name string, change func(*Config)) *Node {
 	if change != nil {
 		change(&cfg)
 	}
-	n, err := Open(t.Context(), cfg)
+	n, err := Open(context.Background(), cfg)
 	if err != nil {
 		t.Fatalf("open %s: %v", name, err)
 	}

@@ -33,12 +33,15 @@ type event struct {
 	begin    copyBegin
 }
 
-const maxEvents = 1 << 20 // control messages beyond are dropped: they are sent again
+// maxEvents bounds what waits for the control loop, each message and claim
+// counted. What comes beyond is dropped: it is sent again.
+const maxEvents = 1 << 20
 
 // post queues an event for the control loop.
 func (n *Node) post(e event) {
 	n.eventsMu.Lock()
-	if len(n.events) < maxEvents {
+	if size := 1 + len(e.messages) + len(e.claims); n.eventsSize+size <= maxEvents {
+		n.eventsSize += size
 		n.events = append(n.events, e)
 	}
 	n.eventsMu.Unlock()
@@ -83,7 +86,7 @@ func (n *Node) loop() {
 func (n *Node) step() (busy bool) {
 	n.eventsMu.Lock()
 	events := n.events
-	n.events = nil
+	n.events, n.eventsSize = nil, 0
 	n.eventsMu.Unlock()
 
 	now := n.now()

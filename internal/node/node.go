@@ -98,9 +98,10 @@ type Node struct {
 	attributesMu sync.Mutex // serializes SetAttribute
 	attributes   atomic.Pointer[map[string]string]
 
-	eventsMu sync.Mutex // guards events
-	events   []event
-	wake     chan struct{}
+	eventsMu   sync.Mutex // guards events and their size
+	events     []event
+	eventsSize int
+	wake       chan struct{}
 
 	pacer    *pacer     // of copies
 	jobsMu   sync.Mutex // guards jobs
