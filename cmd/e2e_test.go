@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,15 +146,21 @@ func TestProcessesEndToEnd(t *testing.T) {
 	addrs := []string{freeAddr(t), freeAddr(t), freeAddr(t)}
 	join := "SLOTMESH_JOIN=" + strings.Join(addrs, ",")
 	data := t.TempDir()
+	web, redis := freeAddr(t), freeAddr(t)
+	extra := [3][2]string{{"SLOTMESH_HTTP=" + web, "SLOTMESH_RESP=" + redis}}
 	node := func(i int) *process {
 		name := fmt.Sprint("n", i+1)
 		return start(t, daemon, name, addrs[i], join, "SLOTMESH_BOOTSTRAP_EXPECT=3", "SLOTMESH_SECRET_FILE="+secret,
-			"SLOTMESH_DATA_DIR="+filepath.Join(data, name))
+			"SLOTMESH_DATA_DIR="+filepath.Join(data, name), extra[i][0], extra[i][1])
 	}
 	nodes := []*process{node(0), node(1), node(2)}
 	for _, p := range nodes {
 		p.awaitReady()
 	}
+	probe(t, "http://"+web+"/healthz", `{"ok":true}`)
+	probe(t, "http://"+web+"/readyz", `{"ok":true}`)
+	probe(t, "http://"+web+"/safez?wait=1m", `{"ok":true}`)
+	ping(t, redis)
 	env := []string{"SLOTMESH_CLUSTER=e2e", join, "SLOTMESH_SECRET_FILE=" + secret}
 	awaitCLI(t, cli, env, 0, nil, "doctor", "--strict")
 	const keys = 4 // each is a visit
@@ -183,6 +191,40 @@ func TestProcessesEndToEnd(t *testing.T) {
 	}
 	for i := range keys {
 		awaitCLI(t, cli, env, 0, func(out string) bool { return out == fmt.Sprintf("value%d\n", i) }, "get", fmt.Sprint("key", i))
+	}
+}
+
+// probe waits until a probe answers what is wanted.
+func probe(t *testing.T, url, want string) {
+	t.Helper()
+	var got string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		rsp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(rsp.Body)
+		_ = rsp.Body.Close()
+		if got = strings.TrimSpace(string(b)); err == nil && rsp.StatusCode == http.StatusOK && got == want {
+			return
+		}
+	}
+	t.Errorf("%s answers %s, want %s", url, got, want)
+}
+
+// ping talks to the port for Redis clients.
+func ping(t *testing.T, addr string) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	_, err = io.WriteString(conn, "PING\r\n")
+	line, rerr := bufio.NewReader(conn).ReadString('\n')
+	if line != "+PONG\r\n" {
+		t.Errorf("PING = %q, %v, want +PONG", line, errors.Join(err, rerr))
 	}
 }
 

@@ -24,6 +24,7 @@ type config struct {
 	memory                               flags.Bytes
 	secretFile                           string
 	logLevel, logFormat                  string
+	http, resp, respAdvertise            string
 	shutdownTimeout                      time.Duration
 	version                              bool
 }
@@ -51,6 +52,9 @@ func parse(args []string, getenv func(string) string, out io.Writer) (*config, e
 	fs.StringVar(&c.zone, "zone", "", "failure domain; backups go to another one than their primary")
 	fs.IntVar(&c.weight, "weight", 1, "share of the slots relative to others, 0 to 1000; 0 holds no data")
 	fs.StringVar(&c.secretFile, "secret-file", "", "file with the cluster's keys in base64, one a line, the first is used for sending")
+	fs.StringVar(&c.http, "http", "", "host:port of /healthz, /readyz and /safez (default: none)")
+	fs.StringVar(&c.resp, "resp", "", "host:port for clients of Redis Cluster (default: none)")
+	fs.StringVar(&c.respAdvertise, "resp-advertise", "", "host:port at which those clients reach this node (default: found out)")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn, error or off")
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json, to standard error")
 	fs.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 25*time.Second, "time to hand all slots over after SIGTERM")

@@ -69,25 +69,33 @@ func run(ctx context.Context, stop func(), args []string, getenv func(string) st
 	if err != nil {
 		return fail(exitUsage, err)
 	}
+	// The ports first: one that is taken is told at once.
+	p, err := listen(ctx, c)
+	if err != nil {
+		return fail(exitFailed, err)
+	}
 	cache, err := slotmesh.Open(ctx, opts...)
 	if err != nil {
+		p.close()
 		if errors.Is(err, slotmesh.ErrInvalid) {
 			return fail(exitUsage, err)
 		}
 		return fail(exitFailed, err)
 	}
-	return serve(ctx, stop, c, cache, log, out, fail)
+	p.serve(c, cache, log)
+	defer p.close()
+	return serve(ctx, stop, c, cache, p, log, out, fail)
 }
 
 // serve runs until ctx ends or the node does.
-func serve(ctx context.Context, stop func(), c *config, cache *slotmesh.Cache, log *slog.Logger, out io.Writer, fail func(int, error) int) int {
+func serve(ctx context.Context, stop func(), c *config, cache *slotmesh.Cache, p *ports, log *slog.Logger, out io.Writer, fail func(int, error) int) int {
 	if err := cache.Ready(ctx); err != nil && ctx.Err() == nil {
 		return fail(exitFailed, errors.Join(err, cache.Close()))
 	}
 	if ctx.Err() == nil {
 		view := cache.Cluster()
 		self := view.Self()
-		fmt.Fprintf(out, "slotmeshd ready: node %s at %s in cluster %s of %d\n", self.Name, self.Addr, c.cluster, len(view.Nodes()))
+		fmt.Fprintf(out, "slotmeshd ready: node %s at %s in cluster %s of %d%s\n", self.Name, self.Addr, c.cluster, len(view.Nodes()), p.where())
 		select {
 		case <-ctx.Done():
 		case <-cache.Done():
