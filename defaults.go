@@ -1,6 +1,7 @@
 package slotmesh
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -53,6 +54,9 @@ func (o *options) ensureDefaults() {
 	}
 	cfg.Recorder = node.NewRecorder(cfg.Logger.Handler())
 	cfg.Logger = slog.New(cfg.Recorder)
+	if o.merge != nil {
+		cfg.Merge = mergeFunc(o.merge)
+	}
 	if o.maxMemory == 0 {
 		o.maxMemory = defaultMaxMemory()
 	}
@@ -141,4 +145,19 @@ func defaultName(port string) string {
 		return fmt.Sprintf("%s-%08x", host, rand.Uint32())
 	}
 	return host + ":" + port
+}
+
+// mergeFunc puts a user's function into a node's terms.
+func mergeFunc(merge func(key string, newer, older Item) Item) node.MergeFunc {
+	return func(key string, newer, older node.Result) node.Result {
+		it := merge(key, newItem(key, newer), newItem(key, older))
+		r := node.Result{Found: true, Value: it.Value, Schema: newer.Schema}
+		if !it.Expires.IsZero() {
+			r.Expiry = it.Expires.UnixMilli()
+		}
+		if !bytes.Equal(it.Value, newer.Value) && bytes.Equal(it.Value, older.Value) {
+			r.Schema = older.Schema
+		}
+		return r
+	}
 }

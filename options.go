@@ -32,6 +32,8 @@ type options struct {
 	dataDir      string
 	fsync        Fsync
 	recoverEmpty bool
+
+	merge func(key string, newer, older Item) Item
 }
 
 // PartitionPolicy says what a slot does when most of its nodes are out of
@@ -41,7 +43,8 @@ type PartitionPolicy = node.PartitionPolicy
 const (
 	// Available lets a slot go on after WithPartitionWait without a majority.
 	// Two sides of a cut may then both serve it; when they meet again their
-	// writes are merged, the newer one of each key wins. The default.
+	// writes are merged, the newer one of each key wins (see WithMerge). The
+	// default.
 	Available = node.Available
 	// Majority lets a slot wait until most of its nodes are back. Calls give
 	// ErrNoPrimary when their time is up.
@@ -184,6 +187,25 @@ func WithPartitionPolicy(p PartitionPolicy) Option { return func(o *options) { o
 // 3s, so that calls with the default WithOpTimeout outlive it, or
 // WithFailureTimeout where that is longer; 0 asks for the default.
 func WithPartitionWait(d time.Duration) Option { return func(o *options) { o.cfg.PartitionWait = d } }
+
+// WithMerge sets how two values of a key become one when a cut cluster, whose
+// sides both wrote the key under the policy Available, is whole again. merge gets
+// the value that was written later, by Item.Version, and the other one; it returns
+// one of them or a combination, of which Value and Expires count. Versions are
+// those the writers were told. Default nil: the newer value stands.
+//
+// The slot's primary calls it, under no lock, on the goroutine that takes in what
+// the other side wrote: a slow one delays the healing and nothing else. It must
+// not call the cache, and of a typed view it gets the encoded values.
+// Give all nodes the same function, one to which order and repetition are no
+// matter, such as a union or a maximum: a pair whose result was lost with a node
+// is merged again, and a node that came back with its disk alone may bring a
+// value of before the cut. It is not called for keys that one side deleted, nor
+// where one side wrote: then what was done later stands. If it panics, or returns
+// more than a value may have, the newer value stands, and that is logged.
+func WithMerge(merge func(key string, newer, older Item) Item) Option {
+	return func(o *options) { o.merge = merge }
+}
 
 // WithReplicationTimeout sets how long a write waits for a backup before the
 // primary goes on without that backup. 10ms to 1m, default 500ms.

@@ -54,6 +54,9 @@ type Config struct {
 	Lease               time.Duration
 	Policy              PartitionPolicy
 	RequireFullCoverage bool
+	// Merge decides about values that both sides of a fork wrote; nil: the one
+	// of the newer origin stands. It is called under no lock, and may panic.
+	Merge MergeFunc
 
 	MaxKey, MaxValue int
 	EvictNone        bool           // writes get ErrNoMemory at the limit; otherwise victims go

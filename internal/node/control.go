@@ -100,8 +100,9 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.onDigests(tp, &f)
 	case ctlOffer:
 		no := f.num()
-		if cl, _, err := shard.DecodeClaim(f.b); err == nil && !f.bad && no == uint64(cl.Slot) {
-			n.post(event{kind: evOffer, slot: cl.Slot, id: id, claims: []*shard.Claim{cl}})
+		if cl, rest, err := shard.DecodeClaim(f.b); err == nil && !f.bad && no == uint64(cl.Slot) {
+			since := fields{b: rest} // peers of before send none: 0
+			n.post(event{kind: evOffer, slot: cl.Slot, id: id, epoch: since.num(), claims: []*shard.Claim{cl}})
 		}
 	case ctlOfferOK:
 		no, session, what := f.num(), f.num(), f.num()

@@ -173,6 +173,7 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 		return // the old copy is owed to the winner of a fork first
 	}
 	n.leaveStreamLocked(s)
+	n.merger.forget(s.no)
 	s.standing = nil
 	gen, err := n.beginGeneration(s.no, a.empty)
 	if err != nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 
@@ -21,6 +22,7 @@ const (
 func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 	if !shard.SameLineage(s.standing, winner) && !n.outdated(s.standing, winner) && n.engine.SlotStats(s.no).Records > 0 {
 		s.duty = s.standing
+		s.dutySince = n.merger.loserSince(s.no, s.standing.Lineage, winner.Lineage)
 		n.owed.Add(1)
 		n.duties = append(n.duties, s.no)
 	} else {
@@ -50,7 +52,7 @@ func (n *Node) pressDuties(now int64) {
 	for _, no := range duties {
 		s := &n.slots[no]
 		s.mu.Lock()
-		duty, known := s.duty, s.view.Known
+		duty, known, dutySince := s.duty, s.view.Known, s.dutySince
 		s.mu.Unlock()
 		if duty == nil {
 			continue
@@ -58,7 +60,8 @@ func (n *Node) pressDuties(now int64) {
 		n.duties = append(n.duties, no)
 		if known != nil && known.Primary != n.id {
 			b := binary.AppendUvarint([]byte{ctlOffer}, uint64(no))
-			n.sendControl(known.Primary, duty.Append(b))
+			b = duty.Append(b)
+			n.sendControl(known.Primary, binary.AppendUvarint(b, dutySince))
 		}
 	}
 	if now-n.leftoversAt < int64(n.cfg.RepairDelay) {
@@ -73,6 +76,7 @@ func (n *Node) pressDuties(now int64) {
 		s.mu.Lock()
 		if s.leftAt.Load() > 0 && now-s.leftAt.Load() > 2*int64(n.cfg.RepairDelay) && s.standing == nil && s.duty == nil && s.stream.session == 0 {
 			_ = n.engine.Drop(s.no)
+			n.merger.forget(s.no)
 			n.ringBytes.Add(-int64(s.ring.reset(math.MaxUint64)))
 			s.leftAt.Store(0)
 			s.noteLocked()
@@ -84,6 +88,11 @@ func (n *Node) pressDuties(now int64) {
 // decideOffer lets a loser send its records once this node's epoch is above
 // every one of theirs.
 func (n *Node) decideOffer(e *event, now int64) {
+	mine := n.core.View(e.slot).Known
+	if mine == nil {
+		return
+	}
+	n.merger.share(offerKey{from: e.id, slot: e.slot}, min(e.epoch, n.merger.since(e.slot, mine.Lineage, e.claims[0].Lineage)))
 	if n.core.Merge(e.slot, e.claims[0], now) {
 		n.sendControl(e.id, body(ctlOfferOK, uint64(e.slot), n.core.View(e.slot).Known.Epoch, offerSend))
 	}
@@ -125,8 +134,9 @@ func (n *Node) sendOffer(j copyJob) {
 // node's, by the version each was first written under.
 func (n *Node) onOffer(p *transport.Peer, c *transport.Chunk) {
 	s := &n.slots[c.Slot]
+	shared := n.merger.sharedWith(offerKey{from: shard.NodeID(p.ID()), slot: c.Slot})
 	for i := range c.Records {
-		if !n.rewrite(s, store.Record(c.Records[i]), c.Session) {
+		if !n.rewrite(s, store.Record(c.Records[i]), c.Session, shared) {
 			return // not the winner any more: it is offered again
 		}
 	}
@@ -175,37 +185,82 @@ type offerKey struct {
 }
 
 // rewrite stores a foreign record as a write of this primary's own, keeping
-// its origin. ok is false where this node is not the slot's open primary.
-func (n *Node) rewrite(s *slot, r store.Record, epoch uint64) (ok bool) {
+// its origin, where it is newer than the present one or the merge function says
+// so. ok is false where this node is not the slot's open primary.
+func (n *Node) rewrite(s *slot, r store.Record, epoch, shared uint64) (ok bool) {
 	var ready []waiter
 	defer func() { finish(ready, nil) }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.serving.Load() == nil || s.view.Known.Epoch < epoch {
-		return false
+	for tries := 0; ; tries++ {
+		if s.serving.Load() == nil || s.view.Known.Epoch < epoch {
+			return false
+		}
+		cur, err := n.engine.Get(nil, s.no, r.Kind, r.Key, r.Field, 0)
+		if err == nil && cur.State == store.NotResident && n.cfg.Merge != nil {
+			cur, err = n.engine.Fetch(nil, s.no, r.Kind, r.Key, r.Field, 0)
+		}
+		if err != nil {
+			return false
+		}
+		theirs, mine := originOf(r.Version, r.Origin), originOf(cur.Version, cur.Origin)
+		if tries == 0 && n.mergeable(&r, &cur, shared) {
+			if n.merger.has(s.no, r.Key, theirs) {
+				return true
+			}
+		} else if tries == 0 || !n.mergeable(&r, &cur, shared) {
+			// What both sides had and this one has no more was removed since.
+			if mine >= theirs || cur.Version == 0 && theirs <= shared {
+				return true
+			}
+			ready, ok = n.storeForeignLocked(s, r, theirs)
+			return ok
+		}
+		// The function is called without the lock: it counts if the record is
+		// still the same afterwards.
+		newer := Result{Value: cur.Value, Version: mine, Expiry: cur.Expiry, Schema: cur.Schema}
+		older := Result{Value: r.Value, Version: theirs, Expiry: r.Expiry, Schema: r.Schema}
+		if theirs > mine {
+			newer, older = older, newer
+		}
+		s.mu.Unlock()
+		both, combined := n.combine(r.Key, newer, older)
+		s.mu.Lock()
+		if !combined {
+			both = newer
+		}
+		now, err := n.engine.Get(nil, s.no, r.Kind, r.Key, r.Field, 0)
+		if err != nil || s.serving.Load() == nil || s.view.Known.Epoch < epoch {
+			return false
+		}
+		if now.Version != cur.Version && tries < maxCombineTries {
+			continue
+		}
+		if now.Version != cur.Version { // written all the time: what its callers wrote last is newest
+			return true
+		}
+		if ok = mine >= theirs && bytes.Equal(both.Value, cur.Value) && both.Expiry == cur.Expiry; !ok {
+			r.Value, r.Expiry, r.Schema = both.Value, both.Expiry, both.Schema
+			ready, ok = n.storeForeignLocked(s, r, max(theirs, mine))
+		}
+		if ok {
+			n.merger.keep(s.no, r.Key, theirs)
+		}
+		return ok
 	}
-	origin := r.Origin
-	if origin == 0 {
-		origin = r.Version
-	}
-	cur, err := n.engine.Get(nil, s.no, r.Kind, r.Key, r.Field, 0)
-	if err != nil {
-		return false
-	}
-	mine := cur.Origin
-	if mine == 0 {
-		mine = cur.Version
-	}
-	if mine >= origin {
-		return true
-	}
+}
+
+// maxCombineTries is how often the merge function is asked anew where callers
+// write the key meanwhile.
+const maxCombineTries = 100
+
+func (n *Node) storeForeignLocked(s *slot, r store.Record, origin uint64) (ready []waiter, ok bool) {
 	r.Version, r.Origin = s.last+1, origin
 	if err := n.engine.Apply(s.no, []store.Record{r}); err != nil {
-		return false
+		return nil, false
 	}
 	s.last = r.Version
 	n.appendLocked(s, entry{version: r.Version, records: []store.Record{own(r)}})
 	n.wroteLocked(s, &r, r.Version, false)
-	ready = n.advanceLocked(s)
-	return true
+	return n.advanceLocked(s), true
 }

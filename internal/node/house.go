@@ -109,30 +109,69 @@ func (n *Node) houseLoop() {
 	}
 }
 
-// purge raises the floor over tombstones that every copy has acknowledged,
-// and tells the copies. Not while a copy is being made: its snapshot may hold
-// what a tombstone deleted. Not in a slot that was forked: a loser may offer
-// an older record.
+// purge tells the copies what is acknowledged, and raises the floor over
+// tombstones that all of them have. Not while a copy is being made: its snapshot
+// may hold what a tombstone deleted. Not in a slot that was forked, nor while a
+// node is missed that may go on as a fork: it may be back with older records. But
+// where memory is short that has to be risked.
 func (n *Node) purge() {
+	may := n.nobodyMissed() || n.engine.Short(2*n.headroom)
 	for i := range n.slots {
 		s := &n.slots[i]
 		if s.serving.Load() == nil {
 			continue
 		}
 		s.mu.Lock()
-		v := &s.view
-		floor := s.acked.Load()
-		if v.Open && s.learner == nil && floor == s.last && (len(v.Known.Lineage) == 1 || n.now()-n.openedAt > int64(tombstoneKeep)) && n.engine.SlotStats(s.no).Tombstones > 0 {
-			_ = n.engine.Purge(s.no, floor)
-			a := transport.Append{Slot: s.no, Epoch: v.Known.Epoch, Prev: s.ringTopLocked(), Version: s.ringTopLocked(), Mark: floor, Cause: causeFloor}
-			for _, l := range s.links {
-				if l.started {
-					a.Session = l.session
-					n.sendAppend(l, &a)
-				}
-			}
+		if s.view.Open && s.learner == nil {
+			n.purgeLocked(s, may)
 		}
 		s.mu.Unlock()
+	}
+}
+
+// nobodyMissed reports whether every node that may hold slots, or went away
+// without proof in the last hour, has answered just now.
+func (n *Node) nobodyMissed() bool {
+	now := n.now()
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	for id, m := range n.members {
+		if id != n.id && m.Weight > 0 && now-n.peer(id).leaseMono.Load() > int64(n.cfg.ReplicationTimeout) {
+			return false
+		}
+	}
+	for id, m := range n.vanished {
+		if m.Weight > 0 && now-n.peer(id).heardAt.Load() < int64(tombstoneKeep) {
+			return false
+		}
+	}
+	return true
+}
+
+// purgeLocked raises the floor to what was acknowledged when the copies were
+// last told: who has fallen silent since is missed by now.
+func (n *Node) purgeLocked(s *slot, may bool) {
+	for _, l := range s.links {
+		if !l.started {
+			return // it would miss what is said only once
+		}
+	}
+	lineage, acked := s.view.Known.Lineage, s.acked.Load()
+	may = may && (len(lineage) == 1 || n.now()-n.openedAt > int64(tombstoneKeep)) && n.engine.SlotStats(s.no).Tombstones > 0
+	if !may && s.told >= acked {
+		return
+	}
+	a := transport.Append{
+		Slot: s.no, Epoch: s.view.Known.Epoch, Prev: s.ringTopLocked(), Version: s.ringTopLocked(), Mark: acked, Cause: causeMark,
+	}
+	if may && s.told > 0 {
+		_ = n.engine.Purge(s.no, s.told)
+		a.Mark, a.Cause = s.told, causeFloor
+	}
+	s.told = acked
+	for _, l := range s.links {
+		a.Session = l.session
+		n.sendAppend(l, &a)
 	}
 }
 

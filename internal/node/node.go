@@ -110,6 +110,7 @@ type Node struct {
 
 	offersMu sync.Mutex // guards offers
 	offers   map[offerKey]uint64
+	merger   merger
 
 	// Of the control loop alone:
 	plan        *shard.Assignment
@@ -177,7 +178,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
 		settingsWake: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
-		offers: map[offerKey]uint64{}, downNow: map[shard.NodeID]bool{},
+		offers: map[offerKey]uint64{}, merger: newMerger(), downNow: map[shard.NodeID]bool{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}

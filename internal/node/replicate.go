@@ -304,10 +304,11 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		ack.Gap, ack.Version = true, st.pos
 		_ = p.SendAck(&ack)
 		return
-	case a.Cause == causeFloor:
-		if !st.filling {
+	case a.Cause == causeFloor, a.Cause == causeMark:
+		if a.Cause == causeFloor && !st.filling {
 			_ = n.engine.Purge(s.no, a.Mark)
 		}
+		s.ackedUpTo(a.Mark)
 		return
 	case a.Version > st.pos:
 		recs := recordsOf(a)
@@ -338,16 +339,21 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		e.size = entrySize(&e)
 		s.ring.add(e)
 		n.ringBytes.Add(int64(e.size))
-		if a.Mark > s.acked.Load() {
-			s.acked.Store(a.Mark)
-			s.heard(a.Mark)
-		}
+		s.ackedUpTo(a.Mark)
 		n.trimLocked(s)
 	}
 	if s.stream.primary != from || s.stream.epoch != a.Epoch {
 		return
 	}
 	n.ackLocked(s)
+}
+
+// ackedUpTo raises the acknowledged mark of a copy.
+func (s *slot) ackedUpTo(mark uint64) {
+	if mark > s.acked.Load() {
+		s.acked.Store(mark)
+		s.heard(mark)
+	}
 }
 
 // refuseLocked tells a primary of the higher epoch that this node has promised.

@@ -54,6 +54,8 @@ type slot struct {
 	durable   uint64                 // with SyncWrites: synced up to this version
 	settle    *settlement            // of a primary in force and not open
 	duty      *shard.Claim           // of a loser of a fork: the claim whose records are to be offered
+	told      uint64                 // of a primary: its copies know that it is acknowledged
+	dutySince uint64                 // records up to here are as old as the fork; see merger
 	standing  *shard.Claim           // the claim under which this node's records were in sync; nil: leftovers
 	offering  uint64                 // session of the offer under way; 0 if none
 	guests    *guests                // of a primary: those who wait for more than an acknowledgement; nil if none

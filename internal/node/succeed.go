@@ -15,6 +15,7 @@ const (
 	inheritPrev   = math.MaxUint64 // from a new primary: a record of the union
 	causeFloor    = 1              // Append.Cause: purge tombstones up to Mark
 	causeEmpty    = 2              // with the beginning of a copy: there is nothing to copy
+	causeMark     = 4              // all up to Mark is acknowledged
 	causeFate     = 3              // a call of before the copy; the last one has none, but the mark above which that were all
 )
 
@@ -40,6 +41,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	switch {
 	case v.Known == nil:
 	case v.Known.Holds(n.id):
+		n.merger.note(n.id, old.Known, v.Known, s.acked.Load())
 		s.leftAt.Store(0)
 		s.standLocked(n.id)
 	case s.standing != nil && shard.Compare(v.Known, s.standing) > 0:

@@ -28,6 +28,12 @@ func (sc *Cluster) Set(from, key, value string) error {
 	return err
 }
 
+// Delete removes a key from the node of a name.
+func (sc *Cluster) Delete(from, key string) error {
+	_, err := sc.Do(context.Background(), from, node.Call{Op: transport.OpDelete, Key: key})
+	return err
+}
+
 // Get reads a value from the node of a name; found is false on a miss.
 func (sc *Cluster) Get(from, key string) (value string, found bool, err error) {
 	r, err := sc.Do(context.Background(), from, node.Call{Op: transport.OpGet, Key: key})
