@@ -30,6 +30,11 @@ type Cache struct {
 // names each seed and why it failed. Several nodes that name each other as
 // seeds and start together found one cluster.
 //
+// It looks around as well: a memory limit above what the process may use is
+// ErrInvalid, a data directory on a full disk ErrDisk; a clock far off a seed's,
+// an advertised address that a seed cannot reach and UDP that does not get
+// through are logged as warnings.
+//
 // Errors: ErrInvalid, joined from every option at fault; ErrIncompatible
 // and ErrUntrusted, beside ctx's; ErrSuperseded; the system's error where the address cannot be listened on;
 // ctx's error.
@@ -42,6 +47,9 @@ func Open(ctx context.Context, opts ...Option) (*Cache, error) {
 	}
 	o.ensureDefaults()
 	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("slotmesh: open: %w", err)
+	}
+	if err := thisMachine().check(o); err != nil {
 		return nil, fmt.Errorf("slotmesh: open: %w", err)
 	}
 	engine, err := o.openEngine()

@@ -142,7 +142,9 @@ func (n *Node) helloAll(ctx context.Context, addrs []string, a *asked) {
 		wg.Go(func() { // bounded by helloWait
 			c, cancel := context.WithTimeout(ctx, helloWait)
 			defer cancel()
-			who, body, err := n.transport.HelloTo(c, addr, nil)
+			began := n.env.Now()
+			who, body, err := n.transport.HelloTo(c, addr, binary.AppendUvarint(nil, helloProbe))
+			now := n.env.Now()
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -156,8 +158,9 @@ func (n *Node) helloAll(ctx context.Context, addrs []string, a *asked) {
 				a.self++
 			default:
 				a.answered = append(a.answered, addr)
-				used, _ := binary.Uvarint(body)
-				a.used = max(a.used, used)
+				told := parseHello(body)
+				a.used = max(a.used, told.used)
+				n.surroundings(addr, told, began, now)
 			}
 		})
 	}
@@ -165,8 +168,8 @@ func (n *Node) helloAll(ctx context.Context, addrs []string, a *asked) {
 }
 
 // Hello tells a starting node the highest counter of an ID of its name known
-// here. (transport.Handler)
-func (n *Node) Hello(from transport.Identity, _ []byte) ([]byte, error) {
+// here, the time, and whether it can be reached. (transport.Handler)
+func (n *Node) Hello(from transport.Identity, asks []byte) ([]byte, error) {
 	var used uint64
 	see := func(id shard.NodeID, name string) {
 		if name == from.Name && id != shard.NodeID(from.ID) {
@@ -184,5 +187,10 @@ func (n *Node) Hello(from transport.Identity, _ []byte) ([]byte, error) {
 		see(id, m.Name)
 	}
 	n.membersMu.Unlock()
-	return binary.AppendUvarint(nil, used), nil
+	a := helloAnswer{used: used}
+	if what, _ := binary.Uvarint(asks); what&helloProbe != 0 {
+		a.probed = n.probe(&from)
+	}
+	a.clock = n.env.Now().UnixMilli()
+	return a.append(nil), nil
 }

@@ -96,6 +96,7 @@ func (n *Node) houseLoop() {
 		if round%4 == 0 {
 			n.compareTables(round / 4)
 			n.hot.Tick() // once a second
+			n.lookForPackets()
 		}
 		if round%8 == 0 {
 			n.purge()

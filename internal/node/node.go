@@ -138,6 +138,12 @@ type Node struct {
 	resend      time.Duration
 	openedAt    int64
 
+	toldClock   atomic.Bool // what is wrong with this node's place, each once
+	toldAddress atomic.Bool
+	toldPackets bool  // of houseLoop alone, like metAt
+	metAt       int64 // since when there are other members and no packet
+	probes      atomic.Int32
+
 	lobby      lobby
 	near       *nearCache // nil: none
 	granting   granting
