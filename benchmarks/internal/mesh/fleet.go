@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/benchmarks/internal/process"
 )
 
@@ -22,6 +23,9 @@ type Fleet struct {
 	verbose  bool
 	guest    bool   // the next replica holds no data
 	dir      string // of the data directories; empty: nothing is kept on disk
+	relaxed  bool   // disks are synced once a second
+	seat     string // of the next replica; empty: its name
+	left     uint64 // bytes copied by replicas that have left
 }
 
 // Start starts n replicas, n1 and so on, and returns when every slot and its
@@ -34,6 +38,11 @@ func Start(n, backups int, verbose bool) (*Fleet, error) {
 // of their own below dir.
 func StartOnDisk(n, backups int, verbose bool, dir string) (*Fleet, error) {
 	return start(n, &Fleet{backups: backups, verbose: verbose, dir: dir})
+}
+
+// StartKept is StartOnDisk of replicas that sync once a second.
+func StartKept(n, backups int, verbose bool, dir string) (*Fleet, error) {
+	return start(n, &Fleet{backups: backups, verbose: verbose, dir: dir, relaxed: true})
 }
 
 func start(n int, f *Fleet) (*Fleet, error) {
@@ -55,8 +64,8 @@ func (f *Fleet) open(i, expect int) error {
 	if err != nil {
 		return err
 	}
-	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose, Guest: f.guest}
-	if f.dir != "" {
+	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose, Guest: f.guest, Relaxed: f.relaxed, Seat: f.seat}
+	if f.dir != "" && !f.guest {
 		args.Dir = filepath.Join(f.dir, r.Name)
 	}
 	if i == len(f.Replicas) {
@@ -82,11 +91,53 @@ func (f *Fleet) Join(guest bool) (int, error) {
 	return i, err
 }
 
+// JoinSeat is Join of a replica that takes over a seat.
+func (f *Fleet) JoinSeat(seat string) (int, error) {
+	f.seat = seat
+	i, err := f.Join(false)
+	f.seat = ""
+	return i, err
+}
+
+// BytesCopied is how many bytes of records all replicas together, those that
+// have left included, sent to fill copies.
+func (f *Fleet) BytesCopied() (uint64, error) {
+	sum := f.left
+	for _, i := range f.Alive() {
+		var s slotmesh.Stats
+		if err := f.Replicas[i].Call(callTimeout, service+".Stats", struct{}{}, &s); err != nil {
+			return 0, err
+		}
+		sum += s.BytesCopied
+	}
+	return sum, nil
+}
+
 // Leave has a replica hand over everything and end.
 func (f *Fleet) Leave(i int, timeout time.Duration) error {
 	err := f.Replicas[i].Call(timeout+time.Second, service+".Shutdown", timeout, &struct{}{})
+	var copied uint64
+	if f.Replicas[i].Call(callTimeout, service+".Copied", struct{}{}, &copied) == nil {
+		f.left += copied
+	}
 	f.Replicas[i].Kill()
 	return err
+}
+
+// StepDown has a replica hand its slots to their backups and end, without
+// copying anything: it is to be back, with its disk, before the others begin to
+// repair.
+func (f *Fleet) StepDown(i int, timeout time.Duration) error {
+	var copied uint64
+	err := f.Replicas[i].Call(timeout+time.Second, service+".StepDown", timeout, &copied)
+	f.left += copied
+	f.Replicas[i].Kill()
+	return err
+}
+
+// StepUp lets a replica that is back serve its slots again.
+func (f *Fleet) StepUp(i int) error {
+	return f.Replicas[i].Call(callTimeout, service+".StepUp", struct{}{}, &struct{}{})
 }
 
 // Restart starts a killed replica again, under its name and at its address.

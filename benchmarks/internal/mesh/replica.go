@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/pprof"
+	"sync/atomic"
 	"time"
 
 	"github.com/slotmesh/slotmesh"
@@ -19,6 +20,7 @@ const service = "Replica"
 type Replica struct {
 	cache   *slotmesh.Cache
 	profile *os.File
+	copied  atomic.Uint64 // bytes, as of its shutdown
 }
 
 // Serve runs a replica until its driver hangs up or dies. The driver may call
@@ -43,6 +45,8 @@ type OpenArgs struct {
 	Backups int
 	Dir     string // data directory; empty: none
 	Guest   bool   // holds no data
+	Relaxed bool   // the disk is synced once a second, not for every write
+	Seat    string // empty: its name
 	Verbose bool
 }
 
@@ -64,7 +68,13 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 		opts = append(opts, slotmesh.WithWeight(0))
 	}
 	if a.Dir != "" {
-		opts = append(opts, slotmesh.WithDataDir(a.Dir), slotmesh.WithFsync(slotmesh.FsyncAlways))
+		opts = append(opts, slotmesh.WithDataDir(a.Dir))
+		if !a.Relaxed {
+			opts = append(opts, slotmesh.WithFsync(slotmesh.FsyncAlways))
+		}
+	}
+	if a.Seat != "" {
+		opts = append(opts, slotmesh.WithSeat(a.Seat))
 	}
 	if a.Verbose {
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", process.Name())
@@ -82,7 +92,47 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 func (r *Replica) Shutdown(timeout time.Duration, _ *struct{}) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return r.cache.Shutdown(ctx)
+	done := make(chan struct{})
+	go func() { // ends with the shutdown
+		defer close(done)
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
+			r.copied.Store(r.cache.Stats().BytesCopied)
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	err := r.cache.Shutdown(ctx)
+	cancel()
+	<-done
+	return err
+}
+
+// StepDown hands all slots to their backups and closes; it returns how many
+// bytes of records the replica had sent.
+func (r *Replica) StepDown(timeout time.Duration, copied *uint64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	cluster := r.cache.Cluster()
+	if err := cluster.FailoverNode(ctx, cluster.Self().Name); err != nil {
+		return err
+	}
+	*copied = r.cache.Stats().BytesCopied
+	return r.cache.Close()
+}
+
+// StepUp lets slots go where they were before StepDown.
+func (r *Replica) StepUp(_ struct{}, _ *struct{}) error {
+	return r.cache.Cluster().Unpin(context.Background(), nil)
+}
+
+// Copied is how many bytes of records it had sent when it had shut down.
+func (r *Replica) Copied(_ struct{}, copied *uint64) error {
+	*copied = r.copied.Load()
+	return nil
 }
 
 // View is the cluster as one replica sees it.

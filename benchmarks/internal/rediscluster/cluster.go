@@ -3,6 +3,7 @@
 package rediscluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -54,24 +55,14 @@ func Start() (*Cluster, error) {
 }
 
 func (c *Cluster) start() error {
-	for i := range nodes {
+	for range nodes {
 		addr, err := freeAddr()
 		if err != nil {
 			return err
 		}
-		_, port, _ := net.SplitHostPort(addr)
-		own := filepath.Join(c.dir, port)
-		if err := os.Mkdir(own, 0o700); err != nil {
+		if err := c.serve(addr); err != nil {
 			return err
 		}
-		s, err := process.Command(fmt.Sprint("redis", i+1), "redis-server",
-			"--port", port, "--bind", "127.0.0.1", "--dir", own,
-			"--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
-			"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
-		if err != nil {
-			return err
-		}
-		c.Servers, c.Addrs = append(c.Servers, s), append(c.Addrs, addr)
 	}
 	err := await("the servers to answer", func() bool {
 		for _, addr := range c.Addrs {
@@ -104,6 +95,24 @@ func (c *Cluster) start() error {
 	})
 }
 
+// serve starts one more server.
+func (c *Cluster) serve(addr string) error {
+	_, port, _ := net.SplitHostPort(addr)
+	own := filepath.Join(c.dir, port)
+	if err := os.Mkdir(own, 0o700); err != nil {
+		return err
+	}
+	s, err := process.Command(fmt.Sprint("redis", len(c.Servers)+1), "redis-server",
+		"--port", port, "--bind", "127.0.0.1", "--dir", own,
+		"--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+		"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
+	if err != nil {
+		return err
+	}
+	c.Servers, c.Addrs = append(c.Servers, s), append(c.Addrs, addr)
+	return nil
+}
+
 // cli runs one command on one server.
 func (c *Cluster) cli(addr string, args ...string) (string, error) {
 	host, port, _ := net.SplitHostPort(addr)
@@ -127,6 +136,46 @@ func (c *Cluster) AwaitTakeover() error {
 		}
 		return false
 	})
+}
+
+// Grow adds a primary without slots and has redis-cli rebalance, within the
+// time given.
+func (c *Cluster) Grow(within time.Duration) error {
+	addr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	if err := c.serve(addr); err != nil {
+		return err
+	}
+	err = await("the new server to answer", func() bool {
+		out, _ := c.cli(addr, "ping")
+		return strings.Contains(out, "PONG")
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "redis-cli", "--cluster", "add-node", addr, c.Addrs[0]).CombinedOutput(); err != nil {
+		return fmt.Errorf("add a node: %w: %s", err, out)
+	}
+	err = await("the servers to know the new one", func() bool {
+		for _, a := range c.Addrs {
+			info, _ := c.cli(a, "cluster", "info")
+			if nodes, _ := c.cli(a, "cluster", "nodes"); !strings.Contains(info, "cluster_state:ok") || strings.Count(nodes, " connected") != len(c.Servers) {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "redis-cli", "--cluster", "rebalance", c.Addrs[0], "--cluster-use-empty-masters").CombinedOutput(); err != nil {
+		return fmt.Errorf("rebalance: %w: %s", err, out)
+	}
+	return nil
 }
 
 // PIDs returns the servers' process numbers.

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/slotmesh/slotmesh/benchmarks/internal/rediscluster"
+)
+
+type redisSystem struct{ c rueidis.Client }
+
+func (s redisSystem) Set(ctx context.Context, key string, value []byte) error {
+	return s.c.Do(ctx, s.c.B().Set().Key(key).Value(rueidis.BinaryString(value)).Build()).Error()
+}
+
+func (s redisSystem) Get(ctx context.Context, key string) ([]byte, error) {
+	value, err := s.c.Do(ctx, s.c.B().Get().Key(key).Build()).AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return nil, nil
+	}
+	return value, err
+}
+
+// runRedis adds a fourth primary, without a replica of its own, to three that
+// have one, and rebalances. What moves is counted as one copy: Redis tells of
+// no bytes, so a quarter of the data is taken for it.
+func runRedis(s scenario, keys int) (line, error) {
+	l := line{System: "redis", Scenario: s.name}
+	cluster, err := rediscluster.Start()
+	if err != nil {
+		return l, err
+	}
+	defer cluster.Stop()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: cluster.Addrs, DisableCache: true})
+	if err != nil {
+		return l, err
+	}
+	defer client.Close()
+	r := newRun(redisSystem{client}, keys)
+	if err := r.fill(); err != nil {
+		return l, err
+	}
+	r.begin(0)
+	time.Sleep(probeTime)
+	full := r.end()
+	rate := float64(full.Ops) / full.Took.Seconds() / 2
+	r.begin(rate)
+	time.Sleep(quietTime)
+	quiet := r.end()
+	begun := time.Now()
+	r.begin(rate)
+	err = cluster.Grow(changeTime)
+	l.Seconds = time.Since(begun).Seconds()
+	l.take(quiet, r.end())
+	l.Minimum = uint64(keys) * recordBytes() / 4
+	l.Moved = l.Minimum
+	lost, lostErr := r.lost()
+	l.Lost = lost
+	if err == nil {
+		err = lostErr
+	}
+	return l, err
+}
