@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
+	"github.com/slotmesh/slotmesh/internal/env"
 	"github.com/slotmesh/slotmesh/internal/node"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -44,6 +45,9 @@ func Open(ctx context.Context, opts ...Option) (*Cache, error) {
 		if opt != nil {
 			opt(o)
 		}
+	}
+	if e, ok := env.From(ctx); ok { // of slotmeshtest's
+		o.cfg.Env = e
 	}
 	o.ensureDefaults()
 	if err := o.validate(); err != nil {

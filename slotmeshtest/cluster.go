@@ -6,6 +6,19 @@
 //		shop := NewShop(caches[0])
 //		...
 //	}
+//
+// Simulate has them live in virtual time and on a network that can be cut, slowed
+// and healed, so that a test can see its program through crashes, stalls and
+// partitions in a second:
+//
+//	func TestCartSurvivesACrash(t *testing.T) {
+//		slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+//			shop := NewShop(c.Node("n1"))
+//			...
+//			c.Kill("n2")
+//			...
+//		})
+//	}
 package slotmeshtest
 
 import (
@@ -67,9 +80,14 @@ func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 // after a minute. what says what is waited for.
 func Await(t testing.TB, what string, holds func() error) {
 	t.Helper()
+	await(t, what, 10*time.Millisecond, holds)
+}
+
+func await(t testing.TB, what string, every time.Duration, holds func() error) {
+	t.Helper()
 	deadline := time.NewTimer(startTimeout)
 	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		err := holds()
@@ -87,7 +105,13 @@ func Await(t testing.TB, what string, holds func() error) {
 func atRest(caches []*slotmesh.Cache) error {
 	for _, c := range caches {
 		view := c.Cluster()
-		if seen := len(view.Nodes()); seen != len(caches) {
+		seen := 0
+		for _, n := range view.Nodes() {
+			if n.State == "alive" {
+				seen++
+			}
+		}
+		if seen != len(caches) {
 			return fmt.Errorf("%s sees %d nodes of %d", view.Self().Name, seen, len(caches))
 		}
 		if h := view.Health(); !h.Balanced {

@@ -46,3 +46,15 @@ func System() Env {
 		Uint64: rand.Uint64,
 	}
 }
+
+type key struct{}
+
+// With returns a context in which the public package opens nodes in e: the road
+// by which a simulation outside of this module's internals reaches them.
+func With(ctx context.Context, e Env) context.Context { return context.WithValue(ctx, key{}, e) }
+
+// From returns what With was given.
+func From(ctx context.Context) (Env, bool) {
+	e, ok := ctx.Value(key{}).(Env)
+	return e, ok
+}
