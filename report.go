@@ -35,6 +35,10 @@ type Report struct {
 	Health Health // as that node sees it
 	// Peers are the other members as that node sees them.
 	Peers []Peer
+	// Placed is a digest of the Placement that it knows: nodes of one mind have
+	// the same. Paused says that balance is paused, as far as it knows.
+	Placed uint64
+	Paused bool
 	// Table is a digest of the slots' claims that it knows: nodes of one mind
 	// have the same.
 	Table uint64
@@ -119,6 +123,13 @@ func (o *options) report(n *node.Node) *Report {
 			p := newNode(m)
 			r.Peers = append(r.Peers, Peer{p.Name, p.ID, p.Addr, p.State, n.Connected(m.ID), p.Visitor})
 		}
+	}
+	placed := view.Placement()
+	r.Paused = placed.Paused
+	if b, err := json.Marshal(placed); err == nil { // its maps in order
+		p := fnv.New64a()
+		_, _ = p.Write(b)
+		r.Placed = p.Sum64()
 	}
 	h := fnv.New64a()
 	for _, d := range n.Table().Digests() {

@@ -157,9 +157,9 @@ func TestProcessesEndToEnd(t *testing.T) {
 	for _, p := range nodes {
 		p.awaitReady()
 	}
-	probe(t, "http://"+web+"/healthz", `{"ok":true}`)
-	probe(t, "http://"+web+"/readyz", `{"ok":true}`)
-	probe(t, "http://"+web+"/safez?wait=1m", `{"ok":true}`)
+	probe(t, "http://"+web+"/healthz", "ok")
+	probe(t, "http://"+web+"/readyz", "ok")
+	probe(t, "http://"+web+"/safez?wait=1m", "ok")
 	ping(t, redis)
 	env := []string{"SLOTMESH_CLUSTER=e2e", join, "SLOTMESH_SECRET_FILE=" + secret}
 	awaitCLI(t, cli, env, 0, nil, "doctor", "--strict")

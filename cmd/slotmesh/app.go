@@ -25,6 +25,7 @@ type app struct {
 	cluster    string
 	addr       string
 	secretFile string
+	tls        flags.TLS
 	timeout    time.Duration
 	output     string
 	yes        bool
@@ -33,7 +34,7 @@ type app struct {
 
 // fromEnv are the flags that the environment sets as well: those that the CLI
 // and a node in the same container have in common.
-var fromEnv = []string{"join", "cluster", "secret-file"}
+var fromEnv = []string{"join", "cluster", "secret-file", "tls-cert", "tls-key", "tls-ca"}
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -72,6 +73,7 @@ hold; 4 the cluster is not well (info --check, doctor); 5 no node could be joine
 	fs.StringVar(&a.cluster, "cluster", "slotmesh", "name of the cluster")
 	fs.StringVar(&a.addr, "addr", "", "host:port to be reached at by the nodes (default: a free port of the address that leads to them)")
 	fs.StringVar(&a.secretFile, "secret-file", "", "file with the cluster's keys, as slotmeshd takes it")
+	a.tls.Register(fs)
 	fs.DurationVar(&a.timeout, "timeout", 10*time.Second, "time to join, and for each call")
 	fs.StringVarP(&a.output, "output", "o", "table", "table or json")
 	fs.BoolVar(&a.yes, "yes", false, "do not ask before changes that hurt")
@@ -88,7 +90,8 @@ hold; 4 the cluster is not well (info --check, doctor); 5 no node could be joine
 	}
 	add("look", a.nodesCmd(), a.slotsCmd(), a.infoCmd(), a.keyslotCmd(), a.explainCmd(), a.topCmd(), a.doctorCmd())
 	add("data", a.getCmd(), a.setCmd(), a.delCmd(), a.scanCmd(), a.watchCmd())
-	add("operate", a.checkpointCmd(), a.benchCmd())
+	add("operate", a.moveCmd(), a.unpinCmd(), a.pinsCmd(), a.rebalanceCmd(), a.pauseCmd(), a.resumeCmd(), a.failoverCmd(), a.drainCmd(), a.weightCmd(),
+		a.checkpointCmd(), a.benchCmd())
 	return root
 }
 

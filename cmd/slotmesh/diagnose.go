@@ -19,7 +19,7 @@ func diagnose(s *symptoms) []finding {
 	var list []finding
 	for _, check := range []func(*symptoms) finding{
 		checkAnswers, checkPorts, checkLinks, checkViews, checkTables, checkClocks, checkReleases,
-		checkPrimaries, checkBackups, checkForks, checkMoves, checkMemory, checkSettings, checkShape,
+		checkPrimaries, checkBackups, checkForks, checkMoves, checkPlacement, checkMemory, checkSettings, checkShape,
 	} {
 		list = append(list, check(s))
 	}
@@ -211,6 +211,29 @@ func checkMoves(s *symptoms) finding {
 		return finding{"moves", levelWarn, fmt.Sprintf("%d slots are on their way to another node", n), "nothing, if nodes came or went lately; watch it in slotmesh top"}
 	}
 	return fine("moves", "every slot is where it should be")
+}
+
+func checkPlacement(s *symptoms) finding {
+	placed := map[uint64][]string{}
+	var paused []string
+	for _, r := range s.answered() {
+		placed[r.Placed] = append(placed[r.Placed], r.Node.Name)
+		if r.Paused {
+			paused = append(paused, r.Node.Name)
+		}
+	}
+	switch {
+	case len(placed) > 1:
+		var says []string
+		for _, names := range placed {
+			says = append(says, strings.Join(names, ", "))
+		}
+		slices.Sort(says)
+		return finding{"placement", levelFail, "nodes know different decisions of people: of one mind are " + strings.Join(says, " | "), "see links and views"}
+	case len(paused) > 0:
+		return finding{"placement", levelWarn, "balance is paused: nodes that join get no slots", "slotmesh resume, when whatever it was for is done"}
+	}
+	return fine("placement", "nodes agree on pins and weights, and nothing is paused")
 }
 
 func checkMemory(s *symptoms) finding {

@@ -62,6 +62,8 @@ func TestDiagnoseFindsEachFault(t *testing.T) {
 		}, "backups", levelWarn, "3 nodes hold data"},
 		{"forked", func(s *symptoms) { s.reports[1].Health.Forked = 4 }, "forks", levelWarn, "4 slots"},
 		{"moving", func(s *symptoms) { s.reports[1].Health.Moving = 4 }, "moves", levelWarn, "4 slots"},
+		{"placed apart", func(s *symptoms) { s.reports[1].Placed = 3 }, "placement", levelFail, "n1, n3 | n2"},
+		{"paused", func(s *symptoms) { s.reports[1].Paused = true }, "placement", levelWarn, "paused"},
 		{"full", func(s *symptoms) { s.reports[1].Stats.MemoryBytes = 95; s.reports[1].Stats.Evictions = 1 }, "memory", levelWarn, "n2 has 95 B of 100 B; keys are evicted"},
 		{"backups differ", func(s *symptoms) { s.reports[2].Backups = 2 }, "settings", levelWarn, "2 for n3"},
 		{"a zone missing", func(s *symptoms) { s.reports[0].Node.Zone = "a" }, "settings", levelWarn, "n2, n3"},

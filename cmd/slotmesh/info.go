@@ -22,6 +22,7 @@ type clusterInfo struct {
 	ShortBackups int      `json:"slots_short_of_backups"`
 	Moving       int      `json:"slots_moving"`
 	Forked       int      `json:"slots_forked"`
+	Paused       bool     `json:"paused"`
 	Copies       int      `json:"records_with_copies"`
 	Memory       int64    `json:"memory_bytes"`
 	Limit        int64    `json:"memory_limit_bytes"`
@@ -72,6 +73,7 @@ func newInfo(cluster string, rs []report) *clusterInfo {
 		i.Unclaimed, i.NoPrimary = max(i.Unclaimed, h.Unclaimed), max(i.NoPrimary, h.NoPrimary)
 		i.ShortBackups, i.Moving = max(i.ShortBackups, h.ShortBackups), max(i.Moving, h.Moving)
 		i.Forked += h.Forked // each node tells of its own
+		i.Paused = i.Paused || r.Paused
 		i.Copies += s.Records
 		i.Memory, i.Limit = i.Memory+s.MemoryBytes, i.Limit+s.MemoryLimit
 		i.Hits, i.Misses = i.Hits+s.Hits, i.Misses+s.Misses
@@ -106,7 +108,7 @@ func (i *clusterInfo) print(w io.Writer) {
 	}{
 		{"state", i.State}, {"cluster", i.Cluster}, {"nodes", i.Nodes}, {"nodes_without_answer", i.NoAnswer}, {"slots", i.Slots},
 		{"slots_unclaimed", i.Unclaimed}, {"slots_without_primary", i.NoPrimary}, {"slots_short_of_backups", i.ShortBackups},
-		{"slots_moving", i.Moving}, {"slots_forked", i.Forked}, {"records_with_copies", i.Copies},
+		{"slots_moving", i.Moving}, {"slots_forked", i.Forked}, {"paused", i.Paused}, {"records_with_copies", i.Copies},
 		{"memory_bytes", i.Memory}, {"memory_limit_bytes", i.Limit}, {"hits", i.Hits}, {"misses", i.Misses},
 		{"evictions", i.Evictions}, {"expiries", i.Expiries}, {"promotions", i.Promotions},
 	} {

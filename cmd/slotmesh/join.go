@@ -73,6 +73,11 @@ func (a *app) open(ctx context.Context, join []string) (*slotmesh.Cache, error) 
 	if a.verbose {
 		opts = append(opts, slotmesh.WithLogger(slog.New(slog.NewTextHandler(a.err, nil))))
 	}
+	secured, err := a.tls.Options()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	opts = append(opts, secured...)
 	if a.secretFile != "" {
 		keys, err := flags.Secrets(a.secretFile)
 		if err != nil {

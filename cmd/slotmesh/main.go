@@ -78,7 +78,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitOK
 	case ctx.Err() != nil:
 		return exitStopped
-	case usage, errors.Is(err, slotmesh.ErrInvalid):
+	case usage, errors.Is(err, slotmesh.ErrInvalid), errors.Is(err, slotmesh.ErrUnknownNode):
 		return exitUsage
 	case errors.Is(err, slotmesh.ErrNotFound), errors.Is(err, slotmesh.ErrConditionFailed):
 		return exitNotFound

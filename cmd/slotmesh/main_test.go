@@ -116,7 +116,7 @@ func TestFleetOfThree(t *testing.T) {
 		test func(*testing.T, *fleet)
 	}{
 		{"looks", looksAtIt}, {"keys and values", keysAndValues}, {"watches", watches}, {"asks before it hurts", asksFirst},
-		{"bench leaves nothing", benchLeavesNothing}, {"visits leave nothing", visitsLeaveNothing},
+		{"moves slots", movesSlots}, {"bench leaves nothing", benchLeavesNothing}, {"visits leave nothing", visitsLeaveNothing},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, &fleet{t, f.caches, f.env}) })
 	}
@@ -196,6 +196,42 @@ func asksFirst(t *testing.T, f *fleet) {
 	f.want(exitOK, "v\n", "get", "p:1")
 	f.want(exitOK, "1\n", "del", "--prefix", "p:", "--yes")
 	f.want(exitNotFound, "", "get", "p:1")
+}
+
+// movesSlots has people decide where slots are, and undoes it.
+func movesSlots(t *testing.T, f *fleet) {
+	primary := func(slot, want string) {
+		t.Helper()
+		if _, out, _ := f.run("slots", slot, "-o", "json"); !strings.Contains(out, `"primary": "`+want+`"`) {
+			t.Errorf("slot %s: %s, want it at %s", slot, out, want)
+		}
+	}
+	primary("0", "n1")
+	f.want(exitOK, "n2 serves 2 slots, which are pinned to it\n", "move", "0", "1", "n2")
+	primary("0", "n2")
+	f.want(exitOK, "WHAT       NODE  VALUE\npinned to  n2    0-1\n", "pins")
+	f.want(exitUsage, "", "move", "0", "nobody")
+	f.want(exitDeclined, "", "failover", "2")
+	f.want(exitOK, "1 slots were handed over; slotmesh unpin --all undoes it\n", "failover", "2", "--yes")
+	primary("2", "n3")
+	f.want(exitDeclined, "", "rebalance", "--drop-pins")
+	f.want(exitOK, "every slot is where it should be\n", "rebalance", "--drop-pins", "--yes")
+	primary("0", "n1")
+	primary("2", "n1")
+	f.want(exitDeclined, "", "pause")
+	f.want(exitOK, "paused; slotmesh resume ends it\n", "pause", "--yes")
+	if _, out, _ := f.run("info"); !strings.Contains(out, "paused:true") {
+		t.Errorf("info while paused: %s, want paused:true", out)
+	}
+	f.want(exitOK, "resumed\n", "resume")
+	f.want(exitUsage, "", "drain", "nobody", "--yes")
+	f.want(exitOK, "n3 holds nothing; it may be stopped, or slotmesh weight n3 own undoes it\n", "drain", "n3", "--yes")
+	if _, out, _ := f.run("slots", "--node", "n3", "-o", "json"); out != "[]\n" {
+		t.Errorf("slots of a drained node: %s, want none", out)
+	}
+	f.want(exitOK, "the weight of n3 is own; slotmesh rebalance waits until slots have moved\n", "weight", "n3", "own")
+	f.want(exitOK, "every slot is where it should be\n", "rebalance")
+	f.want(exitOK, "WHAT  NODE  VALUE\n", "pins")
 }
 
 func benchLeavesNothing(t *testing.T, f *fleet) {

@@ -23,6 +23,7 @@ type config struct {
 	dataDir, fsync, eviction, policy     string
 	memory                               flags.Bytes
 	secretFile                           string
+	tls                                  flags.TLS
 	logLevel, logFormat                  string
 	http, resp, respAdvertise            string
 	shutdownTimeout                      time.Duration
@@ -51,8 +52,9 @@ func parse(args []string, getenv func(string) string, out io.Writer) (*config, e
 	fs.StringVar(&c.policy, "partition", "available", "without a majority of a slot's nodes: available goes on, majority waits")
 	fs.StringVar(&c.zone, "zone", "", "failure domain; backups go to another one than their primary")
 	fs.IntVar(&c.weight, "weight", 1, "share of the slots relative to others, 0 to 1000; 0 holds no data")
-	fs.StringVar(&c.secretFile, "secret-file", "", "file with the cluster's keys in base64, one a line, the first is used for sending")
-	fs.StringVar(&c.http, "http", "", "host:port of /healthz, /readyz and /safez (default: none)")
+	fs.StringVar(&c.secretFile, "secret-file", "", "file with the cluster's keys in base64, one a line, the first is used for sending; read anew when it changes")
+	c.tls.Register(fs)
+	fs.StringVar(&c.http, "http", "", "host:port of /healthz, /readyz, /safez and the page /debug/slotmesh (default: none)")
 	fs.StringVar(&c.resp, "resp", "", "host:port for clients of Redis Cluster (default: none)")
 	fs.StringVar(&c.respAdvertise, "resp-advertise", "", "host:port at which those clients reach this node (default: found out)")
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn, error or off")
@@ -106,6 +108,11 @@ func (c *config) options(log *slog.Logger) ([]slotmesh.Option, error) {
 			errs = append(errs, errors.New("--data-dir needs --name: a disk belongs to a name"))
 		}
 	}
+	secured, err := c.tls.Options()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	opts = append(opts, secured...)
 	if c.secretFile != "" {
 		keys, err := flags.Secrets(c.secretFile)
 		if err != nil {

@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -84,6 +85,13 @@ func run(ctx context.Context, stop func(), args []string, getenv func(string) st
 	}
 	p.serve(c, cache, log)
 	defer p.close()
+	if c.secretFile != "" {
+		following, end := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { followSecrets(following, c.secretFile, cache, log) }) // until end
+		defer wg.Wait()
+		defer end()
+	}
 	return serve(ctx, stop, c, cache, p, log, out, fail)
 }
 

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/slotmesh/slotmesh"
 )
 
 // EnvName is the environment variable of a flag: SLOTMESH_DATA_DIR of
@@ -97,6 +99,27 @@ func (b *Bytes) Set(text string) error {
 
 // Type names the value in the usage text. (pflag.Value)
 func (b *Bytes) Type() string { return "bytes" }
+
+// TLS is what --tls-cert, --tls-key and --tls-ca name.
+type TLS struct{ Cert, Key, Authority string }
+
+// Register adds the flags.
+func (t *TLS) Register(fs *pflag.FlagSet) {
+	fs.StringVar(&t.Cert, "tls-cert", "", "file with this node's certificate chain, PEM; read anew when it changes")
+	fs.StringVar(&t.Key, "tls-key", "", "file with its key, PEM")
+	fs.StringVar(&t.Authority, "tls-ca", "", "file with the certificates that sign the nodes', PEM")
+}
+
+// Options are those of the library; none where no flag was given.
+func (t *TLS) Options() ([]slotmesh.Option, error) {
+	switch given := *t; {
+	case given == TLS{}:
+		return nil, nil
+	case t.Cert == "" || t.Key == "" || t.Authority == "":
+		return nil, errors.New("--tls-cert, --tls-key and --tls-ca go together")
+	}
+	return []slotmesh.Option{slotmesh.WithTLS(slotmesh.TLSFiles(t.Cert, t.Key, t.Authority))}, nil
+}
 
 const (
 	maxSecretFile = 64 << 10
