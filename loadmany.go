@@ -23,15 +23,23 @@ import (
 //
 // Errors are per key, as GetOrLoad's.
 func (c *Cache) GetOrLoadMany(ctx context.Context, keys []string, load func(ctx context.Context, keys []string) (map[string][]byte, error), opts ...LoadOption) []ItemResult {
-	results := make([]ItemResult, len(keys))
+	results, _ := c.getOrLoadMany(ctx, keys, load, opts, 0, nil)
+	return results
+}
+
+// getOrLoadMany stores what is loaded under a schema, and takes values of a
+// schema that is not known for none; nil knows all. It returns the results'
+// schemas too.
+func (c *Cache) getOrLoadMany(ctx context.Context, keys []string, load func(ctx context.Context, keys []string) (map[string][]byte, error), opts []LoadOption, schema uint32, known func(uint32) bool) ([]ItemResult, []uint32) {
+	results, schemas := make([]ItemResult, len(keys)), make([]uint32, len(keys))
 	for i, key := range keys {
 		results[i].Key = key
 	}
-	fail := func(err error) []ItemResult {
+	fail := func(err error) ([]ItemResult, []uint32) {
 		for i := range results {
 			results[i].Err = err
 		}
-		return results
+		return results, schemas
 	}
 	if load == nil {
 		return fail(fmt.Errorf("%w: GetOrLoadMany with a nil loader", ErrInvalid))
@@ -50,24 +58,24 @@ func (c *Cache) GetOrLoadMany(ctx context.Context, keys []string, load func(ctx 
 			calls = append(calls, keyCall(transport.OpGet, key))
 		}
 	}
-	b := loadBatch{c: c, ctx: ctx, load: load, o: &o, token: c.n.Token(), results: results, at: at}
+	b := loadBatch{c: c, ctx: ctx, load: load, o: &o, token: c.n.Token(), results: results, at: at, schemas: schemas, schema: schema, known: known, ignored: map[string]uint64{}}
 	got, errs := c.n.DoMany(ctx, calls)
 	todo = b.take(todo, got, errs, false)
 	for wait := false; len(todo) > 0; wait = true {
 		calls = calls[:0]
 		for _, key := range todo {
-			calls = append(calls, node.Load{Token: b.token, Lease: o.timeout, Wait: wait}.Call(keyCall(0, key).Slot, key))
+			calls = append(calls, node.Load{Token: b.token, Lease: o.timeout, Wait: wait, Ignore: b.ignored[key]}.Call(keyCall(0, key).Slot, key))
 		}
 		got, errs = c.n.DoMany(ctx, calls)
 		todo = b.take(todo, got, errs, true)
 	}
 	for i, key := range keys {
 		if first := at[key]; first != i {
-			results[i] = results[first]
+			results[i], schemas[i] = results[first], schemas[first]
 			results[i].Value = append([]byte(nil), results[i].Value...)
 		}
 	}
-	return results
+	return results, schemas
 }
 
 // loadBatch is a GetOrLoadMany under way.
@@ -79,6 +87,10 @@ type loadBatch struct {
 	token   uint64
 	results []ItemResult
 	at      map[string]int
+	schemas []uint32
+	schema  uint32            // of what is loaded
+	known   func(uint32) bool // nil: all are
+	ignored map[string]uint64 // versions of values of a schema that is not
 }
 
 // take sorts the answers to a round of calls, loads what it was granted, and
@@ -98,8 +110,11 @@ func (b *loadBatch) take(keys []string, got []node.Result, errs []error, leased 
 			if res.Err = err; leased {
 				b.c.forget(keyCall(0, key).Slot, key, b.token)
 			}
+		case got[i].Found && b.known != nil && !b.known(got[i].Schema):
+			b.ignored[key] = got[i].Version
+			open = append(open, key)
 		case got[i].Found:
-			res.Item = newItem(key, got[i])
+			res.Item, b.schemas[b.at[key]] = newItem(key, got[i]), got[i].Schema
 		case got[i].Schema&node.SchemaAbsent != 0:
 			res.Err = ErrNotFound
 		case leased && got[i].Int == node.LoadGranted:
@@ -139,7 +154,8 @@ func (b *loadBatch) loadAll(keys []string) {
 			continue
 		}
 		b.results[b.at[key]].Value = append([]byte{}, value...)
-		fills = append(fills, fillCall(key, 0, b.token, value, b.o.lifetime()))
+		b.schemas[b.at[key]] = b.schema
+		fills = append(fills, fillCall(key, b.schema, b.token, value, b.o.lifetime()))
 	}
 	filled, errs := b.c.n.DoMany(b.ctx, fills)
 	for i := range fills {
@@ -179,6 +195,55 @@ func (t *Typed[T]) GetOrLoad(ctx context.Context, key string, load func(ctx cont
 		return none, err
 	}
 	return t.read(key, &r)
+}
+
+// GetOrLoadMany is Cache.GetOrLoadMany of Ts: load gets keys without the view's
+// prefix, and returns values under the same. A value that the view does not know
+// counts as none. Where the codec refuses a value that load returned, all keys of
+// that call get a LoadError that wraps ErrCodec.
+func (t *Typed[T]) GetOrLoadMany(ctx context.Context, keys []string, load func(ctx context.Context, keys []string) (map[string]T, error), opts ...LoadOption) []TypedResult[T] {
+	results := make([]TypedResult[T], len(keys))
+	full := make([]string, len(keys))
+	for i, key := range keys {
+		results[i].Key, full[i] = key, t.prefix+key
+	}
+	err := t.err
+	if err == nil && load == nil {
+		err = fmt.Errorf("%w: GetOrLoadMany with a nil loader", ErrInvalid)
+	}
+	if err != nil {
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
+	}
+	items, schemas := t.c.getOrLoadMany(ctx, full, func(ctx context.Context, missing []string) (map[string][]byte, error) {
+		bare := make([]string, len(missing))
+		for i, key := range missing {
+			bare[i] = key[len(t.prefix):]
+		}
+		values, err := load(ctx, bare)
+		if err != nil {
+			return nil, err
+		}
+		encoded := make(map[string][]byte, len(values))
+		for key, v := range values {
+			data, err := t.codec.encode(t.prefix+key, v)
+			if err != nil {
+				return nil, err
+			}
+			encoded[t.prefix+key] = data
+		}
+		return encoded, nil
+	}, opts, t.schema, t.known)
+	for i := range items {
+		it, res := &items[i], &results[i]
+		if res.Err = it.Err; it.Err == nil {
+			res.Value, res.Err = t.read(keys[i], &node.Result{Value: it.Value, Version: it.Version, Schema: schemas[i], Found: true})
+			res.Version, res.Expires = it.Version, it.Expires
+		}
+	}
+	return results
 }
 
 // known reports whether a value is of a schema that the view can read.

@@ -139,3 +139,29 @@ func TestNearCacheIsBounded(t *testing.T) {
 		t.Error("nothing was rejected or evicted")
 	}
 }
+
+// BenchmarkGetNear reads a key of another node that is kept here.
+func BenchmarkGetNear(b *testing.B) {
+	caches := slotmeshtest.Start(b, 2, slotmesh.WithNearCache(1<<20))
+	ctx := b.Context()
+	key := ""
+	for i := 0; key == ""; i++ {
+		if owner, err := caches[0].Cluster().Owner(fmt.Sprint(i)); err == nil && owner.Name == "n1" {
+			key = fmt.Sprint(i)
+		}
+	}
+	if err := caches[0].Set(ctx, key, make([]byte, 100)); err != nil {
+		b.Fatal(err)
+	}
+	before := caches[1].Stats().NearHits
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := caches[1].Get(ctx, key); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(caches[1].Stats().NearHits-before)/float64(b.N), "near/op")
+}
