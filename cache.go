@@ -78,7 +78,8 @@ func (c *Cache) Ready(ctx context.Context) error { return c.n.Ready(ctx) }
 // Shutdown hands every slot of this node to others, waits until each copy it
 // holds exists elsewhere, then leaves and closes. Call it on SIGTERM with the
 // time that is left. Where ctx ends first the node leaves as Close does and
-// ctx's error says how far it came.
+// the error, which wraps ctx's, says how many slots were left and whether a copy
+// of each record is elsewhere.
 func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 
 // Close leaves at once: the others take over from their backups. It returns

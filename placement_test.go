@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,4 +231,16 @@ func TestSafeTellsWhetherCopiesExist(t *testing.T) {
 	if safe, reasons := caches[0].Cluster().Safe(); safe || len(reasons) == 0 {
 		t.Errorf("the last node is safe to stop: %v", reasons)
 	}
+}
+
+func TestShutdownOutOfTimeSaysWhetherCopiesExist(t *testing.T) {
+	caches := slotmeshtest.Start(t, 2)
+	set(t, caches[0], "key", "v")
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := caches[0].Shutdown(over)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "a copy of each record is elsewhere") {
+		t.Errorf("Shutdown without time = %v, want that copies are elsewhere", err)
+	}
+	wantValue(t, caches[1], "key", "v")
 }

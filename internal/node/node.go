@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -365,7 +366,11 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		return others == 0 || left == 0
 	})
 	if err != nil {
-		err = fmt.Errorf("shutdown left %d slots behind: %w", left, err)
+		copies := "a copy of each record is elsewhere"
+		if why := n.Unsafe(); len(why) > 0 {
+			copies = strings.Join(why, ", ")
+		}
+		err = fmt.Errorf("shutdown left %d slots behind: %s: %w", left, copies, err)
 	}
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
