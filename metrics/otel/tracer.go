@@ -1,0 +1,108 @@
+package otel
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/slotmesh/slotmesh"
+)
+
+// TraceOption changes what a Tracer does.
+type TraceOption func(*Tracer)
+
+// WithTracerProvider sets whose tracer is used. Default: the global provider.
+func WithTracerProvider(p trace.TracerProvider) TraceOption {
+	return func(t *Tracer) { t.tracer = p.Tracer(scope) }
+}
+
+// WithRoots has calls followed as well whose context has no span: they become
+// the roots of traces. By default only calls within a span that is recorded are
+// followed, so that the others cost a few nanoseconds.
+func WithRoots() TraceOption { return func(t *Tracer) { t.roots = true } }
+
+// Tracer is a slotmesh.Tracer: a call gets a client span, and a server span at
+// the node that answers it. Keys and values are in none.
+type Tracer struct {
+	tracer trace.Tracer
+	roots  bool
+}
+
+// NewTracer returns what slotmesh.WithTracer takes.
+func NewTracer(opts ...TraceOption) *Tracer {
+	t := &Tracer{}
+	for _, opt := range opts {
+		opt(t)
+	}
+	if t.tracer == nil {
+		t.tracer = otel.GetTracerProvider().Tracer(scope)
+	}
+	return t
+}
+
+// Call implements slotmesh.Tracer.
+func (t *Tracer) Call(ctx context.Context, op string, slot uint16) ([]byte, func(slotmesh.CallEnd)) {
+	if !t.roots && !trace.SpanFromContext(ctx).IsRecording() {
+		return nil, nil
+	}
+	_, span := t.tracer.Start(ctx, "slotmesh "+op, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+		attribute.String("db.system.name", "slotmesh"), attribute.String("db.operation.name", op), attribute.Int("slotmesh.slot", int(slot))))
+	return pack(span.SpanContext()), func(e slotmesh.CallEnd) {
+		span.SetAttributes(attribute.String("slotmesh.source", e.Source), attribute.Int("slotmesh.attempts", e.Attempts))
+		if e.Peer != "" {
+			span.SetAttributes(attribute.String("slotmesh.peer", e.Peer))
+		}
+		end(span, e.Err)
+	}
+}
+
+// Serve implements slotmesh.Tracer.
+func (t *Tracer) Serve(b []byte, op string, slot uint16, caller string) func(error) {
+	parent, ok := unpack(b)
+	if !ok {
+		return nil
+	}
+	ctx := trace.ContextWithRemoteSpanContext(context.Background(), parent)
+	_, span := t.tracer.Start(ctx, "slotmesh serve "+op, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+		attribute.String("db.system.name", "slotmesh"), attribute.String("db.operation.name", op),
+		attribute.Int("slotmesh.slot", int(slot)), attribute.String("slotmesh.caller", caller)))
+	return func(err error) { end(span, err) }
+}
+
+func end(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+}
+
+// A trace on the wire: a version, the IDs of trace and span, the flags.
+const (
+	wireVersion = 0
+	wireSize    = 1 + 16 + 8 + 1
+)
+
+func pack(c trace.SpanContext) []byte {
+	if !c.IsValid() {
+		return nil
+	}
+	traceID, spanID := c.TraceID(), c.SpanID()
+	b := append(make([]byte, 0, wireSize), wireVersion)
+	b = append(b, traceID[:]...)
+	b = append(b, spanID[:]...)
+	return append(b, byte(c.TraceFlags()))
+}
+
+// unpack reads what may come from any peer; what follows the flags is left out.
+func unpack(b []byte) (trace.SpanContext, bool) {
+	if len(b) < wireSize || b[0] != wireVersion {
+		return trace.SpanContext{}, false
+	}
+	c := trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID(b[1:17]), SpanID: trace.SpanID(b[17:25]), TraceFlags: trace.TraceFlags(b[25]), Remote: true,
+	})
+	return c, c.IsValid()
+}
