@@ -4,15 +4,22 @@ package cmd
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,7 +139,48 @@ func awaitCLI(t *testing.T, cli string, env []string, code int, ok func(out stri
 	return ""
 }
 
-// TestProcessesEndToEnd starts three nodes with a secret and disks, kills one,
+// certificates writes an authority and a certificate that it signed, and returns
+// the variables that name them.
+func certificates(t *testing.T) []string {
+	t.Helper()
+	dir := t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(name, kind string, der []byte) string {
+		file := filepath.Join(dir, name)
+		must(os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+		return file
+	}
+	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	authority := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	authorityDER, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
+	must(err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotBefore: authority.NotBefore, NotAfter: authority.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, authority, key.Public(), authorityKey)
+	must(err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	must(err)
+	return []string{
+		"SLOTMESH_TLS_CA=" + write("ca.pem", "CERTIFICATE", authorityDER),
+		"SLOTMESH_TLS_CERT=" + write("cert.pem", "CERTIFICATE", leafDER),
+		"SLOTMESH_TLS_KEY=" + write("key.pem", "PRIVATE KEY", keyDER),
+	}
+}
+
+// TestProcessesEndToEnd starts three nodes with certificates, a secret and disks, kills one,
 // has it come back, and stops it in peace; the CLI watches from outside.
 func TestProcessesEndToEnd(t *testing.T) {
 	if testing.Short() {
@@ -146,12 +194,13 @@ func TestProcessesEndToEnd(t *testing.T) {
 	addrs := []string{freeAddr(t), freeAddr(t), freeAddr(t)}
 	join := "SLOTMESH_JOIN=" + strings.Join(addrs, ",")
 	data := t.TempDir()
+	tls := certificates(t)
 	web, redis := freeAddr(t), freeAddr(t)
 	extra := [3][2]string{{"SLOTMESH_HTTP=" + web, "SLOTMESH_RESP=" + redis}}
 	node := func(i int) *process {
 		name := fmt.Sprint("n", i+1)
-		return start(t, daemon, name, addrs[i], join, "SLOTMESH_BOOTSTRAP_EXPECT=3", "SLOTMESH_SECRET_FILE="+secret,
-			"SLOTMESH_DATA_DIR="+filepath.Join(data, name), extra[i][0], extra[i][1])
+		return start(t, daemon, name, addrs[i], append(slices.Clone(tls), join, "SLOTMESH_BOOTSTRAP_EXPECT=3", "SLOTMESH_SECRET_FILE="+secret,
+			"SLOTMESH_DATA_DIR="+filepath.Join(data, name), extra[i][0], extra[i][1])...)
 	}
 	nodes := []*process{node(0), node(1), node(2)}
 	for _, p := range nodes {
@@ -162,6 +211,8 @@ func TestProcessesEndToEnd(t *testing.T) {
 	probe(t, "http://"+web+"/safez?wait=1m", "ok")
 	ping(t, redis)
 	env := []string{"SLOTMESH_CLUSTER=e2e", join, "SLOTMESH_SECRET_FILE=" + secret}
+	awaitCLI(t, cli, env, 5, nil, "info", "--timeout", "1s") // without a certificate
+	env = append(env, tls...)
 	awaitCLI(t, cli, env, 0, nil, "doctor", "--strict")
 	const keys = 4 // each is a visit
 	for i := range keys {
