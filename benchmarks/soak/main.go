@@ -182,7 +182,7 @@ func (s *soak) open(i int) (*slotmesh.Cache, error) {
 
 // rest waits until all see each other and every slot is where it should be.
 func (s *soak) rest() error {
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		why := ""
 		for _, c := range s.caches {
 			if h := c.Cluster().Health(); len(c.Cluster().Nodes()) != replicas || !h.Balanced {
