@@ -153,7 +153,10 @@ func WithVisitor() Option { return func(o *options) { o.cfg.Visitor = true } }
 func WithZone(zone string) Option { return func(o *options) { o.cfg.Zone = zone } }
 
 // WithSeat sets the name by which slots are placed, at most 96 bytes: a node
-// that takes over another's seat gets its slots and no others move. Default:
+// that takes over another's seat gets its slots and no others move. While the
+// other is there the newcomer, ready to take calls, holds nothing: it waits for
+// the seat. So in a rollout start the newcomer with the seat of the node that is to
+// leave, then shut that one down, and each record moves once. Default:
 // the node's name.
 func WithSeat(seat string) Option { return func(o *options) { o.cfg.Seat = seat } }
 

@@ -38,8 +38,12 @@ func newDraft(members []Member, copies int) *draft {
 			continue
 		}
 		if taken[name] {
-			// Two in a seat would compete for the same slots. The later one is
-			// scored by a name that nobody has.
+			// A seat is for one. Who asked for another's waits for it to leave, and
+			// then takes over its slots: in a rollout each moves once. Who comes
+			// back and finds its own taken is scored by a name that nobody has.
+			if m.Seat != "" && m.Seat != m.Name {
+				continue
+			}
 			name += "\x00" + m.Name
 		}
 		taken[name] = true

@@ -13,7 +13,8 @@ type Member struct {
 	Name string // pins refer to it; of two members of a name the newer ID counts
 	// Seat is what the node is scored by, Name where empty. A node that takes
 	// over the seat of one that is gone takes over its slots, and nothing else
-	// moves.
+	// moves. While both are there the later one holds nothing, unless the
+	// seat is of its own name.
 	Seat string
 	// Zone is where the node fails together with others. Members that name no
 	// zone are all in the same one.

@@ -74,6 +74,8 @@ func (d *draft) pin(members []Member, pins map[uint16]string) (ignored []Ignored
 			ignored = append(ignored, IgnoredPin{slot, name, "no such node"})
 		case members[m].Leaving:
 			ignored = append(ignored, IgnoredPin{slot, name, "node is leaving"})
+		case members[m].holds():
+			ignored = append(ignored, IgnoredPin{slot, name, "node waits for its seat"})
 		default:
 			ignored = append(ignored, IgnoredPin{slot, name, "node has weight 0"})
 		}

@@ -1,6 +1,7 @@
 package shard_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -142,7 +143,7 @@ func TestPlanRules(t *testing.T) {
 
 		zones, inZone := make(map[shard.NodeID]string), make(map[string]int)
 		for _, m := range newest(members) {
-			if m.Weight > 0 && !m.Leaving {
+			if m.Weight > 0 && !m.Leaving && !waits(m, members) {
 				zones[m.ID] = m.Zone
 				inZone[m.Zone]++
 			}
@@ -151,9 +152,23 @@ func TestPlanRules(t *testing.T) {
 		for slot := range uint16(shard.Slots) {
 			checkCopies(t, slot, planned(a, slot), width, zones, inZone)
 		}
-		checkPins(t, a, pins, newest(members))
+		checkPins(t, a, pins, newest(members), members)
 		checkWitnesses(t, a, width, max(backups, 0), newest(members))
 	})
+}
+
+// waits reports whether m asked for the seat of another that is there and came
+// before it.
+func waits(m shard.Member, members []shard.Member) bool {
+	if m.Seat == "" || m.Seat == m.Name {
+		return false
+	}
+	for _, o := range newest(members) {
+		if o.Weight > 0 && !o.Leaving && cmp.Or(o.Seat, o.Name) == m.Seat && o.ID.Compare(m.ID) < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func checkCopies(t *rapid.T, slot uint16, copies []shard.NodeID, width int, zones map[shard.NodeID]string, inZone map[string]int) {
@@ -179,7 +194,7 @@ func checkCopies(t *rapid.T, slot uint16, copies []shard.NodeID, width int, zone
 	}
 }
 
-func checkPins(t *rapid.T, a *shard.Assignment, pins map[uint16]string, members map[string]shard.Member) {
+func checkPins(t *rapid.T, a *shard.Assignment, pins map[uint16]string, members map[string]shard.Member, all []shard.Member) {
 	ignored := make(map[uint16]string)
 	for _, pin := range a.Ignored {
 		if pin.Name != pins[pin.Slot] {
@@ -199,6 +214,8 @@ func checkPins(t *rapid.T, a *shard.Assignment, pins map[uint16]string, members 
 			want = "node is leaving"
 		case m.Weight <= 0:
 			want = "node has weight 0"
+		case waits(m, all):
+			want = "node waits for its seat"
 		case a.Primary(slot) != m.ID:
 			t.Fatalf("slot %d is on %v, pinned to %s", slot, a.Primary(slot), name)
 		}

@@ -72,14 +72,17 @@ func restart(f *mesh.Fleet) error {
 	return nil
 }
 
-// replace has a replica of a new name take over the seat of each that leaves.
+// replace has a replica of a new name wait for the seat of each that leaves.
 func replace(f *mesh.Fleet) error {
 	for i := range 3 {
-		if err := f.Leave(i, changeTime); err != nil {
-			return fmt.Errorf("n%d leaves: %w", i+1, err)
-		}
 		if _, err := f.JoinSeat(f.Replicas[i].Name); err != nil {
 			return err
+		}
+		if err := f.AwaitBalance(changeTime); err != nil {
+			return fmt.Errorf("while a replica waits for the seat of n%d: %w", i+1, err)
+		}
+		if err := f.Leave(i, changeTime); err != nil {
+			return fmt.Errorf("n%d leaves: %w", i+1, err)
 		}
 		if err := f.AwaitBalance(changeTime); err != nil {
 			return fmt.Errorf("after n%d was replaced: %w", i+1, err)

@@ -70,6 +70,9 @@ func (n *Node) Health() Health {
 	}
 	want := min(n.cfg.Backups, holders-1)
 	plan := n.planShared.Load()
+	if plan != nil {
+		want = min(want, len(plan.Backups(0))) // who waits for a seat holds nothing
+	}
 	t := n.Table()
 	now := n.env.Now()
 	for i := range n.slots {
