@@ -75,6 +75,8 @@ type Config struct {
 	// Visitor: the node has no vote and counts for no plan. Its Weight is 0.
 	Visitor bool
 
+	Off RulesOff // for tests alone
+
 	Engine   store.Engine  // owned: closed by Close
 	Trace    *Trace        // nil: calls are not followed
 	SlowCall time.Duration // calls that take as long are logged; 0: none are
@@ -105,4 +107,14 @@ type Health struct {
 	MoveBytes    int64         // that this node has to copy to others, about
 	MoveTime     time.Duration // that it needs for them at its present pace; 0 if there are none
 	Reasons      []string
+}
+
+// RulesOff switches single rules of the protocol off. The simulated cluster shows
+// that it finds what each of them is for.
+type RulesOff struct {
+	Leases    bool // a primary answers without leases
+	Gate      bool // an answer does not wait for the write it depends on
+	Fence     bool // a copy takes appends of an epoch below what it promised
+	Leftovers bool // a learner keeps what it has
+	Offers    bool // the loser of a fork offers nothing
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -193,6 +194,12 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 // beginGeneration opens the generation that a copy is to fill; where the
 // primary has nothing, it drops what is here.
 func (n *Node) beginGeneration(no uint16, empty bool) (store.Generation, error) {
+	if n.cfg.Off.Leftovers {
+		if empty {
+			return 0, nil
+		}
+		return n.keepLeftovers(no)
+	}
 	if !empty {
 		return n.engine.Begin(no)
 	}
@@ -200,6 +207,20 @@ func (n *Node) beginGeneration(no uint16, empty bool) (store.Generation, error) 
 		return 0, nil
 	}
 	return 0, n.engine.Drop(no)
+}
+
+// keepLeftovers is what is not to be done: see RulesOff.
+func (n *Node) keepLeftovers(no uint16) (store.Generation, error) {
+	gen, err := n.engine.Begin(no)
+	if err != nil {
+		return 0, err
+	}
+	var old []store.Record
+	_, _, err = n.engine.Range(no, store.Cursor{}, func(r store.Record) bool {
+		old = append(old, own(r))
+		return true
+	})
+	return gen, errors.Join(err, n.engine.ApplyTo(no, gen, old))
 }
 
 type copyJob struct {

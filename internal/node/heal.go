@@ -20,7 +20,7 @@ const (
 // claim no longer lists this node: of the same lineage they are leftovers; of
 // another one they may hold acknowledged writes the winner lacks.
 func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
-	if !shard.SameLineage(s.standing, winner) && !n.outdated(s.standing, winner) && n.engine.SlotStats(s.no).Records > 0 {
+	if !n.cfg.Off.Offers && !shard.SameLineage(s.standing, winner) && !n.outdated(s.standing, winner) && n.engine.SlotStats(s.no).Records > 0 {
 		s.duty = s.standing
 		s.dutySince = n.merger.loserSince(s.no, s.standing.Lineage, winner.Lineage)
 		n.owed.Add(1)

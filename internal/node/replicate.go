@@ -281,7 +281,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		return
 	}
 	ack := transport.AppendAck{Slot: s.no, Epoch: a.Epoch, Session: a.Session}
-	if pr := s.view.Promised; a.Epoch < pr.Epoch || a.Epoch == pr.Epoch && pr.To != from {
+	if pr := s.view.Promised; (a.Epoch < pr.Epoch || a.Epoch == pr.Epoch && pr.To != from) && !n.cfg.Off.Fence {
 		n.refuseLocked(s, from, a.Epoch, a.Session)
 		return
 	}

@@ -106,7 +106,7 @@ func (n *Node) read(c *Call, r *Result) (wait uint64, began int64, err error) {
 	} else {
 		r.Schema = it.Schema & SchemaAbsent // a miss that is known to be one
 	}
-	if pending {
+	if pending && !n.cfg.Off.Gate {
 		return it.Version, began, nil
 	}
 	return 0, began, nil

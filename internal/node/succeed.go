@@ -124,6 +124,9 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		// So many that those left are no quorum without this node.
 		sv.needed = max(0, len(sv.voters)+1-shard.Quorum(1+len(sv.voters)))
 	}
+	if n.cfg.Off.Leases {
+		sv.lenders, sv.voters, sv.needed = nil, nil, 0
+	}
 	s.serving.Store(sv)
 }
 

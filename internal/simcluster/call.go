@@ -97,3 +97,11 @@ func (sc *Cluster) CheckFilled(from string, n int) {
 		sc.T.Errorf("%d of %d keys are wrong", bad, n)
 	}
 }
+
+// Must ends the test on an error.
+func (sc *Cluster) Must(err error) {
+	sc.T.Helper()
+	if err != nil {
+		sc.T.Fatal(err)
+	}
+}

@@ -54,7 +54,7 @@ func (d *disk) kill(power bool) {
 	defer d.mu.Unlock()
 	percent := 100
 	if power {
-		percent = d.rng.IntN(101)
+		percent = max(0, d.rng.IntN(201)-100) // often nothing
 	}
 	d.fs = d.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(d.rng.Uint64(), 1))})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
 )
 
 // Kill ends a node's process: its kernel resets its connections and refuses
@@ -16,29 +18,38 @@ func (sc *Cluster) KillSilent(name string) { sc.kill(name, true) }
 
 func (sc *Cluster) kill(name string, power bool) {
 	sc.T.Helper()
+	if n := sc.crash(name, power); n == nil {
+		sc.T.Fatalf("kill %s: it does not run", name)
+	} else {
+		_ = n.Close() // of sockets that are dead
+	}
+}
+
+// crash is a kill as others see it. The node is to be closed, or nil if it does
+// not run.
+func (sc *Cluster) crash(name string, power bool) *node.Node {
 	h := sc.Host(name)
 	n := h.stop() // from here on what its callers are told does not count
 	if n == nil {
-		sc.T.Fatalf("kill %s: it does not run", name)
+		return nil
 	}
-	if sc.Host(name).Clock.Sleep(false); power {
+	if h.Clock.Sleep(false); power {
 		sc.Net.CrashSilent(name)
 	} else {
 		sc.Net.Crash(name)
 	}
 	h.disk.kill(power)
-	_ = n.Close() // of sockets that are dead
+	return n
 }
 
 // PowerLoss pulls the plugs of all hosts at one time.
 func (sc *Cluster) PowerLoss() {
-	up := sc.Up()
-	for _, h := range up {
-		sc.Net.Isolate(h.Name)
+	var nodes []*node.Node
+	for _, h := range sc.Up() {
+		nodes = append(nodes, sc.crash(h.Name, true))
 	}
-	for _, h := range up {
-		sc.KillSilent(h.Name)
-		sc.Net.Reconnect(h.Name)
+	for _, n := range nodes {
+		_ = n.Close()
 	}
 }
 

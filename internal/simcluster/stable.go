@@ -106,36 +106,45 @@ func (sc *Cluster) hostOf(id shard.NodeID) *Host {
 // CheckCopies reports copies in sync that differ, in a cluster at rest.
 func (sc *Cluster) CheckCopies() {
 	sc.T.Helper()
+	for i, fault := range sc.CopyFaults() {
+		if i < 5 {
+			sc.T.Error("I5:", fault)
+		}
+	}
+}
+
+// CopyFaults lists copies in sync that differ, in a cluster at rest.
+func (sc *Cluster) CopyFaults() (faults []string) {
 	up := sc.Up()
 	if len(up) == 0 {
-		return
+		return nil
 	}
-	table, bad := up[0].node.Table(), 0
+	say := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	table := up[0].node.Table()
 	for cl := range table.All() {
 		p := sc.hostOf(cl.Primary)
 		if p == nil {
-			sc.T.Errorf("slot %d: primary %v does not run", cl.Slot, cl.Primary)
-			return
+			say("slot %d: primary %v does not run", cl.Slot, cl.Primary)
+			return faults
 		}
 		want, err := p.engine.Digest(cl.Slot, 0, math.MaxUint64)
 		if err != nil {
-			sc.T.Errorf("digest of slot %d on %s: %v", cl.Slot, p.Name, err)
-			return
+			say("digest of slot %d on %s: %v", cl.Slot, p.Name, err)
+			return faults
 		}
 		for _, id := range cl.Backups {
 			b := sc.hostOf(id)
 			if b == nil {
-				sc.T.Errorf("slot %d: backup %v does not run", cl.Slot, id)
-				return
+				say("slot %d: backup %v does not run", cl.Slot, id)
+				return faults
 			}
 			got, err := b.engine.Digest(cl.Slot, 0, math.MaxUint64)
 			if err != nil || got != want {
-				if bad++; bad <= 5 {
-					sc.T.Errorf("slot %d: %s holds %+v (%v), its backup %s %+v", cl.Slot, p.Name, want, err, b.Name, got)
-				}
+				say("slot %d: %s holds %+v (%v), its backup %s %+v", cl.Slot, p.Name, want, err, b.Name, got)
 			}
 		}
 	}
+	return faults
 }
 
 // AwaitCopies gives copies a moment to become equal, then checks them.
