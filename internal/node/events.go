@@ -224,6 +224,9 @@ func (n *Node) tell(now int64) {
 func (n *Node) Who(id shard.NodeID) string { return n.who(id) }
 
 func (n *Node) who(id shard.NodeID) string {
+	if id == n.id {
+		return n.cfg.Name
+	}
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
 	if m, ok := n.members[id]; ok {
