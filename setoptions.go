@@ -34,7 +34,8 @@ func TTL(d time.Duration) SetOption {
 	return SetOption{what: setsExpiry, flag: transport.FlagRelative, n: int64(d)}
 }
 
-// ExpireAt lets the key expire at t, rounded up to a whole millisecond. A t
+// ExpireAt lets the key expire at t, rounded up to a whole millisecond and, as
+// with TTL, down to the year 6429. A t
 // that is past by the clock of the slot's primary removes the key at once; one
 // of 1970 or earlier, so also the zero time, gives ErrInvalid.
 func ExpireAt(t time.Time) SetOption {

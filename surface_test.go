@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
@@ -193,6 +194,26 @@ func TestCursorNumbersLeadThroughASlot(t *testing.T) {
 	for key := range want {
 		if got[key] != 1 {
 			t.Errorf("%s was seen %d times", key, got[key])
+		}
+	}
+}
+
+func TestKeysMayLastForThousandsOfYears(t *testing.T) {
+	c := slotmeshtest.Start(t, 1)[0]
+	ctx := t.Context()
+	for _, year := range []int{6400, 6500, 290000} {
+		key := fmt.Sprint(year)
+		at := time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
+		if err := c.Set(ctx, key, nil, slotmesh.ExpireAt(at)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Txn(ctx, key, func(tx *slotmesh.Tx) error { return tx.Set("{"+key+"}", nil, slotmesh.ExpireAt(at)) }); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{key, "{" + key + "}"} {
+			if item, err := c.GetItem(ctx, key); err != nil || item.Expires.Year() != min(year, 6429) {
+				t.Errorf("GetItem(%s) = %v, %v", key, item.Expires, err)
+			}
 		}
 	}
 }

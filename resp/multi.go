@@ -63,7 +63,7 @@ func (c *conn) queue(cmd *command, args [][]byte) {
 	}
 	own := make([][]byte, len(args))
 	for i, a := range args {
-		own[i] = append([]byte(nil), a...)
+		own[i] = append([]byte{}, a...) // empty is not nil
 		c.size += len(a) + 32
 	}
 	if len(c.queued) >= maxQueued || c.size > maxQueuedBytes {

@@ -49,6 +49,7 @@ type options struct {
 	maxClients int
 	maxBulk    int
 	shutdown   func()
+	stale      time.Duration
 	logger     *slog.Logger
 }
 
@@ -85,6 +86,10 @@ func WithMaxClients(n int) Option { return func(o *options) { o.maxClients = n }
 // 64 MiB, the largest value there can be.
 func WithMaxBulk(n int) Option { return func(o *options) { o.maxBulk = n } }
 
+// WithStaleness sets how old an answer may be that a client gets which said
+// READONLY, from a backup on this node: see slotmesh.AllowStale. Default 1s.
+func WithStaleness(d time.Duration) Option { return func(o *options) { o.stale = d } }
+
 // WithShutdown lets clients end the program: SHUTDOWN calls f once, on a
 // goroutine that Serve waits for. Default: SHUTDOWN is refused.
 func WithShutdown(f func()) Option { return func(o *options) { o.shutdown = f } }
@@ -100,6 +105,9 @@ func (o *options) ensureDefaults() {
 	if o.maxBulk == 0 {
 		o.maxBulk = 64 << 20
 	}
+	if o.stale == 0 {
+		o.stale = time.Second
+	}
 	if o.logger == nil {
 		o.logger = slog.New(slog.DiscardHandler)
 	}
@@ -112,6 +120,9 @@ func (o *options) validate() error {
 	}
 	if o.maxBulk < 1024 || o.maxBulk > maxCommandBytes {
 		faults = append(faults, fmt.Errorf("WithMaxBulk(%d): want 1024 to %d", o.maxBulk, maxCommandBytes))
+	}
+	if o.stale < 0 {
+		faults = append(faults, fmt.Errorf("WithStaleness(%v): want more than 0", o.stale))
 	}
 	if o.advertise != "" {
 		if _, _, err := net.SplitHostPort(o.advertise); err != nil {

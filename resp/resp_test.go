@@ -3,6 +3,7 @@ package resp_test
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -219,6 +220,46 @@ func TestRedirects(t *testing.T) {
 	}
 	if moved != 120 {
 		t.Errorf("%d of 180 calls were at the wrong node, want 120", moved)
+	}
+}
+
+func TestReadOnlyClientsAreAnsweredFromBackups(t *testing.T) {
+	f := serve(t, 3)
+	for i := range 20 {
+		key := fmt.Sprintf("key:%d", i)
+		if err := f.caches[0].Set(t.Context(), key, []byte("v")); err != nil {
+			t.Fatal(err)
+		}
+		slot := f.caches[0].Cluster().KeySlot(key)
+		for at := range f.caches {
+			holds := false
+			for s := range f.caches[at].Cluster().Slots() {
+				if s.Number == slot {
+					holds = slices.Contains(s.Backups, f.caches[at].Cluster().Self().Name)
+				}
+			}
+			if !holds {
+				continue
+			}
+			c := dial(t, f.addrs[at])
+			if got := c.line("get " + key); !strings.HasPrefix(got, "error MOVED") {
+				t.Errorf("get at a backup = %s", got)
+			}
+			c.line("readonly")
+			slotmeshtest.Await(t, "a backup answers", func() error {
+				if got := c.line("get "+key) + c.line("strlen "+key); got != `"v"1` {
+					return fmt.Errorf("get and strlen = %s", got)
+				}
+				return nil
+			})
+			if got := c.line("set " + key + " 1"); !strings.HasPrefix(got, "error MOVED") {
+				t.Errorf("set at a backup = %s", got)
+			}
+			c.line("readwrite")
+			if got := c.line("get " + key); !strings.HasPrefix(got, "error MOVED") {
+				t.Errorf("get after READWRITE = %s", got)
+			}
+		}
 	}
 }
 

@@ -92,7 +92,7 @@ func parseSet(args [][]byte) (s setting, ok bool) {
 			s.old = true
 		case word(args[i], "KEEPTTL") && s.amount == nil:
 			s.keep = true
-		case timed && !s.keep && s.amount == nil && i+1 < len(args):
+		case timed && !s.keep && (s.amount == nil || s.how == how) && i+1 < len(args):
 			i++
 			s.how, s.amount = how, args[i]
 		default:
@@ -229,7 +229,7 @@ func getEx(v *view, args [][]byte) {
 		switch {
 		case word(args[i], "PERSIST") && amount == nil:
 			persist = true
-		case timed && !persist && amount == nil && i+1 < len(args):
+		case timed && !persist && (amount == nil || how == h) && i+1 < len(args):
 			i++
 			how, amount = h, args[i]
 		default:
@@ -502,10 +502,14 @@ const floatBits = 64
 // float reads a number as Redis does; infinite ones are numbers too.
 func float(b []byte) (*big.Float, bool) {
 	s := string(b)
-	if s == "" || len(s) > 255 || strings.ContainsAny(s, " \t\r\n_pPxX") {
+	if s == "" || len(s) > 255 || strings.ContainsAny(s, " \t\r\n_") {
 		return nil, false
 	}
-	f, _, err := big.ParseFloat(s, 10, floatBits, big.ToNearestEven)
+	base := 10
+	if hex := strings.TrimLeft(s, "+-"); len(hex) > 1 && hex[0] == '0' && hex[1]|0x20 == 'x' {
+		base = 0
+	}
+	f, _, err := big.ParseFloat(s, base, floatBits, big.ToNearestEven)
 	if err != nil {
 		return nil, false
 	}

@@ -39,6 +39,9 @@ func (v *view) get(key []byte) entry {
 
 // load reads keys side by side, for get.
 func (v *view) load(keys [][]byte) {
+	if v.tx == nil {
+		return // all are here
+	}
 	names := make([]string, len(keys))
 	for i, key := range keys {
 		names[i] = string(key)
@@ -94,6 +97,10 @@ func (c *conn) transact(cmd *command, args [][]byte) {
 		c.out.fail(errCrossSlot)
 		return
 	}
+	if c.readonly && cmd.flags&readonly != 0 {
+		c.stale(cmd, args)
+		return
+	}
 	if cmd.alone != nil && cmd.alone(c, args) {
 		return
 	}
@@ -109,6 +116,27 @@ func (c *conn) transact(cmd *command, args [][]byte) {
 		c.out.b = c.out.b[:mark]
 		c.fault(err)
 	}
+}
+
+// stale runs a command that only reads, of a client that said READONLY: what
+// backups on this node know is good enough, each key by itself.
+func (c *conn) stale(cmd *command, args [][]byte) {
+	names := texts(cmd.keysOf(nil, args))
+	v := &view{now: time.Now().UnixMilli(), own: make(map[string]entry, len(names)), out: &c.out}
+	err := c.call(func(ctx context.Context) error {
+		for _, r := range c.s.cache.GetMany(ctx, names, slotmesh.AllowStale(c.s.options.stale)) {
+			if r.Err != nil && !missing(r.Err) {
+				return r.Err
+			}
+			v.own[r.Key] = entryOf(r)
+		}
+		return nil
+	})
+	if err != nil {
+		c.fault(err)
+		return
+	}
+	cmd.tx(v, args)
 }
 
 // sameSlot reports whether keys are all in one slot.

@@ -378,6 +378,10 @@ func (n *Node) roomLocked(s *slot, c *Call) error {
 	return nil
 }
 
+// maxExpiry is the last Unix millisecond that a record can expire at, in the
+// year 6429: engines have 48 bits for it. Later ones mean this one.
+const maxExpiry = 1<<47 - 1
+
 var errEngine = errors.New("engine")
 
 // opRemove deletes the record of exactly Call.Version, expired or not: the
@@ -428,6 +432,7 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		r.Schema = cur.Schema
 	}
 	write := func(value []byte, expiry int64) (store.Record, uint64, error) {
+		expiry = min(expiry, maxExpiry)
 		rec.Value, rec.Expiry, rec.Version = value, expiry, 1
 		r.Expiry = expiry
 		if expiry > 0 && expiry <= now {
@@ -464,7 +469,8 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		rec.Schema = cur.Schema
 		old := int64(0)
 		if found {
-			if old, err = strconv.ParseInt(string(cur.Value), 10, 64); err != nil {
+			var ok bool
+			if old, ok = integer(cur.Value); !ok {
 				return rec, cur.Version, ErrNotInteger
 			}
 		}
@@ -511,6 +517,17 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		return write(c.Value, expiry)
 	}
 	return rec, 0, ErrInvalid
+}
+
+// integer reads a decimal integer without superfluous signs and zeros, so that
+// what Incr takes is what it writes.
+func integer(b []byte) (int64, bool) {
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		return 0, false
+	}
+	var buf [20]byte
+	return n, string(strconv.AppendInt(buf[:0], n, 10)) == string(b)
 }
 
 // bounds reads what FlagBounds puts into Call.Old.

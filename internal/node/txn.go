@@ -128,6 +128,7 @@ func (n *Node) decideTxn(c *Call, now int64) (recs []store.Record, seen uint64, 
 		if w.Flags&transport.FlagRelative != 0 && w.Expiry > 0 {
 			rec.Expiry += now
 		}
+		rec.Expiry = min(rec.Expiry, maxExpiry)
 		if w.Delete || w.Flags&transport.FlagKeepTTL != 0 {
 			cur, err := look(w.Key)
 			if err != nil {
