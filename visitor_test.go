@@ -1,6 +1,7 @@
 package slotmesh_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -56,7 +57,7 @@ func TestVisitorMovesNothing(t *testing.T) {
 }
 
 func opened(opts ...slotmesh.Option) error {
-	c, err := slotmesh.Open(nil, opts...) //nolint:staticcheck // refused before the context is looked at
+	c, err := slotmesh.Open(context.Background(), opts...)
 	if err == nil {
 		_ = c.Close()
 	}

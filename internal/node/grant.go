@@ -73,11 +73,10 @@ type granting struct {
 	number  atomic.Uint64
 	wake    chan struct{}
 
-	mu     sync.Mutex // guards below; innermost
-	slots  map[shard.NodeID]map[uint16]struct{}
-	beats  []nearBeat // to be answered
-	due    []nearDue  // revocations, when nobody may use them any more
-	closed bool
+	mu    sync.Mutex // guards below; innermost
+	slots map[shard.NodeID]map[uint16]struct{}
+	beats []nearBeat // to be answered
+	due   []nearDue  // revocations, when nobody may use them any more
 }
 
 type nearBeat struct {
