@@ -62,7 +62,7 @@ func (p *ports) serve(c *config, cache *slotmesh.Cache, log *slog.Logger) {
 			opts = append(opts, resp.WithAdvertiseAddr(c.respAdvertise))
 		}
 		p.wg.Go(func() { // ends with ctx
-			if err := resp.Serve(ctx, cache, p.resp, opts...); err != nil && ctx.Err() == nil {
+			if err := resp.Serve(ctx, cache, p.resp, opts...); err != nil && ctx.Err() == nil && !errors.Is(err, slotmesh.ErrClosed) {
 				log.Error("resp ended", "err", err)
 			}
 		})
