@@ -163,6 +163,11 @@ func (n *Node) serving(s *slot, now time.Time) bool {
 // Balanced reports whether every slot is where the plan wants it, with its
 // backups, as far as this node knows.
 func (n *Node) Balanced() bool {
+	if planned := n.plannedFor.Load(); planned != nil {
+		if list, _ := n.living(); !slices.Equal(list, *planned) {
+			return false // somebody came or went this moment
+		}
+	}
 	h := n.Health()
 	return h.Unclaimed+h.NoPrimary+h.ShortBackups+h.Moving+h.Forked == 0
 }

@@ -261,18 +261,9 @@ func (n *Node) Claims(tp *transport.Peer, b []byte) {
 // replan computes the plan anew when the member list has changed; changed says
 // whether it has, or another set of nodes counts as dead.
 func (n *Node) replan(now int64) (changed bool) {
-	n.coreMu.Lock()
-	list := n.planMembers()
-	down := map[shard.NodeID]bool{}
-	for _, p := range n.allPeers() {
-		if n.core.IsDown(p.id) {
-			down[p.id] = true
-		}
-	}
-	n.coreMu.Unlock()
+	list, down := n.living()
 	changed = !maps.Equal(down, n.downNow)
 	n.downNow = down
-	list = slices.DeleteFunc(list, func(m shard.Member) bool { return down[m.ID] })
 	settings := n.settings.Load()
 	if n.plan != nil && slices.Equal(list, n.planned) && settings == n.plannedWith {
 		return changed
@@ -289,7 +280,21 @@ func (n *Node) replan(now int64) (changed bool) {
 	n.plan = shard.Plan(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
 	n.planShared.Store(n.plan)
 	n.planFor.Store(settings)
+	n.plannedFor.Store(&list) // last: see Balanced
 	return true
+}
+
+// living lists the members a plan is made for, and the peers that count as dead.
+func (n *Node) living() (list []shard.Member, down map[shard.NodeID]bool) {
+	n.coreMu.Lock()
+	defer n.coreMu.Unlock()
+	down = map[shard.NodeID]bool{}
+	for _, p := range n.allPeers() {
+		if n.core.IsDown(p.id) {
+			down[p.id] = true
+		}
+	}
+	return slices.DeleteFunc(n.planMembers(), func(m shard.Member) bool { return down[m.ID] }), down
 }
 
 // aways are the settings of that name with the nodes they mean.

@@ -151,6 +151,7 @@ type Node struct {
 	feeds      feeds
 	hub        hub
 	scans      chan *scanJob
+	plannedFor atomic.Pointer[[]shard.Member] // whom planShared is for
 	planShared atomic.Pointer[shard.Assignment]
 	planFor    atomic.Pointer[shard.Settings] // that it was made with
 	uncovered  atomic.Int64                   // slots without a living primary, as of the last pass
