@@ -64,7 +64,7 @@ func run(addr, web, join string) error {
 		return errors.Join(err, listener.Close())
 	}
 	server := &http.Server{
-		Handler:           newHandler(&sessions{cache}, cache),
+		Handler:           newHandler(newSessions(cache), cache),
 		ReadHeaderTimeout: 5 * time.Second,
 	}
 	served := make(chan error, 1)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -27,7 +28,7 @@ type shop struct {
 func newShop(t *testing.T, replicas int) *shop {
 	s := &shop{t: t}
 	for _, cache := range slotmeshtest.Start(t, replicas) {
-		server := httptest.NewServer(newHandler(&sessions{cache}, cache))
+		server := httptest.NewServer(newHandler(newSessions(cache), cache))
 		t.Cleanup(server.Close)
 		s.servers = append(s.servers, server)
 	}
@@ -70,6 +71,8 @@ func TestSessionIsKnownToEveryReplica(t *testing.T) {
 	s.want(0, "/cart", "item=pear", http.StatusOK, `{"apple":3,"pear":1}`)
 	s.want(1, "/cart", "item=apple&count=-3", http.StatusOK, `{"pear":1}`)
 	s.want(0, "/cart", "", http.StatusOK, `{"pear":1}`)
+	s.want(0, "/cart", "item=pear&count=-1", http.StatusOK, `{}`)
+	s.want(1, "/cart", "", http.StatusOK, `{}`)
 	s.want(0, "/logout", "yes", http.StatusOK, `{"loggedOut":true}`)
 	s.want(1, "/cart", "", http.StatusUnauthorized, none)
 }
@@ -92,7 +95,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 func TestCartCountsRequestsAtOnce(t *testing.T) {
 	caches := slotmeshtest.Start(t, 2)
 	ctx := t.Context()
-	id, err := (&sessions{caches[0]}).login(ctx, "ann")
+	id, err := newSessions(caches[0]).login(ctx, "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,14 +107,36 @@ func TestCartCountsRequestsAtOnce(t *testing.T) {
 		want[item] += each
 		wg.Go(func() {
 			for range each {
-				if _, err := (&sessions{caches[i%2]}).add(ctx, id, item, 1); err != nil {
+				if _, err := newSessions(caches[i%2]).add(ctx, id, item, 1); err != nil {
 					t.Errorf("add = %v, want nil", err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if got, err := (&sessions{caches[1]}).cart(ctx, id); err != nil || !maps.Equal(got, want) {
+	if got, err := newSessions(caches[1]).cart(ctx, id); err != nil || !maps.Equal(got, want) {
 		t.Errorf("cart = %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestNothingIsBoughtAfterLogout(t *testing.T) {
+	caches := slotmeshtest.Start(t, 2)
+	ctx := t.Context()
+	here, there := newSessions(caches[0]), newSessions(caches[1])
+	id, err := here.login(ctx, "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := here.add(ctx, id, "apple", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := there.logout(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := here.add(ctx, id, "apple", 1); !errors.Is(err, errNoSession) {
+		t.Errorf("add after logout = %v, %v, want errNoSession", got, err)
+	}
+	if got, err := here.cart(ctx, id); err != nil || len(got) != 0 {
+		t.Errorf("cart after logout = %v, %v, want an empty one", got, err)
 	}
 }
