@@ -45,8 +45,8 @@ func (n *Node) sendBeats() {
 // its place until it has run out.
 func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 	number, clock, lease := f.num(), f.num(), f.num()
-	if f.bad {
-		return
+	if f.bad || !n.peer(from).up.Load() {
+		return // what a node that died had sent before would only put off its succession
 	}
 	now := n.env.Now()
 	// A peer's clock far ahead would expire everything: it is followed only
