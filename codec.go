@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-
-	"github.com/vmihailenco/msgpack/v5"
 )
 
 // Codec turns values into bytes and back. Both functions may be called from
@@ -29,11 +27,6 @@ const (
 	firstOwnCodec = 64
 	maxCodec      = 127
 )
-
-// Msgpack is the codec of typed views that are told no other: compact, and it
-// takes any struct as it is, fields by name. See
-// https://msgpack.uptrace.dev for the tags it heeds.
-func Msgpack() Codec { return Codec{codecMsgpack, msgpack.Marshal, msgpack.Unmarshal} }
 
 // JSON is encoding/json: larger and slower, and readable by anything.
 func JSON() Codec { return Codec{codecJSON, json.Marshal, json.Unmarshal} }

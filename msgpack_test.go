@@ -1,0 +1,111 @@
+package slotmesh
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+type chain struct {
+	Next *chain
+	Any  any
+	Map  map[string]chain
+}
+
+// chained is a value of n levels, each within the other by wrap.
+func chained(n int, wrap func(any) any) any {
+	var v any = int8(1)
+	for range n {
+		v = wrap(v)
+	}
+	return v
+}
+
+func TestMsgpackRefusesDeepValues(t *testing.T) {
+	const levels = 1 << 19
+	for _, tt := range []struct {
+		name string
+		data []byte
+		into any
+	}{
+		{"arrays", bytes.Repeat([]byte{0x91}, levels), new(any)},
+		{"long arrays", bytes.Repeat([]byte{0xdd, 0, 0, 0, 2}, levels), new(any)},
+		{"maps", bytes.Repeat([]byte("\x81\xa1k"), levels), new(any)},
+		{"typed maps", bytes.Repeat([]byte("\x81\xa3Map\x81\xa1k"), levels), new(chain)},
+		{"structs", bytes.Repeat([]byte("\x81\xa4Next"), levels), new(chain)},
+		{"maps behind the headers of extensions", bytes.Repeat([]byte("\x81\xa3Map\xd4\x05\x81\xa1k"), levels), new(chain)},
+		{"in an unknown field", append([]byte("\x81\xa1x"), bytes.Repeat([]byte{0x91}, levels)...), new(chain)},
+		{"in a field", append([]byte("\x81\xa3Any"), bytes.Repeat([]byte{0x91}, levels)...), new(chain)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := Msgpack().decode("k", tt.data, tt.into); !errors.Is(err, ErrCodec) || !errors.Is(err, errDeep) {
+				t.Errorf("decode = %v, want ErrCodec for its depth", err)
+			}
+		})
+	}
+	self := &chain{}
+	self.Next = self
+	list := []any{nil}
+	list[0] = list
+	for _, v := range []any{self, list, map[string]any{"k": list}} {
+		if _, err := Msgpack().encode("k", v); !errors.Is(err, ErrCodec) || !errors.Is(err, errDeep) {
+			t.Errorf("encode of a %T that contains itself = %v, want ErrCodec for its depth", v, err)
+		}
+	}
+}
+
+// What can be written can be read, and it is more than anybody needs.
+func TestMsgpackReadsWhatItWrites(t *testing.T) {
+	for name, wrap := range map[string]func(any) any{
+		"arrays": func(v any) any { return []any{v} },
+		"maps":   func(v any) any { return map[string]any{"k": v} },
+		"fields": func(v any) any { return map[string]any{"Any": []any{v}} },
+	} {
+		written := 0
+		for _, n := range []int{1, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10_000, 20_000} {
+			v := chained(n, wrap)
+			data, err := Msgpack().encode("k", v)
+			if err != nil {
+				break
+			}
+			written = n
+			var got any
+			if err := Msgpack().decode("k", data, &got); err != nil || !reflect.DeepEqual(got, v) {
+				t.Errorf("%d levels of %s were written and read as something else (%v)", n, name, err)
+			}
+		}
+		if written < 1000 || written == 20_000 {
+			t.Errorf("%d levels of %s could be written, want a thousand and not twenty", written, name)
+		}
+	}
+}
+
+// A wide value is not a deep one, and costs no more allocations than before.
+func TestMsgpackReadsWideValues(t *testing.T) {
+	wide := make([]any, 200_000)
+	for i := range wide {
+		wide[i] = []any{int8(1)}
+	}
+	data, err := Msgpack().encode("k", wide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []any
+	if err := Msgpack().decode("k", data, &got); err != nil || !reflect.DeepEqual(got, wide) {
+		t.Errorf("decode of a wide value = %v, want what was encoded", err)
+	}
+	short := chain{Next: &chain{}}
+	data, err = msgpack.Marshal(short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var into chain
+	plain := testing.AllocsPerRun(100, func() { _, _ = msgpack.Marshal(short); _ = msgpack.Unmarshal(data, &into) })
+	ours := testing.AllocsPerRun(100, func() { _, _ = marshalMsgpack(short); _ = unmarshalMsgpack(data, &into) })
+	if ours > plain {
+		t.Errorf("there and back allocates %v times, the library by itself %v times", ours, plain)
+	}
+}
