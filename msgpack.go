@@ -2,10 +2,12 @@ package slotmesh
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"runtime"
 
 	"github.com/vmihailenco/msgpack/v5"
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
 // Msgpack is the codec of typed views that are told no other: compact, and it
@@ -48,17 +50,39 @@ func (d *depth) check(maxFrames int) error {
 	return nil
 }
 
-// shallowReader is a bytes.Reader that fails where the stack is too deep.
-type shallowReader struct {
+var errLengths = errors.New("arrays and maps have more elements than there are bytes")
+
+// boundedReader is a bytes.Reader that fails where the stack is too deep, and
+// where all lengths of arrays and maps together are more than there are bytes:
+// an element has one at least, but the library makes room for all beforehand.
+type boundedReader struct {
 	bytes.Reader
 	depth
+	last byte  // what ReadByte returned, if that was the last call, otherwise 0
+	room int64 // bytes, less the lengths so far
 }
 
-func (r *shallowReader) ReadByte() (byte, error) {
+func (r *boundedReader) ReadByte() (b byte, err error) {
 	if err := r.check(maxReadFrames); err != nil {
 		return 0, err
 	}
-	return r.Reader.ReadByte()
+	b, err = r.Reader.ReadByte()
+	r.last = b
+	return b, err
+}
+
+func (r *boundedReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	switch last := r.last; {
+	case n == 2 && (last == msgpcode.Array16 || last == msgpcode.Map16):
+		r.room -= int64(binary.BigEndian.Uint16(b))
+	case n == 4 && (last == msgpcode.Array32 || last == msgpcode.Map32):
+		r.room -= int64(binary.BigEndian.Uint32(b))
+	}
+	if r.last = 0; r.room < 0 {
+		return 0, errLengths
+	}
+	return n, err
 }
 
 // shallowWriter is a bytes.Buffer that fails where the stack is too deep.
@@ -95,7 +119,7 @@ func marshalMsgpack(v any) ([]byte, error) {
 func unmarshalMsgpack(data []byte, v any) error {
 	dec := msgpack.GetDecoder()
 	defer msgpack.PutDecoder(dec)
-	var r shallowReader
+	r := boundedReader{room: int64(len(data))}
 	r.Reset(data)
 	dec.UsePreallocateValues(true)
 	dec.Reset(&r)

@@ -32,7 +32,7 @@ func TestMsgpackRefusesDeepValues(t *testing.T) {
 		into any
 	}{
 		{"arrays", bytes.Repeat([]byte{0x91}, levels), new(any)},
-		{"long arrays", bytes.Repeat([]byte{0xdd, 0, 0, 0, 2}, levels), new(any)},
+		{"long arrays", bytes.Repeat([]byte{0xdd, 0, 0, 0, 1}, levels), new(any)},
 		{"maps", bytes.Repeat([]byte("\x81\xa1k"), levels), new(any)},
 		{"typed maps", bytes.Repeat([]byte("\x81\xa3Map\x81\xa1k"), levels), new(chain)},
 		{"structs", bytes.Repeat([]byte("\x81\xa4Next"), levels), new(chain)},
@@ -55,6 +55,57 @@ func TestMsgpackRefusesDeepValues(t *testing.T) {
 			t.Errorf("encode of a %T that contains itself = %v, want ErrCodec for its depth", v, err)
 		}
 	}
+}
+
+// A length alone must not make anybody give memory: the first of these would
+// take 64 GiB.
+func TestMsgpackRefusesLengthsThatCannotBe(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		data []byte
+		into any
+	}{
+		{"array", []byte("\xdd\xff\xff\xff\xff"), new(any)},
+		{"typed array", []byte("\xdd\xff\xff\xff\xff\x01"), new([]int)},
+		{"map", []byte("\xdf\xff\xff\xff\xff"), new(any)},
+		{"structs", []byte("\xdd\x7f\xff\xff\xff\x80"), new([]chain)},
+		{"short array", []byte("\xdc\xff\xff\x01"), new(any)},
+		{"short map", []byte("\xde\xff\xff"), new(map[string]int)},
+		{"arrays in arrays", bytes.Repeat([]byte("\xdd\x00\x00\x03\xff"), 1024), new(any)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := Msgpack().decode("k", tt.data, tt.into); !errors.Is(err, ErrCodec) || !errors.Is(err, errLengths) {
+				t.Errorf("decode = %v, want ErrCodec for its lengths", err)
+			}
+		})
+	}
+	// The bytes of these look like lengths, or are the most there can be.
+	for _, v := range []any{
+		make([]int8, 1<<16), make([]int8, 70_000), bytes.Repeat([]byte{0xdd}, 100), int64(-0x22222223), []uint32{0xdddddddd, 0xdfffffff},
+		map[string]string{string(bytes.Repeat([]byte{0xdf}, 40)): "\xdd\xff\xff\xff\xff"}, [][]bool{make([]bool, 40_000), make([]bool, 300)},
+	} {
+		data, err := Msgpack().encode("k", v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := reflect.New(reflect.TypeOf(v))
+		if err := Msgpack().decode("k", data, got.Interface()); err != nil || !reflect.DeepEqual(got.Elem().Interface(), v) {
+			t.Errorf("decode of a %T = %v, want what was encoded", v, err)
+		}
+	}
+}
+
+func FuzzMsgpack(f *testing.F) {
+	for _, s := range []string{"\x81\xa4Next\x81\xa3Any\x92\x01\xc0", "\xdd\x00\x00\x00\x01\xc3", "\x81\xa3Map\xd4\x05\x81\xa1k\x80", "\xd6\xff\x00\x00\x00\x01"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, into := range []any{new(any), new(chain), new([]chain)} {
+			if err := Msgpack().decode("k", data, into); err != nil && !errors.Is(err, ErrCodec) {
+				t.Errorf("decode = %v, want nil or ErrCodec", err)
+			}
+		}
+	})
 }
 
 // What can be written can be read, and it is more than anybody needs.
