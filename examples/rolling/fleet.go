@@ -215,5 +215,9 @@ func (f *fleet) table(ctx context.Context, l *load) []string {
 	for len(lines) < seats+2 {
 		lines = append(lines, "")
 	}
-	return append(lines, fmt.Sprintf("  cluster %s; %s", v.State, l.tally()))
+	rest := "every slot is where it should be"
+	if !v.Balanced {
+		rest = "slots are on their way"
+	}
+	return append(lines, "  "+rest, "  "+l.tally().String())
 }

@@ -116,7 +116,6 @@ func (r *Replica) Get(key string, value *[]byte) error {
 // View is the cluster as a replica sees it.
 type View struct {
 	Nodes     int
-	State     string
 	Balanced  bool
 	Reasons   []string
 	Primaries map[string]int // slots by node
@@ -127,7 +126,7 @@ type View struct {
 func (r *Replica) Look(_ struct{}, v *View) error {
 	cluster := r.cache.Cluster()
 	h := cluster.Health()
-	*v = View{len(cluster.Nodes()), h.State, h.Balanced, h.Reasons, map[string]int{}, r.cache.Stats().BytesCopied}
+	*v = View{len(cluster.Nodes()), h.Balanced, h.Reasons, map[string]int{}, r.cache.Stats().BytesCopied}
 	for slot := range cluster.Slots() {
 		v.Primaries[slot.Primary]++
 	}
