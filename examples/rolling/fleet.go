@@ -219,5 +219,6 @@ func (f *fleet) table(ctx context.Context, l *load) []string {
 	if !v.Balanced {
 		rest = "slots are on their way"
 	}
-	return append(lines, "  "+rest, "  "+l.tally().String())
+	calls, rates, _ := strings.Cut(l.tally().String(), ", hit") // a terminal may be narrow
+	return append(lines, "  "+rest, "  "+calls, "  hit"+rates)
 }

@@ -69,6 +69,7 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 		slotmesh.WithAddr("127.0.0.1:0"),
 		slotmesh.WithSeeds(a.Seeds...),
 		slotmesh.WithMaxMemory(256<<20),
+		slotmesh.WithRepairDelay(2*time.Second), // short, as this is to take a minute at most
 		slotmesh.WithEviction(slotmesh.EvictNone),
 	)
 	if err != nil {
