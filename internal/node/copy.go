@@ -79,7 +79,9 @@ func (n *Node) stopCopyLocked(s *slot) {
 
 // learnerAckedLocked: the learner follows the stream.
 func (n *Node) learnerAckedLocked(s *slot, g *learning) {
-	g.touched = n.now()
+	if g.stage != stageCopying { // live writes do not get a lost chunk on
+		g.touched = n.now()
+	}
 	switch {
 	case g.stage == stageBegun:
 		n.sendFatesLocked(s, g)

@@ -269,7 +269,9 @@ func (n *Node) replan(now int64) (changed bool) {
 		return changed
 	}
 	before := n.membersAt
-	if len(list) < len(n.planned) {
+	if len(list) < len(n.planned) && slices.ContainsFunc(n.planned, func(m shard.Member) bool {
+		return !m.Leaving && !slices.ContainsFunc(list, func(o shard.Member) bool { return o.ID == m.ID })
+	}) { // one that left in peace is not waited for
 		n.planBefore, n.failedAt = n.plan, now
 	}
 	if n.membersAt = now; slices.Equal(list, n.planned) {
