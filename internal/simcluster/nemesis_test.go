@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	seeds     = flag.Int("seeds", 2, "how many seeds TestNemesis runs")
+	seeds     = flag.Int("seeds", 1, "how many seeds the nemeses run")
 	firstSeed = flag.Uint64("seed", 1, "the first of them")
 	large     = flag.Bool("large", false, "have TestNemesis run up to five nodes, not three")
 )
