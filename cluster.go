@@ -143,7 +143,7 @@ func (c Cluster) Health() Health {
 		State:        healthState(&h),
 		MoveBytes:    h.MoveBytes,
 		MoveTime:     h.MoveTime,
-		Balanced:     c.n.Balanced(),
+		Balanced:     h.Balanced,
 		Reasons:      h.Reasons,
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,11 +46,15 @@ func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 	defer cancel()
 	caches := make([]*slotmesh.Cache, 0, n)
 	t.Cleanup(func() {
+		var wg sync.WaitGroup // side by side, so that none takes over from another
 		for _, c := range caches {
-			if err := c.Close(); err != nil {
-				t.Errorf("slotmeshtest: close: %v", err)
-			}
+			wg.Go(func() {
+				if err := c.Close(); err != nil {
+					t.Errorf("slotmeshtest: close: %v", err)
+				}
+			})
 		}
+		wg.Wait()
 	})
 	cluster := "test-" + rand.Text()
 	for i := range n {
@@ -57,6 +62,7 @@ func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 			slotmesh.WithName(fmt.Sprintf("n%d", i+1)),
 			slotmesh.WithCluster(cluster),
 			slotmesh.WithAddr("127.0.0.1:0"),
+			slotmesh.WithBootstrapExpect(n), // so that no slot moves
 		}
 		if i > 0 {
 			node = append(node, slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
@@ -80,7 +86,7 @@ func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 // after a minute. what says what is waited for.
 func Await(t testing.TB, what string, holds func() error) {
 	t.Helper()
-	await(t, what, 10*time.Millisecond, holds)
+	await(t, what, 25*time.Millisecond, holds)
 }
 
 func await(t testing.TB, what string, every time.Duration, holds func() error) {

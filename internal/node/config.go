@@ -106,6 +106,7 @@ type Health struct {
 	Unclaimed    int           // slots never claimed
 	MoveBytes    int64         // that this node has to copy to others, about
 	MoveTime     time.Duration // that it needs for them at its present pace; 0 if there are none
+	Balanced     bool          // every slot is where the plan wants it, with its backups
 	Reasons      []string
 }
 

@@ -177,7 +177,7 @@ func (n *Node) purgeLocked(s *slot, may bool) {
 }
 
 // compareTables sends a peer the digests of this node's table; the peer
-// answers with its claims of the blocks that differ.
+// answers with its claims of blocks that differ.
 func (n *Node) compareTables(round int) {
 	peers := n.allPeers()
 	if len(peers) == 0 {
@@ -194,6 +194,10 @@ func (n *Node) compareTables(round int) {
 	_ = t.SendControl(b)
 }
 
+// onDigests answers with no more than a batch. Claims are told to all when they
+// come in force, so what differs is mostly on its way, and while thousands of
+// slots change everything differs; what was lost comes with one of the next
+// answers, which begin at another block each.
 func (n *Node) onDigests(tp *transport.Peer, f *fields) {
 	mine := n.table.Load()
 	digests := mine.Digests()
@@ -201,18 +205,22 @@ func (n *Node) onDigests(tp *transport.Peer, f *fields) {
 		return
 	}
 	var claims []*shard.Claim
-	for i, d := range digests {
-		if binary.BigEndian.Uint64(f.b[8*i:]) != d {
-			for _, cl := range mine.Block(i) {
-				if cl != nil {
-					claims = append(claims, cl)
-				}
+	first := int(n.env.Uint64() % uint64(len(digests)))
+	for i := range digests {
+		i = (first + i) % len(digests)
+		if binary.BigEndian.Uint64(f.b[8*i:]) == digests[i] {
+			continue
+		}
+		for _, cl := range mine.Block(i) {
+			if cl != nil {
+				claims = append(claims, cl)
 			}
 		}
+		if len(claims) >= claimBatch {
+			break
+		}
 	}
-	for len(claims) > 0 {
-		k := min(len(claims), claimBatch)
-		_ = tp.SendClaims(shard.AppendClaims(nil, claims[:k]))
-		claims = claims[k:]
+	if len(claims) > 0 {
+		_ = tp.SendClaims(shard.AppendClaims(nil, claims))
 	}
 }

@@ -52,15 +52,21 @@ func (n *Node) Table() *shard.Table { return n.table.Load() }
 // Engine is what the node keeps its records in.
 func (n *Node) Engine() store.Engine { return n.engine }
 
-// Health sums up the slots.
-func (n *Node) Health() Health {
-	var h Health
-	alive := map[shard.NodeID]bool{n.id: !n.closing.Load()}
+// tally counts the slots. It looks at every one of them, several times a second
+// where somebody waits, so it looks up no node in a map.
+func (n *Node) tally() (h Health) {
+	var alive []shard.NodeID
+	if !n.closing.Load() {
+		alive = append(alive, n.id)
+	}
 	holders := 0
 	n.membersMu.Lock()
 	for id, m := range n.members {
-		alive[id] = true
-		if id != n.id && n.weightOf(m) > 0 && !m.Leaving {
+		if id == n.id {
+			continue
+		}
+		alive = append(alive, id)
+		if n.weightOf(m) > 0 && !m.Leaving {
 			holders++
 		}
 	}
@@ -82,25 +88,31 @@ func (n *Node) Health() Health {
 		case cl == nil:
 			h.Unclaimed++
 			continue
-		case !alive[cl.Primary], cl.Primary == n.id && !n.serving(&n.slots[i], now):
+		case !slices.Contains(alive, cl.Primary), cl.Primary == n.id && !n.serving(&n.slots[i], now):
 			h.NoPrimary++
 		}
 		live := 0
 		for _, id := range cl.Backups {
-			if alive[id] {
+			if slices.Contains(alive, id) {
 				live++
 			}
 		}
 		if live < want {
 			h.ShortBackups++
 		}
-		if plan != nil && cl.Primary != plan.Primary(no) {
-			h.Moving++
-		} else if plan != nil && !sameSet(cl.Backups, plan.Backups(no)) {
+		if plan != nil && (cl.Primary != plan.Primary(no) || !sameSet(cl.Backups, plan.Backups(no))) {
 			h.Moving++
 		}
 	}
 	h.Forked = int(n.owed.Load())
+	return h
+}
+
+// Health sums up the slots.
+func (n *Node) Health() Health {
+	h := n.tally()
+	h.Balanced = n.balanced(&h)
+	plan := n.planShared.Load()
 	if h.Moving > 0 {
 		h.MoveBytes = n.toSend()
 		if measured, allowed := n.pacer.perSecond(); h.MoveBytes > 0 {
@@ -163,11 +175,18 @@ func (n *Node) serving(s *slot, now time.Time) bool {
 // Balanced reports whether every slot is where the plan wants it, with its
 // backups, as far as this node knows.
 func (n *Node) Balanced() bool {
-	if planned := n.plannedFor.Load(); planned != nil {
-		if list, _ := n.living(); !slices.Equal(list, *planned) {
-			return false // somebody came or went this moment
-		}
+	h := n.tally()
+	return n.balanced(&h)
+}
+
+func (n *Node) balanced(h *Health) bool {
+	if h.Unclaimed+h.NoPrimary+h.ShortBackups+h.Moving+h.Forked > 0 || n.uncovered.Load() > 0 {
+		return false
 	}
-	h := n.Health()
-	return h.Unclaimed+h.NoPrimary+h.ShortBackups+h.Moving+h.Forked == 0
+	planned := n.plannedFor.Load()
+	if planned == nil {
+		return true
+	}
+	list, _ := n.living()
+	return slices.Equal(list, *planned) // else somebody came or went this moment
 }

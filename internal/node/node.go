@@ -313,8 +313,8 @@ func (n *Node) Ready(ctx context.Context) error {
 		if !n.joined.Load() {
 			return false
 		}
-		h := n.Health()
-		return h.Unclaimed == 0 && h.NoPrimary == 0
+		h := n.tally()
+		return h.Unclaimed+h.NoPrimary == 0 && n.uncovered.Load() == 0
 	})
 }
 

@@ -178,10 +178,16 @@ func (n *Node) lapses(now int64) bool {
 }
 
 // lapsed reports whether a peer has not lent its lease for the replication
-// timeout. Times in which this node did not run, or was not connected, do not
-// count.
+// timeout; one that is heard from is busy rather than cut off, and has until it
+// would count as dead, since on a starved machine every copy that is dropped has
+// to be made again. Times in which this node did not run, or was not connected,
+// do not count.
 func (n *Node) lapsed(p *peer, now int64) bool {
-	return now-max(p.leaseMono.Load(), p.upSince.Load(), n.openedAt, n.resumedAt) > int64(n.cfg.ReplicationTimeout)
+	late := now - max(p.leaseMono.Load(), p.upSince.Load(), n.openedAt, n.resumedAt)
+	if now-p.heardAt.Load() < int64(n.cfg.ReplicationTimeout) {
+		return late > int64(n.cfg.FailureTimeout)
+	}
+	return late > int64(n.cfg.ReplicationTimeout)
 }
 
 // found claims a slot that nobody serves, if it is this node's to claim.
