@@ -10,6 +10,7 @@ import (
 )
 
 func TestClusterShowsNodesAndSlots(t *testing.T) {
+	t.Parallel()
 	caches := slotmeshtest.Start(t, 3, slotmesh.WithZone("z"))
 	for i, c := range caches {
 		view := c.Cluster()
@@ -49,6 +50,7 @@ func TestClusterShowsNodesAndSlots(t *testing.T) {
 }
 
 func TestOwnerIsThePrimaryOfTheKeysSlot(t *testing.T) {
+	t.Parallel()
 	caches := slotmeshtest.Start(t, 2)
 	view := caches[0].Cluster()
 	slots := slices.Collect(view.Slots())
@@ -64,6 +66,7 @@ func TestOwnerIsThePrimaryOfTheKeysSlot(t *testing.T) {
 }
 
 func TestNodeOfWeight0HoldsNothing(t *testing.T) {
+	t.Parallel()
 	const cluster = "weights"
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster))
 	guest := open(t, slotmesh.WithName("guest"), slotmesh.WithCluster(cluster), slotmesh.WithWeight(0),
@@ -81,6 +84,7 @@ func TestNodeOfWeight0HoldsNothing(t *testing.T) {
 }
 
 func TestStatsTellLocalFromForwardedCalls(t *testing.T) {
+	t.Parallel()
 	caches := slotmeshtest.Start(t, 2)
 	before := caches[0].Stats()
 	const n = 200
