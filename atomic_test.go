@@ -30,7 +30,7 @@ func onOneAndThree(t *testing.T, tests map[string]func(*testing.T, pair), opts .
 
 // TestAtomicCalls runs the calls that read and write in one step.
 func TestAtomicCalls(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"get and set":                    getSet,
 		"get and delete":                 getDelete,

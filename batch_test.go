@@ -14,7 +14,7 @@ import (
 
 // TestBatchAndExplain runs batches, and what tells where a key is.
 func TestBatchAndExplain(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"calls of all kinds":          batchKinds,
 		"calls on one key keep order": batchOrder,

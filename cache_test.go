@@ -25,7 +25,7 @@ type pair struct {
 
 // TestCalls runs every behaviour of the calls on one node and across three.
 func TestCalls(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d nodes", n), func(t *testing.T) {
 			caches := slotmeshtest.Start(t, n)

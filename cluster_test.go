@@ -10,7 +10,7 @@ import (
 )
 
 func TestClusterShowsNodesAndSlots(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3, slotmesh.WithZone("z"))
 	for i, c := range caches {
 		view := c.Cluster()
@@ -50,7 +50,7 @@ func TestClusterShowsNodesAndSlots(t *testing.T) {
 }
 
 func TestOwnerIsThePrimaryOfTheKeysSlot(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2)
 	view := caches[0].Cluster()
 	slots := slices.Collect(view.Slots())
@@ -66,7 +66,7 @@ func TestOwnerIsThePrimaryOfTheKeysSlot(t *testing.T) {
 }
 
 func TestNodeOfWeight0HoldsNothing(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	const cluster = "weights"
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster))
 	guest := open(t, slotmesh.WithName("guest"), slotmesh.WithCluster(cluster), slotmesh.WithWeight(0),
@@ -84,7 +84,7 @@ func TestNodeOfWeight0HoldsNothing(t *testing.T) {
 }
 
 func TestStatsTellLocalFromForwardedCalls(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2)
 	before := caches[0].Stats()
 	const n = 200

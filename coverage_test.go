@@ -13,7 +13,7 @@ import (
 
 // While a slot has no living primary, either only its calls fail or all do.
 func TestFullCoverageIsRequiredWhereAskedFor(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	for _, required := range []bool{false, true} {
 		t.Run(fmt.Sprint(required), func(t *testing.T) {
 			caches := slotmeshtest.Start(t, 2, slotmesh.WithBackups(0), slotmesh.WithOrphanWait(time.Hour),

@@ -12,7 +12,7 @@ import (
 // A fleet that stops as a whole comes back with what it held, in whatever
 // order its nodes start.
 func TestFleetComesBackFromItsDisks(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
 	start := func(i int, seeds ...string) *slotmesh.Cache {
 		opts := []slotmesh.Option{

@@ -24,7 +24,7 @@ func eventNames(c *slotmesh.Cache) (names []string) {
 }
 
 func TestEventsTellOfEveryChange(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	if err := caches[2].Close(); err != nil {
 		t.Fatal(err)

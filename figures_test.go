@@ -13,6 +13,9 @@ import (
 // largeFleet is how many nodes the largest fleet of these tests has.
 const largeFleet = 12
 
+// alone says that clusters are tested one at a time.
+const alone = false
+
 func TestFirstSetSoonAfterOpen(t *testing.T) {
 	const limit = 250 * time.Millisecond
 	best := time.Hour

@@ -66,7 +66,7 @@ func TestHandlerAnswersInWhatIsAccepted(t *testing.T) {
 }
 
 func TestProbesTellTheState(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2)
 	h := caches[0].Handler()
 	for _, path := range []string{"/healthz", "/readyz", "/safez"} {
@@ -99,7 +99,7 @@ func TestProbesTellTheState(t *testing.T) {
 }
 
 func TestPageAsJSONShowsTheCluster(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3, slotmesh.WithCluster("orders"))
 	set(t, caches[0], "key", "value")
 	w := ask(caches[0].Handler(), "GET", "/debug/slotmesh", "application/json")
@@ -144,7 +144,7 @@ func TestPageAsJSONShowsTheCluster(t *testing.T) {
 }
 
 func TestPageFollowsTheCluster(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2)
 	server := httptest.NewServer(caches[0].Handler())
 	defer server.Close()

@@ -35,7 +35,7 @@ func keysServedBy(t *testing.T, c *slotmesh.Cache, name string, n int) []string 
 // Large values travel by another road than small ones, and still the writes of
 // a slot reach its copies in their order.
 func TestLargeValuesKeepTheirPlace(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3, roomy...)
 	ctx := t.Context()
 	value := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 1<<20+i*100_000) }
@@ -143,7 +143,7 @@ func TestLargeValuesDoNotDelaySmallCalls(t *testing.T) {
 // Ten thousand keys go to and fro in a few messages; results are in the order
 // of the keys, and a fault is its own key's.
 func TestTenThousandKeysAtOnce(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	ctx := t.Context()
 	const n = 10_000

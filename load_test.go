@@ -43,7 +43,7 @@ func fromAll(p pair, each int, call func(c *slotmesh.Cache)) {
 
 // TestGetOrLoad runs the behaviour of loads.
 func TestGetOrLoad(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"one load for all callers":                   loadOnce,
 		"the loader's error reaches all":             loadErrors,
@@ -541,7 +541,7 @@ func nan() float64 { var zero float64; return zero / zero }
 // TestLoadPassesOn closes the node whose process loads: another one's caller
 // takes over.
 func TestLoadPassesOn(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	key := ""
 	for i := 0; ; i++ { // served by the third node, loaded by the first
@@ -575,7 +575,7 @@ func TestLoadPassesOn(t *testing.T) {
 
 // TestLoadSurvivesItsPrimary closes the node that keeps the lease.
 func TestLoadSurvivesItsPrimary(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	key := ""
 	for i := 0; ; i++ {
@@ -606,7 +606,7 @@ func TestLoadSurvivesItsPrimary(t *testing.T) {
 // TestOneLoadInTheFleet has 200 callers on each of 12 nodes ask for one cold
 // key.
 func TestOneLoadInTheFleet(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	if testing.Short() {
 		t.Skip("a large fleet takes a while to start")
 	}

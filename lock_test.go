@@ -17,7 +17,7 @@ import (
 
 // TestLock runs the behaviour of locks.
 func TestLock(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"one holder at a time":     lockExcludes,
 		"first come, first served": lockInOrder,
@@ -240,7 +240,7 @@ func keyServedBy(t *testing.T, c *slotmesh.Cache) string {
 
 // TestLockOutlivesItsPrimary closes the node that serves a held lock's slot.
 func TestLockOutlivesItsPrimary(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	key := keyServedBy(t, caches[2])
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -272,7 +272,7 @@ func TestLockOutlivesItsPrimary(t *testing.T) {
 // TestLockOfADeadHolder closes the node that holds a lock: the lock is free when
 // its time has passed.
 func TestLockOfADeadHolder(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	key := keyServedBy(t, caches[2])
 	held, err := caches[0].Lock(t.Context(), key, time.Second)

@@ -18,6 +18,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// parallel lets a test run beside others, since clusters wait more than they
+// compute.
+func parallel(t *testing.T) {
+	if !alone {
+		t.Parallel()
+	}
+}
+
 // await fails the test where cond does not hold within a minute.
 func await(t *testing.T, what string, cond func() error) {
 	t.Helper()

@@ -13,7 +13,7 @@ import (
 // TestNearCache reads a key on nodes that do not serve it, until they answer by
 // themselves, and writes it.
 func TestNearCache(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3, slotmesh.WithNearCache(1<<20))
 	ctx := t.Context()
 	key := keyServedBy(t, caches[0])
@@ -77,7 +77,7 @@ func TestNearCache(t *testing.T) {
 // TestNearReadsSeeEveryAcknowledgedWrite has each node count up one key in turn:
 // what was acknowledged is read at once on all nodes.
 func TestNearReadsSeeEveryAcknowledgedWrite(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3, slotmesh.WithNearCache(1<<20))
 	ctx, stop := t.Context(), make(chan struct{})
 	var wg sync.WaitGroup
@@ -120,7 +120,7 @@ func TestNearReadsSeeEveryAcknowledgedWrite(t *testing.T) {
 
 // TestNearCacheIsBounded reads more than it can keep.
 func TestNearCacheIsBounded(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	const limit = 1 << 20
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithNearCache(limit))
 	ctx, value := t.Context(), string(make([]byte, 4<<10))

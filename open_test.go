@@ -162,7 +162,7 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 }
 
 func TestGarbageOnThePortDoesNoHarm(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2)
 	addr := caches[0].Cluster().Self().Addr
 	for _, garbage := range []string{"\x00", "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff", strings.Repeat("\xff", 70_000)} {
@@ -187,7 +187,7 @@ func TestGarbageOnThePortDoesNoHarm(t *testing.T) {
 }
 
 func TestLaterStartOfANameSupersedesTheEarlier(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	const cluster = "superseding"
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster))
 	seed, old := caches[0].Cluster().Self(), caches[1]
@@ -209,7 +209,7 @@ func TestLaterStartOfANameSupersedesTheEarlier(t *testing.T) {
 }
 
 func TestShutdownHandsOverEverything(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	const n = 500
 	for i := range n {

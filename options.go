@@ -201,9 +201,9 @@ func WithPartitionWait(d time.Duration) Option { return func(o *options) { o.cfg
 // the other side wrote: a slow one delays the healing and nothing else. It must
 // not call the cache, and of a typed view it gets the encoded values.
 // Give all nodes the same function, one to which order and repetition are no
-// matter, such as a union or a maximum: a pair whose result was lost with a node
-// is merged again, and a node that came back with its disk alone may bring a
-// value of before the cut. It is not called for keys that one side deleted, nor
+// matter, such as a union or a maximum: a pair whose result was lost with a node,
+// or whose slot has another primary meanwhile, is merged again, and a node that
+// came back with its disk alone may bring a value of before the cut. It is not called for keys that one side deleted, nor
 // where one side wrote: then what was done later stands. If it panics, or returns
 // more than a value may have, the newer value stands, and that is logged.
 func WithMerge(merge func(key string, newer, older Item) Item) Option {

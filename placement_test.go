@@ -31,7 +31,7 @@ func slotRange(first, count int) (slots []uint16) {
 }
 
 func TestMoveSlotsPinsThem(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	for i := range 500 {
 		set(t, caches[0], fmt.Sprint("key", i), "v")
@@ -68,7 +68,7 @@ func TestMoveSlotsPinsThem(t *testing.T) {
 }
 
 func TestFailoverHandsOverToBackups(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	for i := range 500 {
 		set(t, caches[0], fmt.Sprint("key", i), "v")
@@ -104,7 +104,7 @@ func TestFailoverHandsOverToBackups(t *testing.T) {
 }
 
 func TestWeightChangesAtRunTime(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	c := caches[0].Cluster()
 	for i := range 500 {
@@ -221,7 +221,7 @@ func TestPlacementOutlivesARestart(t *testing.T) {
 }
 
 func TestSafeTellsWhetherCopiesExist(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2)
 	for i := range 100 {
 		set(t, caches[0], fmt.Sprint("key", i), "v")
@@ -238,7 +238,7 @@ func TestSafeTellsWhetherCopiesExist(t *testing.T) {
 }
 
 func TestShutdownOutOfTimeSaysWhetherCopiesExist(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2)
 	set(t, caches[0], "key", "v")
 	over, cancel := context.WithCancel(t.Context())

@@ -30,7 +30,7 @@ func scanned(t *testing.T, c *slotmesh.Cache, opts ...slotmesh.ScanOption) map[s
 
 // TestScan runs the behaviour of scans.
 func TestScan(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"every key once":              scanAll,
 		"prefix and glob":             scanMatches,
@@ -262,7 +262,7 @@ func deletePrefix(t *testing.T, p pair) {
 // TestScanWhileSlotsMove scans again and again while a node joins and another
 // leaves: what is there all the time is seen each time.
 func TestScanWhileSlotsMove(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	if testing.Short() {
 		t.Skip("moving slots takes a while")
 	}

@@ -26,7 +26,7 @@ var oldKey, newKey = []byte("0123456789abcdef"), []byte("fedcba9876543210fedcba9
 // TestGuardedClustersWork runs clusters under each guard: calls of all sizes
 // through every node, and a node that goes and one that comes.
 func TestGuardedClustersWork(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	ca := testca.New(t)
 	for name, opts := range map[string][]slotmesh.Option{
 		"tls":            {slotmesh.WithTLS(ca.Config("node"))},
@@ -55,7 +55,7 @@ func TestGuardedClustersWork(t *testing.T) {
 
 // TestStrangersCannotOpen has nodes that do not belong there try to join.
 func TestStrangersCannotOpen(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	ca := testca.New(t)
 	guarded := open(t, slotmesh.WithTLS(ca.Config("member")), slotmesh.WithSecret(oldKey),
 		slotmesh.WithAllowedPeers(func(names []string) error {
@@ -91,7 +91,7 @@ func TestStrangersCannotOpen(t *testing.T) {
 // steps while they write and read; not one call may fail. The connections that
 // stand on the old secret are closed meanwhile.
 func TestSecretRotatesUnderTraffic(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithSecret(oldKey), slotmesh.WithCluster("rotating"), slotmesh.WithOpTimeout(30*time.Second))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -285,7 +285,7 @@ func slicesOf(b []byte, n int) [][]byte {
 // TestFloodOfGossipChangesNothing sends packets of all kinds of garbage, and
 // gossip of another secret, to the port of one of two nodes.
 func TestFloodOfGossipChangesNothing(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithSecret(oldKey), slotmesh.WithCluster("flooded"))
 	before := fmt.Sprint(caches[0].Cluster().Nodes())
 	c, err := net.Dial("udp", caches[0].Cluster().Self().Addr)

@@ -11,7 +11,7 @@ import (
 
 // TestAllowStale reads on a node that holds the backup of a key.
 func TestAllowStale(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	ctx := t.Context()
 	const key = "key"

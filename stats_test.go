@@ -24,7 +24,7 @@ func callsOf(caches []*slotmesh.Cache, op, source string) (sum slotmesh.CallStat
 }
 
 func TestStatsCountCallsByOperationAndSource(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	const keys = 600
 	for i := range keys {

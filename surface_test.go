@@ -13,7 +13,7 @@ import (
 )
 
 func TestAttributesReachTheOthers(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithAttribute("version", "7"))
 	seen := func(key, want string) func() error {
 		return func() error {
@@ -55,7 +55,7 @@ func TestAttributesReachTheOthers(t *testing.T) {
 }
 
 func TestNoForwardNamesTheOwner(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	here, stay := caches[0], slotmesh.NoForward(t.Context())
 	for i := range 50 {
@@ -84,7 +84,7 @@ func TestNoForwardNamesTheOwner(t *testing.T) {
 }
 
 func TestPublishReachesSubscribersOfAllNodes(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	ctx := t.Context()
 	var subs []*slotmesh.Subscription

@@ -44,7 +44,7 @@ func (r *tracer) Serve(trace []byte, op string, slot uint16, caller string) func
 }
 
 func TestTraceFollowsCallsAcrossNodes(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	var r tracer
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithTracer(&r))
 	c := caches[0]

@@ -16,7 +16,7 @@ import (
 
 // TestTxn runs the behaviour of transactions.
 func TestTxn(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"reads and writes take effect together":   txnTogether,
 		"own writes are seen":                     txnOwnWrites,
@@ -384,7 +384,7 @@ func txnIsolatedErrors(t *testing.T, p pair) {
 
 // TestTxnSurvivesACrash moves money while the node that serves it is lost.
 func TestTxnSurvivesACrash(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	if testing.Short() {
 		t.Skip("a failover takes seconds")
 	}

@@ -25,7 +25,7 @@ type user struct {
 
 // TestTyped runs the calls of typed views.
 func TestTyped(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"every codec round-trips":             typedCodecs,
 		"an absent key":                       typedAbsent,

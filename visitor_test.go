@@ -16,7 +16,7 @@ import (
 // TestVisitorMovesNothing lets a visitor come to two nodes, who have no third
 // to vote, use the cache, and go.
 func TestVisitorMovesNothing(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	const cluster = "visited"
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster))
 	set(t, caches[0], "key", "v")
@@ -67,7 +67,7 @@ func opened(opts ...slotmesh.Option) error {
 
 // TestReportsOfAllNodesAgree has each node report on each.
 func TestReportsOfAllNodesAgree(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	var table uint64
 	for _, asking := range caches {

@@ -71,7 +71,7 @@ func wantEvents(t *testing.T, events <-chan slotmesh.Event, want ...string) {
 
 // TestWatch runs the behaviour of watches.
 func TestWatch(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"what happens to a key":     watchKey,
 		"a tag and a prefix":        watchTag,
@@ -259,7 +259,7 @@ func watchLeaves(t *testing.T, p pair) {
 // TestWatchSurvivesAFailover closes the primary under a counter that is watched:
 // no number is missing without an EventResync.
 func TestWatchSurvivesAFailover(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	key := keyServedBy(t, caches[2])
 	events := watching(t, caches[0], slotmesh.WatchKey(key))
@@ -326,7 +326,7 @@ func watchAll(t *testing.T, p pair) {
 // TestWatchOfAPrefixSurvivesAFailover closes a node while counters in many slots
 // are watched: no number is missing without an EventResync.
 func TestWatchOfAPrefixSurvivesAFailover(t *testing.T) {
-	t.Parallel()
+	parallel(t)
 	caches := slotmeshtest.Start(t, 3)
 	events := watching(t, caches[0], slotmesh.WatchPrefix("counter"), slotmesh.WatchKeysOnly())
 	wantEvents(t, events, "live")

@@ -407,7 +407,9 @@ func (c *Core) tryOpen(slot uint16, s *slotState, now int64) {
 		return // a proposal is out: its backups have not settled
 	}
 	if now < s.lentUntil && !c.cfg.off.lentWait {
-		c.watch(slot)
+		if !s.waiting || s.due > s.lentUntil {
+			c.watch(slot)
+		}
 		return
 	}
 	s.opened = true

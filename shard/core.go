@@ -41,14 +41,15 @@ type Core struct {
 	telling bool // they are told in this Tick
 	slow    bool // see Slow
 
-	busy     []uint16 // slots that the next Tick looks at
-	waiting  []uint16 // slots that it looks at again after a while
-	waitedAt int64    // when it last did
-	touched  []uint16
-	persist  []uint16
-	inForce  []*Claim
-	out      []Envelope
-	stats    CoreStats
+	busy    []uint16 // slots that the next Tick looks at
+	waiting []uint16 // slots that a Tick looks at when they are due
+	nextDue int64    // when the first of those is
+	weighed uint64   // deaths when they were looked at last
+	touched []uint16
+	persist []uint16
+	inForce []*Claim
+	out     []Envelope
+	stats   CoreStats
 }
 
 // CoreConfig holds a Core's surroundings. All fields but Seats, BackOff and
@@ -149,6 +150,7 @@ type slotState struct {
 	tries     int      // attempts that failed in a row
 	notBefore int64    // back-off: no attempt of one's own before
 	orphanAt  int64    // since when no holder lives
+	due       int64    // when Tick looks again at a slot that waits
 
 	busy, waiting, touched, unsaved bool // it is in the list of that name in Core
 }

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -28,66 +29,87 @@ func (c *Core) Tick(now int64) {
 	for _, slot := range busy {
 		c.at(slot).busy = false
 	}
-	// Those that only wait are many, and time is what they wait for.
-	if now-c.waitedAt >= int64(c.cfg.Resend)/waitPart {
-		c.waitedAt = now
-		waiting := c.waiting
-		c.waiting = nil
-		for _, slot := range waiting {
-			c.at(slot).waiting = false
-		}
-		busy = append(waiting, busy...)
-	}
+	busy = append(c.due(now), busy...)
 	for _, slot := range busy {
-		if s := c.at(slot); c.tick(slot, s, now) && !s.waiting {
+		s := c.at(slot)
+		if s.due = c.tick(slot, s, now); s.due == 0 {
+			continue
+		}
+		s.due = max(s.due, now+int64(c.cfg.Resend)/50)
+		c.nextDue = min(c.nextDue, s.due)
+		if !s.waiting {
 			s.waiting = true
 			c.waiting = append(c.waiting, slot)
 		}
 	}
 }
 
-// waitPart is how often in the time of a repetition a slot that waits is
-// looked at.
-const waitPart = 50
-
-// Busy reports whether Tick has anything to look at.
-func (c *Core) Busy() bool { return len(c.busy) > 0 || len(c.waiting) > 0 || len(c.unaware) > 0 }
-
-// tick reports whether the slot must be looked at again.
-func (c *Core) tick(slot uint16, s *slotState, now int64) bool {
-	if s == nil {
+// due takes those that have waited long enough off the list of those that
+// wait. They are thousands for as long as a node is cut off, so they are left alone
+// until something may have come of it.
+func (c *Core) due(now int64) (due []uint16) {
+	all := c.telling || c.weighed != c.deaths
+	if c.weighed = c.deaths; !all && now < c.nextDue {
+		return nil
+	}
+	c.nextDue = math.MaxInt64
+	c.waiting = slices.DeleteFunc(c.waiting, func(slot uint16) bool {
+		s := c.at(slot)
+		if all || now >= s.due {
+			s.waiting = false
+			due = append(due, slot)
+			return true
+		}
+		c.nextDue = min(c.nextDue, s.due)
 		return false
+	})
+	return due
+}
+
+// Busy reports whether Tick has anything to look at now, or within soon.
+func (c *Core) Busy(soon int64) bool {
+	return len(c.busy) > 0 || len(c.unaware) > 0 || len(c.waiting) > 0 && c.nextDue <= soon
+}
+
+// tick reports when the slot must be looked at again, whatever happens; 0: it
+// need not be.
+func (c *Core) tick(slot uint16, s *slotState, now int64) (due int64) {
+	if s == nil {
+		return 0
 	}
 	if c.telling {
 		c.remind(slot, s)
 	}
+	later := now + int64(c.cfg.Resend)
 	switch {
 	case s.attempt != nil:
 		if c.overtaken(s) {
 			c.fail(slot, s, now)
-			return true
+		} else {
+			c.press(slot, s, now)
 		}
-		c.press(slot, s, now)
-		return true
+		return now + int64(c.cfg.Resend)/8
 	case s.known != nil && s.known.Primary == c.self:
 		return c.tickPrimary(slot, s, now)
 	}
 	n := s.newest()
 	switch {
 	case n == nil:
-		return false
+		return 0
 	case c.holds(n) && n.Primary != c.self && c.IsDown(n.Primary):
-		if now >= s.notBefore && now >= c.down[n.Primary]+c.rank(n)*int64(c.cfg.Failure) {
+		if due = max(s.notBefore, c.down[n.Primary]+c.rank(n)*int64(c.cfg.Failure)); now >= due {
 			c.Promote(slot, now)
 		}
-		return true
+		return min(max(due, now), later)
 	case n.Primary == c.self: // own proposal that never came in force
-		if now >= s.notBefore {
+		if due = s.notBefore; now >= due {
 			c.Promote(slot, now)
 		}
-		return true
+		return min(max(due, now), later)
+	case c.IsDown(n.Primary):
+		return later
 	}
-	return c.IsDown(n.Primary)
+	return 0
 }
 
 // remind tells the backups of a claim whose proposer died half-way that it
@@ -117,34 +139,32 @@ func (c *Core) rank(n *Claim) (rank int64) {
 	return rank
 }
 
-func (c *Core) tickPrimary(slot uint16, s *slotState, now int64) bool {
+func (c *Core) tickPrimary(slot uint16, s *slotState, now int64) (due int64) {
 	switch {
-	case s.promised.Epoch > s.known.Epoch && s.promised.To != c.self:
-		// Fenced in favour of a node that has not come in force since.
-		wait := s.fencedAt + int64(c.cfg.Failure)
-		if c.IsDown(s.promised.To) {
-			wait = s.fencedAt
+	case s.promised.Epoch > s.known.Epoch:
+		due = s.notBefore // an own fence that failed
+		if s.promised.To != c.self && !c.IsDown(s.promised.To) {
+			// Fenced in favour of a node that has not come in force since.
+			due = max(due, s.fencedAt+int64(c.cfg.Failure))
 		}
-		if now >= max(wait, s.notBefore) {
-			c.Promote(slot, now)
-		}
-		return true
-	case s.promised.Epoch > s.known.Epoch: // an own fence that failed
-		if now >= s.notBefore {
-			c.Promote(slot, now)
-		}
-		return true
 	case s.seen > s.known.Epoch || Compare(s.accepted, s.known) > 0 && s.accepted.Primary != c.self:
-		if now >= s.notBefore {
-			c.Promote(slot, now)
-		}
-		return true
+		due = s.notBefore
 	case !s.opened:
 		c.settle(slot, s, now)
-		c.tryOpen(slot, s, now)
-		return !s.opened || s.attempt != nil
+		if c.tryOpen(slot, s, now); s.opened && s.attempt == nil {
+			return 0
+		}
+		if now < s.lentUntil {
+			return min(s.lentUntil, now+int64(c.cfg.Resend)/8)
+		}
+		return now
+	default:
+		return 0
 	}
-	return false
+	if now >= due {
+		c.Promote(slot, now)
+	}
+	return min(max(due, now), now+int64(c.cfg.Resend))
 }
 
 // settle presses the backups of a claim in force that is not open, and drops

@@ -31,6 +31,7 @@ type agenda struct {
 	counts [progresses]int
 	active []uint16          // those unsettled, copying or handing; others leave it in activeNow
 	listed [shard.Slots]bool // in active
+	turn   int               // where in active the next look begins
 	queues [2]queue          // those that wait for their turn, the ones to repair first
 }
 
@@ -83,8 +84,8 @@ func (a *agenda) set(no uint16, now progress) {
 
 func isActive(p progress) bool { return p == unsettled || p == copying || p == handing }
 
-// activeNow returns the slots under way.
-func (a *agenda) activeNow() []uint16 {
+// activeNow returns slots under way, at most so many, the others next time.
+func (a *agenda) activeNow(most int) []uint16 {
 	kept := a.active[:0]
 	for _, no := range a.active {
 		if isActive(a.state[no]) {
@@ -94,7 +95,15 @@ func (a *agenda) activeNow() []uint16 {
 		}
 	}
 	a.active = kept
-	return kept
+	if len(kept) <= most {
+		return kept
+	}
+	turn := make([]uint16, 0, most)
+	for i := range most {
+		turn = append(turn, kept[(a.turn+i)%len(kept)])
+	}
+	a.turn = (a.turn + most) % len(kept)
+	return turn
 }
 
 // next takes the slot whose turn it is; false: none waits.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
@@ -85,6 +86,10 @@ func (n *Node) pressDuties(now int64) {
 	}
 }
 
+// healHold is how long after an offer a slot stays where it is, where values
+// are merged: the other copies of the loser's side offer theirs within it.
+const healHold = 2 * time.Second
+
 // decideOffer lets a loser send its records once this node's epoch is above
 // every one of theirs.
 func (n *Node) decideOffer(e *event, now int64) {
@@ -93,6 +98,9 @@ func (n *Node) decideOffer(e *event, now int64) {
 		return
 	}
 	n.merger.share(offerKey{from: e.id, slot: e.slot}, min(e.epoch, n.merger.since(e.slot, mine.Lineage, e.claims[0].Lineage)))
+	if n.cfg.Merge != nil {
+		n.slots[e.slot].stayTill = now + int64(healHold) // another primary would not know what went into what
+	}
 	if n.core.Merge(e.slot, e.claims[0], now) {
 		n.sendControl(e.id, body(ctlOfferOK, uint64(e.slot), n.core.View(e.slot).Known.Epoch, offerSend))
 	}

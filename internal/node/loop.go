@@ -109,7 +109,7 @@ func (n *Node) step() (busy bool) {
 	n.countMoves()
 	n.tell(now)
 	n.stepTook = n.now() - now
-	return n.reconciling() || n.core.Busy() || len(n.settling) > 0
+	return n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling) > 0
 }
 
 func (n *Node) take(e *event, now int64) {

@@ -122,7 +122,9 @@ type Node struct {
 	membersAt   int64 // when the member list last changed
 	failedAt    int64 // when a node that counted for the plan last died
 	agenda      agenda
+	window      window
 	outlook     outlook     // as of the last pass
+	lapsedAt    int64       // when all were looked at because a lease had run out
 	coveredAt   int64       // when slots that nobody serves were looked for
 	surveyed    int         // up to here slots were looked at in the present round
 	lookedAt    int64       // when those under way were
@@ -190,7 +192,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}
-	n.pacer = newPacer(cfg.MoveBudget)
+	n.pacer, n.window.size = newPacer(cfg.MoveBudget), windowFirst
 	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.start = n.env.Now()

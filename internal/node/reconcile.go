@@ -14,6 +14,7 @@ const (
 	copyStall    = 5 * time.Second // a copy that does not get on for so long begins again
 	holdLimit    = time.Second     // a hand-over that can't drain for so long is put off
 	coverEvery   = time.Second     // slots that nobody serves are looked for so often at least
+	lookPart     = 2048            // so many slots under way are looked at each tickIdle, where nothing is noted of them
 	surveyPart   = 512             // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
 )
 
@@ -49,8 +50,8 @@ func (n *Node) reconcile(now int64) {
 		n.outlook, n.lookedAt = o, now
 		n.cover(now)
 		n.survey(0, shard.Slots, now)
-	case tick && n.lapses(now):
-		n.lookedAt = now
+	case tick && now-n.lapsedAt >= int64(n.cfg.Lease) && n.lapses(now):
+		n.lookedAt, n.lapsedAt = now, now
 		n.cover(now)
 		for no := range n.slots {
 			n.look(uint16(no), now)
@@ -63,7 +64,7 @@ func (n *Node) reconcile(now int64) {
 			break
 		}
 		n.lookedAt = now
-		for _, no := range a.activeNow() {
+		for _, no := range a.activeNow(lookPart) {
 			n.look(no, now)
 		}
 		n.lookLate(now)
@@ -76,7 +77,7 @@ func (n *Node) reconcile(now int64) {
 	}
 	for i := range a.queues {
 		waits := toRepair + progress(i)
-		for a.counts[copying] < maxCopies*emptyFactor && a.counts[handing] < maxHandovers*emptyFactor {
+		for a.counts[copying] < n.window.size && a.counts[handing] < maxHandovers*emptyFactor {
 			no, ok := a.next(&a.queues[i], waits)
 			if !ok {
 				break
@@ -297,6 +298,7 @@ func (n *Node) addingLocked(s *slot, plan *shard.Assignment, now int64) progress
 		g := s.learner
 		if g == nil || g.link.peer.id != id || now-g.touched > int64(copyStall) || n.deadOrLate(s, id, now) {
 			n.stopCopyLocked(s)
+			n.window.lost(now)
 			n.proposeLocked(s, plan, s.view.Known.Backups, now)
 			return unsettled
 		}
@@ -315,6 +317,7 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 	case g.stage == stageReady:
 		if n.deadOrLate(s, id, now) {
 			n.stopCopyLocked(s)
+			n.window.lost(now)
 			return unsettled
 		}
 		// What was granted so far is not bounded by the lease of this one.
@@ -322,9 +325,11 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 			return copying
 		}
 		g.touched = now
+		n.window.done()
 		n.proposeLocked(s, plan, append(slices.Clone(s.view.Known.Backups), id), now)
 	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), g.waited && n.late(s, g.link, now):
 		n.stopCopyLocked(s)
+		n.window.lost(now)
 		return unsettled
 	}
 	return copying
@@ -393,7 +398,7 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 			return atRest, true // until the outlook changes
 		case now-p.upSince.Load() <= int64(50*time.Millisecond):
 			return unsettled, true
-		case n.agenda.counts[copying] >= n.atOnce(maxCopies, s):
+		case n.agenda.counts[copying] >= n.atOnce(n.window.size/emptyFactor, s):
 			if len(s.view.Known.Backups) < len(backups) {
 				return toRepair, true
 			}
@@ -430,7 +435,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 	switch {
 	case n.outlook.repairing && !leaving && n.planBefore.Primary(s.no) != to && !n.settings.Load().Placed(s.no):
 		return atRest // whoever died may be back soon: until the outlook changes
-	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < s.notBefore:
+	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < max(s.notBefore, s.stayTill):
 		return unsettled
 	case n.agenda.counts[handing] >= n.atOnce(maxHandovers, s):
 		return toMove

@@ -49,6 +49,7 @@ type slot struct {
 	links     map[shard.NodeID]*link // of a primary: its backups and learner
 	hold      *hold                  // of a primary about to hand over: new writes wait
 	notBefore int64                  // no hand-over before
+	stayTill  int64                  // nor before this, of the control loop alone; see healHold
 	learner   *learning              // of a primary: the copy being made
 	stream    stream                 // of a backup or learner: what it follows
 	durable   uint64                 // with SyncWrites: synced up to this version

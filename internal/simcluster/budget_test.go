@@ -13,6 +13,7 @@ import (
 // Copies take the time that the budget gives them, and those that wait for
 // their turn are not given up.
 func TestMovesKeepToTheBudget(t *testing.T) {
+	t.Parallel()
 	const budget = 256 << 10
 	slow := func(_ string, c *node.Config) { c.MoveBudget = budget }
 	Run(t, Config{Nodes: 2, Seed: 21, Adjust: slow}, func(sc *Cluster) {

@@ -13,6 +13,7 @@ import (
 const soon = 30 * time.Second
 
 func TestThreeNodesForm(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 1}, func(sc *Cluster) {
 		sc.Fill("n1", 300)
 		for _, n := range []string{"n1", "n2", "n3"} {
@@ -23,6 +24,7 @@ func TestThreeNodesForm(t *testing.T) {
 }
 
 func TestSimultaneousFirstStartIsOneCluster(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			Run(t, Config{Nodes: 5, Seed: seed}, func(sc *Cluster) {
@@ -37,6 +39,7 @@ func TestSimultaneousFirstStartIsOneCluster(t *testing.T) {
 }
 
 func TestKillLosesNoAcknowledgedWrite(t *testing.T) {
+	t.Parallel()
 	for _, silent := range []bool{false, true} {
 		t.Run(fmt.Sprintf("silent=%v", silent), func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 2, Policy: node.Majority}, func(sc *Cluster) {
@@ -63,6 +66,7 @@ func TestKillLosesNoAcknowledgedWrite(t *testing.T) {
 // The last of three goes on alone, also with the slots whose other members were
 // witnesses only.
 func TestLastOfThreeGoesOn(t *testing.T) {
+	t.Parallel()
 	for _, pause := range []time.Duration{0, 500 * time.Millisecond, 2 * time.Second, 20 * time.Second} {
 		t.Run(fmt.Sprint("after ", pause), func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 5}, func(sc *Cluster) {
@@ -78,6 +82,7 @@ func TestLastOfThreeGoesOn(t *testing.T) {
 }
 
 func TestRestartAtOnceLosesNothing(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 3, Policy: node.Majority}, func(sc *Cluster) {
 		sc.Fill("n1", 300)
 		sc.Restart("n2")
@@ -89,6 +94,7 @@ func TestRestartAtOnceLosesNothing(t *testing.T) {
 }
 
 func TestJoinBalances(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 4}, func(sc *Cluster) {
 		sc.Fill("n1", 300)
 		sc.Start("n4")
@@ -103,6 +109,7 @@ func TestJoinBalances(t *testing.T) {
 }
 
 func TestShutdownHandsOver(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 5}, func(sc *Cluster) {
 		sc.Fill("n1", 300)
 		if err := sc.Shutdown("n2", soon); err != nil {
@@ -116,6 +123,7 @@ func TestShutdownHandsOver(t *testing.T) {
 }
 
 func TestCutOffMinorityRefusesWrites(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 6, Policy: node.Majority}, func(sc *Cluster) {
 		sc.Fill("n1", 300)
 		key := sc.KeyServedBy("n1")
@@ -139,6 +147,7 @@ func TestCutOffMinorityRefusesWrites(t *testing.T) {
 }
 
 func TestForksHealWithEveryAcknowledgedWrite(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 7, Policy: node.Available}, func(sc *Cluster) {
 		sc.Fill("n1", 300)
 		sc.Isolate("n1")
@@ -168,6 +177,7 @@ func TestForksHealWithEveryAcknowledgedWrite(t *testing.T) {
 }
 
 func TestPausedPrimaryServesNothingStale(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 8, Policy: node.Majority}, func(sc *Cluster) {
 		key := sc.KeyServedBy("n1")
 		if err := sc.Set("n2", key, "old"); err != nil {
@@ -193,6 +203,7 @@ func TestPausedPrimaryServesNothingStale(t *testing.T) {
 }
 
 func TestClocksApartAreNoHarm(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 9, Policy: node.Majority}, func(sc *Cluster) {
 		sc.Host("n1").Clock.SetDrift(0.01)
 		sc.Host("n2").Clock.Step(-10 * time.Second)

@@ -14,6 +14,7 @@ import (
 // TestCounterFault compares the counters' check with the general one, on
 // histories of which some are right and some have one answer changed.
 func TestCounterFault(t *testing.T) {
+	t.Parallel()
 	right, wrong := 0, 0
 	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 3))

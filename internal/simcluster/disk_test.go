@@ -12,6 +12,7 @@ import (
 // A fleet that loses power comes back with every acknowledged write, in
 // whatever order its nodes start.
 func TestFleetComesBackFromItsDisks(t *testing.T) {
+	t.Parallel()
 	for i, order := range [][]string{{"n1", "n2", "n3"}, {"n3", "n1", "n2"}, {"n2", "n3", "n1"}} {
 		for _, pause := range []time.Duration{0, 4 * time.Second} {
 			t.Run(fmt.Sprint(order, pause), func(t *testing.T) {

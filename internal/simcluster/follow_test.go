@@ -19,6 +19,7 @@ import (
 // in many slots go up by one, and are watched from a node that lives. Every
 // number comes, in order and once, unless a gap is told.
 func TestFollowMissesNothing(t *testing.T) {
+	t.Parallel()
 	const keys = 40
 	for i := range max(1, *seeds/2) {
 		seed := *firstSeed + uint64(i)

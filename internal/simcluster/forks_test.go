@@ -17,6 +17,7 @@ import (
 // unless a newer one of its key replaced it, all copies and tables are equal
 // and as the plan wants them (I1, I2, I6, I9).
 func TestNemesisOfForks(t *testing.T) {
+	t.Parallel()
 	for i := range *seeds {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 // whose callers make transactions on two keys that have to stay equal, take a
 // lock in turn, and load a key that others invalidate.
 func TestNemesisOfTransactionsLocksAndLoads(t *testing.T) {
+	t.Parallel()
 	for i := range *seeds {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

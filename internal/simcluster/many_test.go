@@ -15,6 +15,7 @@ import (
 
 // Of many keys asked for together only those of a node that is cut off fail.
 func TestOneNodesFailureIsThatOfItsKeysAlone(t *testing.T) {
+	t.Parallel()
 	const keys = 300
 	Run(t, Config{Nodes: 3, Backups: -1, Seed: 5, Policy: node.Majority}, func(sc *Cluster) {
 		sc.Fill("n1", keys)
@@ -47,6 +48,7 @@ func TestOneNodesFailureIsThatOfItsKeysAlone(t *testing.T) {
 
 // Many writes while their primaries change each take effect once.
 func TestManyWritesSurviveAFailover(t *testing.T) {
+	t.Parallel()
 	const keys, rounds = 200, 20
 	Run(t, Config{Nodes: 3, Seed: 6}, func(sc *Cluster) {
 		calls := make([]node.Call, keys)

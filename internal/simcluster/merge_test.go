@@ -16,6 +16,7 @@ import (
 // Each side of a cut writes keys that the other writes too, keys that it alone
 // writes, and keys for which the merge function panics.
 func TestMergeMakesOneValueOfTwo(t *testing.T) {
+	t.Parallel()
 	var calls, stale atomic.Int64
 	merge := func(key string, newer, older node.Result) node.Result {
 		calls.Add(1)

@@ -17,6 +17,7 @@ import (
 // nodes have near caches, under reads of few keys: every key's history is
 // linearizable.
 func TestNearReadsAreLinearizable(t *testing.T) {
+	t.Parallel()
 	for i := range *seeds {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -32,6 +33,7 @@ func TestNearReadsAreLinearizable(t *testing.T) {
 // TestCheckerFindsKeptGrants shows that the test above can fail: primaries that
 // do not revoke read leases are found out.
 func TestCheckerFindsKeptGrants(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5) {
 		if !nearHistory(t, seed, true).Linearizable() {
 			return

@@ -25,6 +25,7 @@ var (
 // history is linearizable whoever calls (I1-I5, I8); after the faults the
 // cluster comes to rest (I9).
 func TestNemesis(t *testing.T) {
+	t.Parallel()
 	for i := range *seeds {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 // nodes join, leave and die under load: every key's history is linearizable, and
 // once it is over slots are where the settings want them, with equal copies.
 func TestPlacementChangesUnderLoad(t *testing.T) {
+	t.Parallel()
 	for i := range *seeds {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

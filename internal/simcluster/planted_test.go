@@ -19,6 +19,7 @@ const plantedSeeds = 4
 // another: a scenario finds each within a few seeds, and finds nothing with the
 // same seeds and all rules. A checker that cannot find a planted bug is none.
 func TestMissingRulesAreFound(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		off      func(c *node.Config)

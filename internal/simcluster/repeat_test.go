@@ -22,6 +22,7 @@ const oneWay = 20 * time.Millisecond
 
 // TestRepeats has a case for each row of the table in docs/guarantees.md.
 func TestRepeats(t *testing.T) {
+	t.Parallel()
 	read := node.Call{Op: transport.OpGet}
 	write := node.Call{Op: transport.OpIncr, Delta: 1}
 	for _, tt := range []struct {
@@ -133,6 +134,7 @@ func keyOf(sc *Cluster, primary, backup string) string {
 // caller's knowledge of the slot can still say that the call never ran, or what
 // it gave.
 func TestRepeatsAreAnsweredFromACopiedRing(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		delay time.Duration
@@ -172,6 +174,7 @@ func TestRepeatsAreAnsweredFromACopiedRing(t *testing.T) {
 // A primary whose recent writes do not reach back to a call that is repeated
 // cannot tell whether it ran.
 func TestRepeatOfAForgottenCallHasAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
 		key := keyOf(sc, "n2", "n3")
 		if err := sc.Set("n1", key, "1"); err != nil {

@@ -13,6 +13,7 @@ import (
 // Both sides of a cut change settings; afterwards all nodes have the same
 // ones, the later of each, and slots are where they say.
 func TestSettingsConvergeAfterACut(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 4, Seed: 11}, func(sc *Cluster) {
 		sc.Fill("n1", 200)
 		change := func(on string, edit func(*shard.Settings, shard.NodeID) (*shard.Settings, error)) {
@@ -66,6 +67,7 @@ func TestSettingsConvergeAfterACut(t *testing.T) {
 // A node that starts anew, with nothing on disk, hears the settings; one of
 // weight 0 is drained.
 func TestDrainedNodeStaysSoAfterARestart(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 12}, func(sc *Cluster) {
 		sc.Fill("n1", 200)
 		n := sc.Node("n1")
@@ -92,6 +94,7 @@ func TestDrainedNodeStaysSoAfterARestart(t *testing.T) {
 // While balance is paused a node that joins gets nothing, and a node that
 // leaves or dies is still made up for.
 func TestPauseHoldsBalanceAndNotRepair(t *testing.T) {
+	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 13}, func(sc *Cluster) {
 		sc.Fill("n1", 200)
 		pause := func(on bool) {

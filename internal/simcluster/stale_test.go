@@ -19,6 +19,7 @@ import (
 // counters go up. A stale read gives at least what was acknowledged when its
 // copy was as old as it says, and nothing that is lost later.
 func TestStaleReadsAreOfTheirAge(t *testing.T) {
+	t.Parallel()
 	for i := range max(1, *seeds/2) {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
