@@ -53,7 +53,7 @@ func (c *Cache) GetDelete(ctx context.Context, key string) ([]byte, error) {
 // costs and gives the key a new version. Its errors are those of GetSet, and
 // ErrNotFound; a d of zero or less gives ErrInvalid.
 func (c *Cache) GetExpire(ctx context.Context, key string, d time.Duration) ([]byte, error) {
-	ms, err := ttlMilli(d)
+	ms, err := ttlMilli(key, d)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func incrCall(key string, delta int64, opts []IncrOption) (node.Call, error) {
 		case incrMax:
 			high = o.n
 		case incrTTL:
-			ms, err := ttlMilli(time.Duration(o.n))
+			ms, err := ttlMilli(key, time.Duration(o.n))
 			if err != nil {
 				return call, err
 			}
@@ -159,7 +159,7 @@ func incrCall(key string, delta int64, opts []IncrOption) (node.Call, error) {
 		}
 	}
 	if low > high {
-		return call, fmt.Errorf("%w: IncrMin(%d) above IncrMax(%d)", ErrInvalid, low, high)
+		return call, fmt.Errorf("%w: %s with IncrMin(%d) above IncrMax(%d)", ErrInvalid, quoted(key), low, high)
 	}
 	if low != math.MinInt64 || high != math.MaxInt64 {
 		call.Flags |= transport.FlagBounds

@@ -304,7 +304,11 @@ func invalidAtomics(t *testing.T, p pair) {
 			return err
 		}},
 	} {
-		wantErr(t, tt.name, tt.call(ctx), tt.want)
+		err := tt.call(ctx)
+		wantErr(t, tt.name, err, tt.want)
+		if text := fmt.Sprint(err); !strings.Contains(text, strconv.Quote(key)) && !strings.Contains(text, long[:40]) {
+			t.Errorf("%s: %v does not name the key", tt.name, err)
+		}
 	}
 	if ok, err := p.w.Exists(ctx, key); ok || err != nil {
 		t.Errorf("Exists = %v, %v after invalid calls, want false", ok, err)

@@ -21,11 +21,15 @@ type Batch struct {
 
 // BatchResult is what one call of a batch gave, once Do has returned.
 type BatchResult struct {
-	Item          // of a Get: as of GetItem; otherwise only its Key
-	Existed bool  // of a Delete
-	Int     int64 // of an Incr: the sum, or with ErrConditionFailed the present number
+	// Item is of a Get as of GetItem, of an Exists without the value. Of GetSet,
+	// GetDelete and GetExpire it holds the value that was there, of others only
+	// the key.
+	Item
+	Existed bool  // there was such a key; of all but Set, Append, CompareAndSwap and Incr
+	Int     int64 // of an Incr: the sum, or with ErrConditionFailed the present number; of an Append the length
 	Err     error // what the call by itself would have returned
 	op      transport.Op
+	old     bool // the value that was there is wanted
 }
 
 // Batch returns an empty batch.
@@ -35,7 +39,7 @@ func (c *Cache) Batch() *Batch { return &Batch{c: c} }
 func (b *Batch) Len() int { return len(b.calls) }
 
 func (b *Batch) add(call node.Call, err error) *BatchResult {
-	r := &BatchResult{Item: Item{Key: call.Key}, Err: err, op: call.Op}
+	r := &BatchResult{Item: Item{Key: call.Key}, Err: err, op: call.Op, old: call.Flags&transport.FlagReturnOld != 0}
 	b.calls = append(b.calls, call)
 	b.results = append(b.results, r)
 	return r
@@ -44,24 +48,66 @@ func (b *Batch) add(call node.Call, err error) *BatchResult {
 // Get adds a GetItem.
 func (b *Batch) Get(key string) *BatchResult { return b.add(keyCall(transport.OpGet, key), nil) }
 
+// Exists adds an Exists, whose result has the key's Version and Expires too.
+func (b *Batch) Exists(key string) *BatchResult { return b.add(keyCall(transport.OpPeek, key), nil) }
+
 // Set adds a Set of value, which must not change before Do has returned.
 func (b *Batch) Set(key string, value []byte, opts ...SetOption) *BatchResult {
-	call := keyCall(transport.OpSet, key)
+	return b.write(transport.OpSet, key, value, 0, opts)
+}
+
+// GetSet adds a GetSet; of value what Set says is true.
+func (b *Batch) GetSet(key string, value []byte, opts ...SetOption) *BatchResult {
+	return b.write(transport.OpSet, key, value, transport.FlagReturnOld, opts)
+}
+
+// Append adds an Append; of suffix what Set says of its value is true.
+func (b *Batch) Append(key string, suffix []byte, opts ...SetOption) *BatchResult {
+	return b.write(transport.OpAppend, key, suffix, 0, opts)
+}
+
+func (b *Batch) write(op transport.Op, key string, value []byte, flags uint16, opts []SetOption) *BatchResult {
+	call := keyCall(op, key)
 	call.Value = value
 	err := applySet(&call, opts)
+	call.Flags |= flags
+	return b.add(call, err)
+}
+
+// CompareAndSwap adds a CompareAndSwap; of old and next what Set says of its
+// value is true.
+func (b *Batch) CompareAndSwap(key string, old, next []byte, opts ...SetOption) *BatchResult {
+	call, err := compareCall(key, old, next, opts)
 	return b.add(call, err)
 }
 
 // Delete adds a Delete.
 func (b *Batch) Delete(key string) *BatchResult { return b.add(keyCall(transport.OpDelete, key), nil) }
 
+// GetDelete adds a GetDelete.
+func (b *Batch) GetDelete(key string) *BatchResult {
+	call := keyCall(transport.OpDelete, key)
+	call.Flags = transport.FlagReturnOld
+	return b.add(call, nil)
+}
+
 // Expire adds an Expire.
-func (b *Batch) Expire(key string, d time.Duration) *BatchResult {
+func (b *Batch) Expire(key string, d time.Duration) *BatchResult { return b.expire(key, d, 0) }
+
+// GetExpire adds a GetExpire.
+func (b *Batch) GetExpire(key string, d time.Duration) *BatchResult {
+	return b.expire(key, d, transport.FlagReturnOld)
+}
+
+func (b *Batch) expire(key string, d time.Duration, flags uint16) *BatchResult {
 	call := keyCall(transport.OpExpire, key)
-	ms, err := ttlMilli(d)
-	call.Expiry, call.Flags = ms, transport.FlagRelative
+	ms, err := ttlMilli(key, d)
+	call.Expiry, call.Flags = ms, flags|transport.FlagRelative
 	return b.add(call, err)
 }
+
+// Persist adds a Persist.
+func (b *Batch) Persist(key string) *BatchResult { return b.add(keyCall(transport.OpExpire, key), nil) }
 
 // Incr adds an Incr.
 func (b *Batch) Incr(key string, delta int64, opts ...IncrOption) *BatchResult {
@@ -115,16 +161,32 @@ func (b *Batch) Do(ctx context.Context) error {
 
 func (r *BatchResult) take(got *node.Result, err error) {
 	r.Err, r.Int = err, got.Int
-	if r.op != transport.OpIncr {
+	if r.op != transport.OpIncr && r.op != transport.OpAppend {
 		r.Int = 0
 	}
+	if err != nil {
+		return
+	}
+	switch r.op {
+	case transport.OpGet, transport.OpPeek:
+		if r.Existed = got.Found; got.Found {
+			r.Item = newItem(r.Key, *got)
+		} else if r.op == transport.OpGet {
+			r.Err = ErrNotFound
+		}
+	case transport.OpDelete:
+		if r.Existed = got.Found; r.old && !got.Found {
+			r.Err = ErrNotFound
+		}
+	case transport.OpSet:
+		r.Existed = r.old && got.Found
+	case transport.OpExpire:
+		r.Existed = true
+	}
 	switch {
-	case err != nil:
-	case r.op == transport.OpGet && !got.Found:
-		r.Err = ErrNotFound
-	case r.op == transport.OpGet:
-		r.Item = newItem(r.Key, *got)
-	case r.op == transport.OpDelete:
-		r.Existed = got.Found
+	case r.op == transport.OpPeek:
+		r.Value = nil
+	case r.old && r.Existed:
+		r.Value = present(got.Value)
 	}
 }

@@ -18,6 +18,7 @@ func TestBatchAndExplain(t *testing.T) {
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"calls of all kinds":          batchKinds,
 		"calls on one key keep order": batchOrder,
+		"calls that give what was":    batchOld,
 		"faults":                      batchFaults,
 		"where an item came from":     itemSource,
 		"explain":                     explain,
@@ -54,6 +55,50 @@ func batchKinds(t *testing.T, p pair) {
 	wantErr(t, "Expire", expired.Err, nil)
 	wantValue(t, p.w, unique(t, "set"), "new")
 	wantTTL(t, p.w, unique(t, "get"), 59*time.Minute, time.Hour)
+}
+
+func batchOld(t *testing.T, p pair) {
+	key, none := unique(t, "key"), unique(t, "none")
+	b := p.r.Batch()
+	first, missing := b.GetSet(key, []byte("a")), b.GetDelete(none)
+	length := b.Append(key, []byte("b"))
+	swapped, refused := b.CompareAndSwap(key, []byte("ab"), []byte("c")), b.CompareAndSwap(key, []byte("ab"), nil)
+	touched, lost := b.GetExpire(key, time.Hour), b.GetExpire(none, time.Hour)
+	there, absent := b.Exists(key), b.Exists(none)
+	lasting, lastingNone := b.Persist(key), b.Persist(none)
+	second, taken, gone := b.GetSet(key, []byte("d")), b.GetDelete(key), b.Exists(key)
+	doubled := b.CompareAndSwap(key, nil, nil, slotmesh.IfAbsent())
+	wantErr(t, "Do", b.Do(t.Context()), slotmesh.ErrInvalid) // of the last one
+	for _, want := range []struct {
+		call    string
+		got     *slotmesh.BatchResult
+		value   string
+		existed bool
+		err     error
+	}{
+		{"GetSet of an absent key", first, "", false, nil},
+		{"GetDelete of an absent key", missing, "", false, slotmesh.ErrNotFound},
+		{"CompareAndSwap", swapped, "", false, nil},
+		{"CompareAndSwap of another value", refused, "", false, slotmesh.ErrConditionFailed},
+		{"GetExpire", touched, "c", true, nil},
+		{"GetExpire of an absent key", lost, "", false, slotmesh.ErrNotFound},
+		{"Exists", there, "", true, nil},
+		{"Exists of an absent key", absent, "", false, nil},
+		{"Persist", lasting, "", true, nil},
+		{"Persist of an absent key", lastingNone, "", false, slotmesh.ErrNotFound},
+		{"GetSet", second, "c", true, nil},
+		{"GetDelete", taken, "d", true, nil},
+		{"Exists of what was deleted", gone, "", false, nil},
+		{"CompareAndSwap with a condition", doubled, "", false, slotmesh.ErrInvalid},
+	} {
+		wantErr(t, want.call, want.got.Err, want.err)
+		if string(want.got.Value) != want.value || want.got.Existed != want.existed {
+			t.Errorf("%s = %q, %v, want %q, %v", want.call, want.got.Value, want.got.Existed, want.value, want.existed)
+		}
+	}
+	if length.Int != 2 || length.Err != nil || there.Version == 0 || there.Expires.IsZero() {
+		t.Errorf("Append = %d, %v; Exists = %+v", length.Int, length.Err, there)
+	}
 }
 
 func batchOrder(t *testing.T, p pair) {
@@ -132,6 +177,9 @@ func explain(t *testing.T, p pair) {
 	}
 	set(t, p.w, key, "value", slotmesh.TTL(time.Hour))
 	e = state("present")
+	if len(p.all) == 3 && (len(e.Copies) != 1 || !e.Copies[0].InSync || e.Copies[0].Node != e.Backups[0]) {
+		t.Errorf("Explain: copies %+v, want one in sync on %v", e.Copies, e.Backups)
+	}
 	if e.Size != 5 || e.Version == 0 || e.TTL < 59*time.Minute || e.SlotRecords != 1 || !strings.Contains(fmt.Sprint(e), "5 bytes") {
 		t.Errorf("Explain = %+v", e)
 	}

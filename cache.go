@@ -180,7 +180,7 @@ func (c *Cache) read(ctx context.Context, op transport.Op, key string, buf []byt
 	call.Value = buf
 	if len(opts) > 0 {
 		if err := applyGet(&call, opts); err != nil {
-			return node.Result{}, err
+			return node.Result{}, fmt.Errorf("read %s: %w", quoted(key), err)
 		}
 	}
 	return c.look(ctx, &call)
@@ -202,7 +202,7 @@ func (c *Cache) look(ctx context.Context, call *node.Call) (node.Result, error) 
 // rounded up to a whole millisecond; a d of zero or less gives ErrInvalid. Its
 // errors are those of Set, and ErrNotFound.
 func (c *Cache) Expire(ctx context.Context, key string, d time.Duration) error {
-	ms, err := ttlMilli(d)
+	ms, err := ttlMilli(key, d)
 	if err != nil {
 		return err
 	}
@@ -226,16 +226,24 @@ func (c *Cache) Persist(ctx context.Context, key string) error {
 //
 // A value that was changed and changed back passes; IfVersion notices that.
 func (c *Cache) CompareAndSwap(ctx context.Context, key string, old, next []byte, opts ...SetOption) error {
+	call, err := compareCall(key, old, next, opts)
+	if err != nil {
+		return err
+	}
+	_, err = c.n.Do(ctx, &call)
+	return err
+}
+
+func compareCall(key string, old, next []byte, opts []SetOption) (node.Call, error) {
 	call := keyCall(transport.OpCompare, key)
 	call.Old, call.Value = old, next
 	if err := applySet(&call, opts); err != nil {
-		return err
+		return call, err
 	}
 	if call.Flags&(transport.FlagIfAbsent|transport.FlagIfPresent|transport.FlagIfVersion) != 0 {
-		return fmt.Errorf("%w: CompareAndSwap is a condition itself and takes no other", ErrInvalid)
+		return call, fmt.Errorf("%w: CompareAndSwap of %s is a condition itself and takes no other", ErrInvalid, quoted(key))
 	}
-	_, err := c.n.Do(ctx, &call)
-	return err
+	return call, nil
 }
 
 func keyCall(op transport.Op, key string) node.Call {

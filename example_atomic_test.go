@@ -58,3 +58,45 @@ func ExampleCache_GetSet() {
 	// false
 	// a
 }
+
+// A session that lives as long as it is used.
+func ExampleCache_GetExpire() {
+	ctx := context.Background()
+	c := exampleCache()
+	defer c.Close()
+
+	_ = c.Set(ctx, "session:7", []byte("Ann"), slotmesh.TTL(time.Minute))
+	who, err := c.GetExpire(ctx, "session:7", time.Hour)
+	left, _ := c.TTL(ctx, "session:7")
+	fmt.Println(string(who), err, left > time.Minute)
+	// Output:
+	// Ann <nil> true
+}
+
+// A leader's name that only its holder replaces.
+func ExampleCache_CompareAndSwap() {
+	ctx := context.Background()
+	c := exampleCache()
+	defer c.Close()
+
+	_ = c.Set(ctx, "leader", []byte("a"))
+	fmt.Println(c.CompareAndSwap(ctx, "leader", []byte("a"), []byte("b")))
+	fmt.Println(c.CompareAndSwap(ctx, "leader", []byte("a"), []byte("c")))
+	// Output:
+	// <nil>
+	// slotmesh: condition not met
+}
+
+// A log that several processes write.
+func ExampleCache_Append() {
+	ctx := context.Background()
+	c := exampleCache()
+	defer c.Close()
+
+	_, _ = c.Append(ctx, "log", []byte("one "))
+	length, err := c.Append(ctx, "log", []byte("two "))
+	log, _ := c.Get(ctx, "log")
+	fmt.Printf("%d %v %q\n", length, err, log)
+	// Output:
+	// 8 <nil> "one two "
+}

@@ -2,6 +2,7 @@ package slotmesh_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ func ExampleWithSchema() {
 	defer c.Close()
 
 	before := slotmesh.For[UserV1](c, "user:", slotmesh.WithSchema(1))
-	after := slotmesh.For[User](c, "user:", slotmesh.WithSchema(2, slotmesh.UpgradeFrom(1, func(old UserV1) (User, error) {
+	after := slotmesh.For[User](c, "user:", slotmesh.WithSchema(2, slotmesh.Upgrade(1, func(old UserV1) (User, error) {
 		first, last, _ := strings.Cut(old.Name, " ")
 		return User{first, last}, nil
 	})))
@@ -56,4 +57,30 @@ func ExampleWithSchema() {
 	// Output:
 	// {First:Ann Last:Lee} <nil>
 	// slotmesh: key not found
+}
+
+// A counter in a struct that many processes change: the function runs again
+// where another one was faster.
+func ExampleTyped_Update() {
+	type Stock struct{ Left int }
+	ctx := context.Background()
+	c := exampleCache()
+	defer c.Close()
+
+	stock := slotmesh.For[Stock](c, "stock:", slotmesh.WithCodec(slotmesh.JSON()))
+	_ = stock.Set(ctx, "lamp", Stock{Left: 1})
+	sold := errors.New("sold out")
+	for range 2 {
+		s, err := stock.Update(ctx, "lamp", func(s Stock) (Stock, error) {
+			if s.Left == 0 {
+				return s, sold
+			}
+			s.Left--
+			return s, nil
+		})
+		fmt.Println(s.Left, err)
+	}
+	// Output:
+	// 0 <nil>
+	// 0 sold out
 }

@@ -20,6 +20,9 @@ type Explanation struct {
 	Epoch   uint64
 	Primary string
 	Backups []string // in sync
+	// Copies are those of other nodes as the primary knows them: in sync, or
+	// being filled.
+	Copies []KeyCopy
 	// State is "present", "absent" (nothing is known of the key), "deleted",
 	// "expired", "evicted" or "no value" (remembered by a loader that found
 	// none). A key that was removed some time ago is absent.
@@ -37,6 +40,13 @@ type Explanation struct {
 	// take, and how many of the last writes are kept for repeats and watches.
 	SlotRecords, SlotBytes, SlotRecent int
 	Took                               time.Duration // how long the primary took to answer
+}
+
+// KeyCopy is another node's copy of a key's slot.
+type KeyCopy struct {
+	Node   string
+	InSync bool   // else it is being filled, and its node never promoted
+	Behind uint64 // writes under way of an in-sync copy: none of them is acknowledged
 }
 
 // String returns the explanation in a few lines of text.
@@ -59,6 +69,9 @@ func (e Explanation) String() string {
 	}
 	fmt.Fprintf(&b, "\ntag %s: slot %d, epoch %d\nprimary %s, backups %v, answered in %v", quoted(e.Tag), e.Slot, e.Epoch, e.Primary, e.Backups, e.Took)
 	fmt.Fprintf(&b, "\nslot: %d records, %d bytes, %d recent writes", e.SlotRecords, e.SlotBytes, e.SlotRecent)
+	for _, c := range e.Copies {
+		fmt.Fprintf(&b, "\ncopy on %s: in sync %v, %d writes under way", c.Node, c.InSync, c.Behind)
+	}
 	return b.String()
 }
 
@@ -100,6 +113,9 @@ func (c Cluster) Explain(ctx context.Context, key string) (Explanation, error) {
 	}
 	e.Loading, e.Waiting = x.Loading, x.Waiting
 	e.SlotRecords, e.SlotBytes, e.SlotRecent = x.Records, int(x.Bytes), x.Recent
+	for _, c := range x.Copies {
+		e.Copies = append(e.Copies, KeyCopy{Node: names.of(c.Node), InSync: c.InSync, Behind: c.Behind})
+	}
 	if x.State == node.ExplainPresent {
 		e.Version, e.Size = x.Version, x.Size
 		e.Codec, e.Schema = uint8(x.Schema>>24), x.Schema&maxSchema

@@ -179,7 +179,7 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, load func(ctx context
 	}
 	o, err := loadOptionsOf(opts)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("GetOrLoad of %s: %w", quoted(key), err)
 	}
 	r, err := c.getOrLoad(ctx, key, 0, nil, load, o)
 	if err != nil {

@@ -182,7 +182,7 @@ func (t *Typed[T]) GetOrLoad(ctx context.Context, key string, load func(ctx cont
 	}
 	o, err := loadOptionsOf(opts)
 	if err != nil {
-		return none, err
+		return none, fmt.Errorf("GetOrLoad of %s: %w", quoted(t.prefix+key), err)
 	}
 	r, err := t.c.getOrLoad(ctx, t.prefix+key, t.schema, t.known, func(ctx context.Context, _ string) ([]byte, error) {
 		v, err := load(ctx, key)

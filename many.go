@@ -3,7 +3,6 @@ package slotmesh
 import (
 	"context"
 
-	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -64,17 +63,16 @@ func (c *Cache) GetMany(ctx context.Context, keys []string, opts ...GetOption) [
 // itself: some may succeed where others fail, and readers may see some before
 // others. A key that is listed twice ends with one of its values.
 func (c *Cache) SetMany(ctx context.Context, entries []Entry, opts ...SetOption) []error {
-	var set node.Call
-	if err := applySet(&set, opts); err != nil {
-		return repeated(err, len(entries))
-	}
-	set.Op = transport.OpSet
-	calls := make([]node.Call, len(entries))
+	calls, errs := make([]node.Call, len(entries)), make([]error, len(entries))
 	for i, e := range entries {
-		calls[i] = set
-		calls[i].Key, calls[i].Slot, calls[i].Value = e.Key, hashtag.Slot(e.Key), e.Value
+		calls[i] = keyCall(transport.OpSet, e.Key)
+		calls[i].Value = e.Value
+		errs[i] = applySet(&calls[i], opts)
 	}
-	_, errs := c.n.DoMany(ctx, calls)
+	if len(errs) > 0 && errs[0] != nil {
+		return errs // the options are at fault, with whatever key
+	}
+	_, errs = c.n.DoMany(ctx, calls)
 	return errs
 }
 
@@ -91,12 +89,4 @@ func (c *Cache) DeleteMany(ctx context.Context, keys []string) []DeleteResult {
 		results[i] = DeleteResult{deleted[i].Found, errs[i]}
 	}
 	return results
-}
-
-func repeated(err error, n int) []error {
-	errs := make([]error, n)
-	for i := range errs {
-		errs[i] = err
-	}
-	return errs
 }

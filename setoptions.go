@@ -74,7 +74,7 @@ func applySet(call *node.Call, opts []SetOption) error {
 			continue
 		}
 		if given[o.what] {
-			return fmt.Errorf("%w: more than one of %s", ErrInvalid, alternatives[o.what])
+			return fmt.Errorf("%w: %s with more than one of %s", ErrInvalid, quoted(call.Key), alternatives[o.what])
 		}
 		given[o.what] = true
 		call.Flags |= o.flag
@@ -82,14 +82,14 @@ func applySet(call *node.Call, opts []SetOption) error {
 		case o.flag == transport.FlagIfVersion:
 			call.Version = o.ver
 		case o.flag == transport.FlagRelative:
-			ms, err := ttlMilli(time.Duration(o.n))
+			ms, err := ttlMilli(call.Key, time.Duration(o.n))
 			if err != nil {
 				return err
 			}
 			call.Expiry = ms
 		case o.what == setsExpiry && o.flag == 0:
 			if o.n <= 0 {
-				return fmt.Errorf("%w: ExpireAt of a time not after 1970", ErrInvalid)
+				return fmt.Errorf("%w: %s with ExpireAt of a time not after 1970", ErrInvalid, quoted(call.Key))
 			}
 			call.Expiry = o.n
 		}
@@ -102,10 +102,10 @@ var alternatives = [...]string{
 	setsCondition: "IfAbsent, IfPresent and IfVersion",
 }
 
-// ttlMilli is d in milliseconds, rounded up.
-func ttlMilli(d time.Duration) (int64, error) {
+// ttlMilli is key's d in milliseconds, rounded up.
+func ttlMilli(key string, d time.Duration) (int64, error) {
 	if d <= 0 {
-		return 0, fmt.Errorf("%w: TTL of %v, want more than 0", ErrInvalid, d)
+		return 0, fmt.Errorf("%w: %s with a TTL of %v, want more than 0", ErrInvalid, quoted(key), d)
 	}
 	return int64((d-1)/time.Millisecond) + 1, nil
 }

@@ -42,17 +42,18 @@ type txRead struct {
 // Writes are kept here until f returns nil, and reads see them. Then one message
 // commits: if a key that f read was written by others since, nothing happens and
 // f runs again, after a random moment, up to a hundred times. So f must have no
-// effects of its own, and may see keys that do not fit together; what it
-// returns then is discarded. An error of f, once what it read proved to belong
-// together, is returned as it is and nothing is written.
+// effects of its own. What it reads belongs together at every moment: a read
+// that does not fit the earlier ones gives ErrConflict inside, and f runs again
+// whatever it returns. An error of f is otherwise returned as it is and nothing
+// is written.
 //
 // All copies of the slot get the writes as one unit; no crash leaves half of
 // them. Where two sides of a cut cluster are merged, each key is decided by
 // itself.
 //
 // Cost: a round trip for each call that reads, unless the slot is served here,
-// and one for the commit. A transaction that read one key and wrote none
-// commits for nothing.
+// and one for the commit; GetMany reads many keys in one. A transaction that
+// wrote nothing commits for nothing.
 //
 // Errors, beside those of f: ErrCrossSlot, already from the call inside;
 // ErrConflict; ErrTooLarge beyond 1024 keys or where the writes together exceed
@@ -67,20 +68,17 @@ func (c *Cache) Txn(ctx context.Context, tag string, f func(tx *Tx) error) error
 		}
 		tx := &Tx{c: c, ctx: ctx, slot: hashtag.Slot(tag), reads: map[string]txRead{}, writes: map[string]node.TxnWrite{}}
 		err := tx.run(f)
-		if tx.err != nil {
-			return tx.err
-		}
-		if err != nil {
-			clear(tx.writes)
-			tx.writer = nil
-		}
-		switch cerr := tx.commit(); {
-		case errors.Is(cerr, ErrConflict):
+		switch {
+		case errors.Is(tx.err, ErrConflict):
 			continue
-		case cerr != nil:
-			return cerr
+		case tx.err != nil:
+			return tx.err
+		case err != nil:
+			return err
 		}
-		return err
+		if err := tx.commit(); !errors.Is(err, ErrConflict) {
+			return err
+		}
 	}
 	return fmt.Errorf("%w: what the transaction on %s read was written by others %d times", ErrConflict, quoted(tag), maxAttempts)
 }
@@ -90,21 +88,27 @@ func (tx *Tx) run(f func(*Tx) error) error {
 	return f(tx)
 }
 
-// commit sends what the transaction saw and what it writes.
+// commit sends what the transaction saw and what it writes. One that writes
+// nothing saw its keys as they were together at its last read.
 func (tx *Tx) commit() error {
-	if len(tx.writer) == 0 && len(tx.reads) < 2 {
-		return nil // a single read is atomic by itself
+	if len(tx.writer) == 0 {
+		return nil
 	}
 	var t node.Txn
-	for _, key := range tx.order {
-		t.Checks = append(t.Checks, node.TxnCheck{Key: key, Version: tx.reads[key].item.Version})
-	}
 	for _, key := range tx.writer {
 		t.Writes = append(t.Writes, tx.writes[key])
 	}
-	call := node.Call{Op: transport.OpTxn, Slot: tx.slot, Value: t.Pack(make([]byte, 0, tx.size+64))}
-	_, err := tx.c.n.Do(tx.ctx, &call)
+	_, err := tx.send(&t)
 	return err
+}
+
+// send has the primary do t if what was read so far still holds.
+func (tx *Tx) send(t *node.Txn) (node.Result, error) {
+	for _, key := range tx.order {
+		t.Checks = append(t.Checks, node.TxnCheck{Key: key, Version: tx.reads[key].item.Version})
+	}
+	call := node.Call{Op: transport.OpTxn, Slot: tx.slot, Value: t.Pack(make([]byte, 0, tx.size+64))}
+	return tx.c.n.Do(tx.ctx, &call)
 }
 
 // fail ends the transaction with err.
@@ -134,43 +138,59 @@ func (tx *Tx) check(keys ...string) error {
 	return nil
 }
 
-// read returns a key as the transaction sees the store, which is remembered.
+// read has keys among the reads, all of them as they are at one moment.
 func (tx *Tx) read(keys ...string) error {
-	calls := make([]node.Call, 0, 1)
+	var missing []string
 	for i, key := range keys {
-		if _, ok := tx.reads[key]; ok || contains(keys[:i], key) {
-			continue
+		if _, ok := tx.reads[key]; !ok && !contains(keys[:i], key) {
+			missing = append(missing, key)
 		}
-		calls = append(calls, keyCall(transport.OpGet, key))
 	}
-	if len(tx.order)+len(calls) > node.MaxTxnKeys {
+	if len(tx.order)+len(missing) > node.MaxTxnKeys {
 		return tx.fail(fmt.Errorf("%w: a transaction that reads more than %d keys", ErrTooLarge, node.MaxTxnKeys))
 	}
-	var results []node.Result
-	var errs []error
-	switch len(calls) {
-	case 0:
-		return nil
-	case 1:
-		r, err := tx.c.n.Do(tx.ctx, &calls[0])
-		results, errs = []node.Result{r}, []error{err}
-	default:
-		results, errs = tx.c.n.DoMany(tx.ctx, calls)
-	}
-	for i := range calls {
-		if errs[i] != nil {
-			return tx.fail(errs[i])
+	// What is read alone has to be confirmed together with what was read before.
+	alone, confirmed := len(missing) == 1 && len(tx.order) == 0, true
+	for len(missing) > 0 || !confirmed {
+		var got []node.Result
+		if !alone {
+			r, err := tx.send(&node.Txn{Reads: missing})
+			if errors.Is(err, ErrUnknownOutcome) {
+				err = ErrConflict // of what wrote nothing
+			}
+			if err != nil {
+				return tx.fail(err)
+			}
+			reads, ok := node.UnpackReads(r.Value, len(missing))
+			if !ok {
+				return tx.fail(fmt.Errorf("read %s: %w: malformed answer", quoted(missing[0]), ErrIncompatible))
+			}
+			got, confirmed = reads, true
 		}
-		key := calls[i].Key
-		rd := txRead{item: Item{Key: key}, found: results[i].Found, res: results[i]}
-		if rd.found {
-			rd.item = newItem(key, results[i])
+		if len(got) == 0 && len(missing) > 0 { // too large, or a peer that knows no such reads
+			call := keyCall(transport.OpGet, missing[0])
+			r, err := tx.c.n.Do(tx.ctx, &call)
+			if err != nil {
+				return tx.fail(err)
+			}
+			got, confirmed = []node.Result{r}, len(tx.order) == 0
 		}
-		tx.reads[key] = rd
-		tx.order = append(tx.order, key)
-		tx.size += len(key) + 16
+		for i := range got {
+			tx.remember(missing[i], got[i])
+		}
+		missing, alone = missing[len(got):], false
 	}
 	return nil
+}
+
+func (tx *Tx) remember(key string, r node.Result) {
+	rd := txRead{item: Item{Key: key}, found: r.Found, res: r}
+	if rd.found {
+		rd.item = newItem(key, r)
+	}
+	tx.reads[key] = rd
+	tx.order = append(tx.order, key)
+	tx.size += len(key) + 16
 }
 
 func contains(keys []string, key string) bool {
@@ -209,7 +229,7 @@ func (tx *Tx) Get(key string) ([]byte, error) {
 	return append([]byte{}, r.Value...), nil
 }
 
-// GetMany reads keys of the transaction's slot side by side: results are in
+// GetMany reads keys of the transaction's slot in one message: results are in
 // the order of keys, and one at fault ends the transaction.
 func (tx *Tx) GetMany(keys ...string) []ItemResult {
 	err := tx.check(keys...)
@@ -254,7 +274,7 @@ func (tx *Tx) set(key string, value []byte, schema uint32, opts []SetOption) err
 	if err := tx.check(key); err != nil {
 		return err
 	}
-	var call node.Call
+	call := node.Call{Key: key}
 	if err := applySet(&call, opts); err != nil {
 		return tx.fail(err)
 	}

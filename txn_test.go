@@ -31,6 +31,7 @@ func TestTxn(t *testing.T) {
 		"limits":                                  txnLimits,
 		"bad input":                               txnBadInput,
 		"typed values":                            txnTyped,
+		"large values":                            txnLargeReads,
 		"what was read together belongs together": txnIsolatedErrors,
 	})
 }
@@ -245,6 +246,9 @@ func transfers(t *testing.T, caches []*slotmesh.Cache, tag string, movers, each 
 						n, _ := strconv.Atoi(string(got))
 						sum += n
 					}
+					if sum != accounts*start {
+						t.Errorf("a transaction saw a sum of %d inside, want %d", sum, accounts*start)
+					}
 					return nil
 				})
 				if err != nil && !errors.Is(err, slotmesh.ErrConflict) {
@@ -374,12 +378,61 @@ func txnIsolatedErrors(t *testing.T, p pair) {
 				return errors.Join(tx.Set(a, []byte("2")), tx.Set(b, []byte("2")))
 			})
 		}
-		if vb, err := tx.Get(b); err != nil || string(va) != string(vb) {
-			return fmt.Errorf("a is %s, b is %s", va, vb)
+		vb, err := tx.Get(b)
+		if runs == 1 {
+			wantErr(t, "Get of what does not fit", err, slotmesh.ErrConflict)
+			return errors.New("of a run that does not count")
+		}
+		if err != nil || string(va) != string(vb) {
+			t.Errorf("a is %s, b is %s, %v", va, vb, err)
 		}
 		return nil
 	})
 	wantErr(t, "Txn", err, nil)
+	if runs != 2 {
+		t.Errorf("it ran %d times, want twice", runs)
+	}
+}
+
+// Values that do not fit into one answer, or are larger than it may be, are of
+// one moment too.
+func txnLargeReads(t *testing.T, p pair) {
+	tag, value := unique(t, ""), strings.Repeat("x", 400<<10)
+	keys := []string{"{" + tag + "}none"}
+	for i := range 6 {
+		keys = append(keys, fmt.Sprintf("{%s}%d", tag, i))
+		set(t, p.w, keys[i+1], value)
+	}
+	huge := keys[6]
+	set(t, p.w, huge, strings.Repeat("y", 2<<20))
+	item, err := p.w.GetItem(t.Context(), keys[1])
+	wantErr(t, "GetItem", err, nil)
+	wantErr(t, "Expire", p.w.Expire(t.Context(), keys[2], time.Hour), nil)
+	runs := 0
+	wantErr(t, "Txn", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		if _, err := tx.Get(keys[1]); err != nil {
+			return err
+		}
+		if runs++; runs == 1 {
+			set(t, p.w, huge, strings.Repeat("z", 2<<20))
+		}
+		got := tx.GetMany(keys...)
+		if !errors.Is(got[0].Err, slotmesh.ErrNotFound) || got[1].Version != item.Version || got[2].Expires.IsZero() {
+			t.Errorf("%v, version %d (want %d), expiry %v", got[0].Err, got[1].Version, item.Version, got[2].Expires)
+		}
+		for i, r := range got[1:6] {
+			if r.Err != nil || string(r.Value) != value {
+				t.Errorf("value %d has %d bytes, %v", i, len(r.Value), r.Err)
+			}
+		}
+		if r := got[6]; r.Err != nil || len(r.Value) != 2<<20 || r.Value[0] != 'z' {
+			t.Errorf("the large value has %d bytes, %v", len(r.Value), r.Err)
+		}
+		return nil
+	}), nil)
+	if runs != 1 {
+		t.Errorf("it ran %d times, want once: nothing read had changed", runs)
+	}
 }
 
 // TestTxnSurvivesACrash moves money while the node that serves it is lost.

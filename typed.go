@@ -27,7 +27,7 @@ type Typed[T any] struct {
 	codec    Codec
 	schema   uint32 // codec and schema number, as kept with values
 	strict   bool
-	upgrades map[uint32]Upgrade
+	upgrades map[uint32]SchemaUpgrade
 	maxAge   int64 // nanoseconds that reads may be behind
 	err      error // of For's arguments; every call returns it
 }
@@ -43,7 +43,7 @@ type typedOptions struct {
 	get      []GetOption
 	codec    Codec
 	schema   int
-	upgrades []Upgrade
+	upgrades []SchemaUpgrade
 	strict   bool
 }
 
@@ -56,9 +56,9 @@ func WithCodec(codec Codec) TypedOption {
 const maxSchema = 1<<24 - 1
 
 // WithSchema numbers the shape of T, 0 to 16777215; default 0. Raise it when a
-// value of the old T would not decode into the new one, and say by UpgradeFrom
+// value of the old T would not decode into the new one, and say by Upgrade
 // how to read those that are still there. Numbers without one are unknown.
-func WithSchema(number int, upgrades ...Upgrade) TypedOption {
+func WithSchema(number int, upgrades ...SchemaUpgrade) TypedOption {
 	return typedOption(func(o *typedOptions) { o.schema, o.upgrades = number, upgrades })
 }
 
@@ -67,21 +67,21 @@ func WithSchema(number int, upgrades ...Upgrade) TypedOption {
 // that fills the cache on a miss replaces the value.
 func SchemaErrors() TypedOption { return typedOption(func(o *typedOptions) { o.strict = true }) }
 
-// Upgrade reads values of an earlier schema. UpgradeFrom makes one.
-type Upgrade struct {
+// SchemaUpgrade reads values of an earlier schema. Upgrade makes one.
+type SchemaUpgrade struct {
 	from   int
 	makes  reflect.Type
 	decode func(codec Codec, key string, data []byte) (any, error)
 }
 
-// UpgradeFrom says how a value of the schema number from, decoded by the
+// Upgrade says how a value of the schema number from, decoded by the
 // view's codec as an Old, becomes a New, which is the view's T. What it
 // returns is not written back. Its error reaches the caller as an ErrCodec.
-func UpgradeFrom[Old, New any](from int, upgrade func(Old) (New, error)) Upgrade {
+func Upgrade[Old, New any](from int, upgrade func(Old) (New, error)) SchemaUpgrade {
 	if upgrade == nil {
-		return Upgrade{from: from}
+		return SchemaUpgrade{from: from}
 	}
-	return Upgrade{
+	return SchemaUpgrade{
 		from: from, makes: reflect.TypeFor[New](),
 		decode: func(codec Codec, key string, data []byte) (any, error) {
 			var old Old
@@ -110,7 +110,7 @@ func For[T any](c *Cache, prefix string, opts ...TypedOption) *Typed[T] {
 			opt.applyTyped(&o)
 		}
 	}
-	t := &Typed[T]{c: c, prefix: prefix, codec: o.codec, strict: o.strict, upgrades: map[uint32]Upgrade{}}
+	t := &Typed[T]{c: c, prefix: prefix, codec: o.codec, strict: o.strict, upgrades: map[uint32]SchemaUpgrade{}}
 	t.schema = schemaOf(o.codec, o.schema)
 	fault := func(format string, args ...any) {
 		t.err = errors.Join(t.err, fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...))
@@ -135,11 +135,11 @@ func For[T any](c *Cache, prefix string, opts ...TypedOption) *Typed[T] {
 	for _, u := range o.upgrades {
 		switch {
 		case u.decode == nil:
-			fault("UpgradeFrom(%d) without a function", u.from)
+			fault("Upgrade(%d) without a function", u.from)
 		case u.from < 0 || u.from > maxSchema || u.from == o.schema:
-			fault("UpgradeFrom(%d) in a view of schema %d", u.from, o.schema)
+			fault("Upgrade(%d) in a view of schema %d", u.from, o.schema)
 		case u.makes != reflect.TypeFor[T]():
-			fault("UpgradeFrom(%d) makes a %s, want a %s", u.from, u.makes, reflect.TypeFor[T]())
+			fault("Upgrade(%d) makes a %s, want a %s", u.from, u.makes, reflect.TypeFor[T]())
 		default:
 			t.upgrades[schemaOf(o.codec, u.from)] = u
 		}
@@ -276,7 +276,7 @@ func (t *Typed[T]) Update(ctx context.Context, key string, change func(T) (T, er
 	expires := false
 	for _, o := range opts {
 		if o.what == setsCondition {
-			return none, fmt.Errorf("%w: Update is a condition itself and takes no other", ErrInvalid)
+			return none, fmt.Errorf("%w: Update of %s is a condition itself and takes no other", ErrInvalid, quoted(t.prefix+key))
 		}
 		expires = expires || o.what == setsExpiry
 	}

@@ -148,7 +148,7 @@ func typedUpgrade(t *testing.T, p pair) {
 	old := slotmesh.For[userV0](p.w, t.Name())
 	wantErr(t, "Set", old.Set(ctx, "a", userV0{"Ann", "Lee"}), nil)
 	wantErr(t, "Set", old.Set(ctx, "bad", userV0{"", ""}), nil)
-	now := slotmesh.For[user](p.r, t.Name(), slotmesh.WithSchema(1, slotmesh.UpgradeFrom(0, func(o userV0) (user, error) {
+	now := slotmesh.For[user](p.r, t.Name(), slotmesh.WithSchema(1, slotmesh.Upgrade(0, func(o userV0) (user, error) {
 		if o.First == "" {
 			return user{}, errors.New("no name")
 		}
@@ -225,9 +225,9 @@ func typedFaults(t *testing.T, p pair) {
 		"codec of slotmesh's number": slotmesh.For[user](p.r, "x", slotmesh.WithCodec(slotmesh.Codec{ID: 9, Marshal: json.Marshal, Unmarshal: json.Unmarshal})),
 		"negative schema":            slotmesh.For[user](p.r, "x", slotmesh.WithSchema(-1)),
 		"large schema":               slotmesh.For[user](p.r, "x", slotmesh.WithSchema(1<<24)),
-		"upgrade without function":   slotmesh.For[user](p.r, "x", slotmesh.WithSchema(1, slotmesh.UpgradeFrom[user, user](0, nil))),
-		"upgrade to itself":          slotmesh.For[user](p.r, "x", slotmesh.WithSchema(1, slotmesh.UpgradeFrom(1, same))),
-		"upgrade to another type":    slotmesh.For[user](p.r, "x", slotmesh.WithSchema(1, slotmesh.UpgradeFrom(0, func(u user) (int, error) { return 0, nil }))),
+		"upgrade without function":   slotmesh.For[user](p.r, "x", slotmesh.WithSchema(1, slotmesh.Upgrade[user, user](0, nil))),
+		"upgrade to itself":          slotmesh.For[user](p.r, "x", slotmesh.WithSchema(1, slotmesh.Upgrade(1, same))),
+		"upgrade to another type":    slotmesh.For[user](p.r, "x", slotmesh.WithSchema(1, slotmesh.Upgrade(0, func(u user) (int, error) { return 0, nil }))),
 	} {
 		_, err := v.Get(ctx, "k")
 		wantErr(t, name+": Get", err, slotmesh.ErrInvalid)

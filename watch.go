@@ -63,6 +63,7 @@ type watchOptions struct {
 	prefixed bool
 	all      bool // slots
 	snapshot bool
+	fromNow  bool
 	faults   faults
 }
 
@@ -101,6 +102,10 @@ func WatchPrefix(prefix string) WatchOption {
 // order, and then EventLive. An EventResync is followed by a new snapshot.
 func WatchSnapshot() WatchOption { return func(o *watchOptions) { o.snapshot = true } }
 
+// FromNow says what is the case without it: events from now on and no snapshot.
+// Beside WatchSnapshot it is at fault.
+func FromNow() WatchOption { return func(o *watchOptions) { o.fromNow = true } }
+
 // WatchKeysOnly leaves out the values.
 func WatchKeysOnly() WatchOption { return func(o *watchOptions) { o.w.KeysOnly = true } }
 
@@ -121,6 +126,7 @@ func watchOptionsOf(opts []WatchOption) (watchOptions, error) {
 		o.given++
 		o.faults.unless(!strings.Contains(o.w.Prefix, "{"), "WatchPrefix(%.40q) opens a hash tag and does not close it", o.w.Prefix)
 	}
+	o.faults.unless(!o.fromNow || !o.snapshot, "Watch takes one of FromNow and WatchSnapshot")
 	o.faults.unless(o.given == 1, "Watch needs one of WatchKey, WatchTag and WatchPrefix")
 	return o, errors.Join(o.faults...)
 }

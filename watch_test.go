@@ -225,6 +225,7 @@ func watchBadInput(t *testing.T, p pair) {
 		"open prefix":   {slotmesh.WatchPrefix("{user")},
 		"a long key":    {slotmesh.WatchKey(long)},
 		"a long tag":    {slotmesh.WatchTag(long)},
+		"both":          {slotmesh.WatchKey("a"), slotmesh.FromNow(), slotmesh.WatchSnapshot()},
 		"a long prefix": {slotmesh.WatchTag("x"), slotmesh.WatchPrefix(long)},
 	} {
 		n := 0

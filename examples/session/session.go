@@ -15,7 +15,7 @@ const idle = 30 * time.Minute
 var errNoSession = errors.New("no such session: log in first")
 
 // cartSchema numbers the shape of a cart. Raise it when that changes so that
-// the old values would not decode, and say by slotmesh.UpgradeFrom how to read
+// the old values would not decode, and say by slotmesh.Upgrade how to read
 // them: in a rolling deploy both releases share the cache.
 const cartSchema = 1
 

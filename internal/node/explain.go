@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 
+	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -20,7 +21,17 @@ type Explanation struct {
 	Records int  // of the slot
 	Bytes   int64
 	Recent  int // writes of the slot that are kept for repeats and watches
+	Copies  []ExplainedCopy
 }
+
+// ExplainedCopy is how far another node's copy of the slot is.
+type ExplainedCopy struct {
+	Node   shard.NodeID
+	InSync bool   // else it is being filled
+	Behind uint64 // writes that it has not confirmed, of an in-sync one
+}
+
+const maxExplainedCopies = 64
 
 // States of a key. Values are part of the wire format.
 const (
@@ -44,7 +55,56 @@ func UnpackExplanation(b []byte) (e Explanation, ok bool) {
 	e.Expiry, e.Left, e.Schema = int64(f.num()), int64(f.num()), uint32(f.num())
 	e.Loading, e.Waiting = f.num() == 1, int(f.num())
 	e.Records, e.Bytes, e.Recent = int(f.num()), int64(f.num()), int(f.num())
+	if !f.more() { // of an earlier release
+		return e, !f.bad
+	}
+	for range f.count(maxExplainedCopies) {
+		var c ExplainedCopy
+		f.bad = f.bad || copy(c.Node[:], f.bytes(len(c.Node))) != len(c.Node)
+		c.InSync, c.Behind = f.num() == 1, f.num()
+		e.Copies = append(e.Copies, c)
+	}
 	return e, !f.bad
+}
+
+// pack appends the explanation's form on the wire.
+func (e *Explanation) pack(b []byte) []byte {
+	for _, v := range []uint64{
+		uint64(e.State), e.Version, uint64(e.Size), uint64(e.Expiry), uint64(e.Left), uint64(e.Schema), bit(e.Loading), uint64(e.Waiting),
+		uint64(e.Records), uint64(e.Bytes), uint64(e.Recent), uint64(len(e.Copies)),
+	} {
+		b = binary.AppendUvarint(b, v)
+	}
+	for i := range e.Copies {
+		c := &e.Copies[i]
+		b = packBytes(b, c.Node[:])
+		b = binary.AppendUvarint(b, bit(c.InSync))
+		b = binary.AppendUvarint(b, c.Behind)
+	}
+	return b
+}
+
+func bit(is bool) uint64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// copiesLocked says how far the other copies of a slot are, in promotion order
+// and then those that are being filled.
+func copiesLocked(s *slot, sv *serving) (copies []ExplainedCopy) {
+	for _, id := range sv.claim.Backups {
+		c := ExplainedCopy{Node: id, InSync: true}
+		if l := s.links[id]; l != nil && l.acked < s.last && l.acked>>seqBits == s.last>>seqBits {
+			c.Behind = s.last - l.acked
+		}
+		copies = append(copies, c)
+	}
+	if s.learner != nil && len(copies) < maxExplainedCopies {
+		copies = append(copies, ExplainedCopy{Node: s.learner.link.peer.id})
+	}
+	return copies
 }
 
 // explain answers OpExplain like a read.
@@ -93,18 +153,8 @@ func (n *Node) explain(c *Call, r *Result, done func(error)) error {
 	}
 	st := n.engine.SlotStats(c.Slot)
 	e.Records, e.Bytes = st.Records, st.Bytes
-	loading := uint64(0)
-	if e.Loading {
-		loading = 1
-	}
-	var b []byte
-	for _, v := range []uint64{
-		uint64(e.State), e.Version, uint64(e.Size), uint64(e.Expiry), uint64(e.Left), uint64(e.Schema), loading, uint64(e.Waiting),
-		uint64(e.Records), uint64(e.Bytes), uint64(e.Recent),
-	} {
-		b = binary.AppendUvarint(b, v)
-	}
-	*r = Result{Found: true, Value: b}
+	e.Copies = copiesLocked(s, sv)
+	*r = Result{Found: true, Value: e.pack(nil)}
 	n.answerAtLocked(s, it.Version, nil, done)
 	return nil
 }

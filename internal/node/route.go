@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -108,7 +109,7 @@ func (n *Node) checkSize(c *Call) error {
 		return nil
 	}
 	if len(c.Key) > n.cfg.MaxKey || len(c.Field) > n.cfg.MaxKey || len(c.Value) > n.cfg.MaxValue || len(c.Old) > n.cfg.MaxValue {
-		return ErrTooLarge
+		return fmt.Errorf("%w: key %.40q of %d bytes, value of %d", ErrTooLarge, c.Key, len(c.Key), max(len(c.Value), len(c.Old)))
 	}
 	if int(c.Slot) >= shard.Slots {
 		return ErrInvalid

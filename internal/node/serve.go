@@ -233,11 +233,10 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		s.mu.Unlock()
 		return errNotYet
 	}
-	if len(sv.claim.Backups) < n.cfg.MinBackups {
-		s.mu.Unlock()
-		return ErrNotEnoughBackups
+	if c.Op == transport.OpTxn {
+		return n.commitLocked(s, sv, c, req, r, done)
 	}
-	if err := n.roomLocked(s, c); err != nil {
+	if err := n.writableLocked(s, sv, c); err != nil {
 		s.mu.Unlock()
 		return err
 	}
@@ -245,9 +244,6 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		s.mu.Unlock()
 		n.renew(s.no)
 		return errNotYet
-	}
-	if c.Op == transport.OpTxn {
-		return n.commitLocked(s, sv, c, req, r, done)
 	}
 	if c.Flags&transport.FlagLease != 0 && !n.holdsLocked(s, c) {
 		s.mu.Unlock()
@@ -350,6 +346,15 @@ func finish(ws []waiter, err error) {
 type jammer interface{ Jammed() bool }
 
 const maxPending = 32 << 20 // bytes of unacknowledged writes of one slot
+
+// writableLocked refuses a write that may not be made now, before it gets a
+// version.
+func (n *Node) writableLocked(s *slot, sv *serving, c *Call) error {
+	if len(sv.claim.Backups) < n.cfg.MinBackups {
+		return ErrNotEnoughBackups
+	}
+	return n.roomLocked(s, c)
+}
 
 // roomLocked refuses a write while its way is jammed, before it gets a version.
 func (n *Node) roomLocked(s *slot, c *Call) error {

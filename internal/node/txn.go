@@ -12,11 +12,18 @@ import (
 // MaxTxnKeys is how many keys a transaction may read and write.
 const MaxTxnKeys = 1024
 
+// maxTxnReads bounds the bytes of values that one OpTxn call answers with; what
+// does not fit is read by another call.
+const maxTxnReads = 1 << 20
+
 // Txn is what a transaction commits: the versions it read, 0 for an absent
-// key, and what it writes. It travels in the Value of an OpTxn call.
+// key, and what it writes. It travels in the Value of an OpTxn call, whose
+// answer holds the keys of Reads as they were when the versions held: see
+// UnpackReads.
 type Txn struct {
 	Checks []TxnCheck
 	Writes []TxnWrite
+	Reads  []string // a peer that does not know them ignores them
 }
 
 // TxnCheck is a key as the transaction saw it.
@@ -56,7 +63,42 @@ func (t *Txn) Pack(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(w.Schema))
 		b = packBytes(b, w.Value)
 	}
+	if len(t.Reads) == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(b, uint64(len(t.Reads)))
+	for _, key := range t.Reads {
+		b = packString(b, key)
+	}
 	return b
+}
+
+// packRead appends a key's state to the answer to Reads.
+func packRead(b []byte, cur *store.Item) []byte {
+	if !exists(cur) {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	b = binary.AppendUvarint(b, cur.Version)
+	b = binary.AppendUvarint(b, uint64(cur.Expiry))
+	b = binary.AppendUvarint(b, uint64(cur.Schema))
+	return packBytes(b, cur.Value)
+}
+
+// UnpackReads reads the answer to the Reads of a Txn, of which there were most:
+// the first of them, none where the answering peer does not know Reads. Values
+// alias b.
+func UnpackReads(b []byte, most int) (reads []Result, ok bool) {
+	f := fields{b: b}
+	for f.more() && len(reads) < most {
+		var r Result
+		if r.Found = f.num() != 0; r.Found {
+			r.Version, r.Expiry, r.Schema = f.num(), int64(f.num()), uint32(f.num())
+			r.Value = f.bytes(len(b))
+		}
+		reads = append(reads, r)
+	}
+	return reads, !f.bad
 }
 
 // unpackTxn reads what Pack wrote; keys and values alias b. Keys of another
@@ -75,8 +117,16 @@ func unpackTxn(b []byte, slot uint16, maxKey, maxValue int) (t Txn, ok bool) {
 		w.Value = f.bytes(maxValue)
 		t.Writes = append(t.Writes, w)
 	}
+	if f.more() {
+		for range f.count(MaxTxnKeys) {
+			t.Reads = append(t.Reads, str(f.bytes(maxKey)))
+		}
+	}
 	if f.bad {
 		return Txn{}, false
+	}
+	for i := range t.Reads {
+		ok = ok || hashtag.Slot(t.Reads[i]) != slot
 	}
 	for i := range t.Checks {
 		ok = ok || hashtag.Slot(t.Checks[i].Key) != slot
@@ -87,9 +137,10 @@ func unpackTxn(b []byte, slot uint16, maxKey, maxValue int) (t Txn, ok bool) {
 	return t, !ok
 }
 
-// decideTxn checks what a transaction saw and builds its records, whose
-// versions the caller sets. seen is the newest version the outcome depends on.
-func (n *Node) decideTxn(c *Call, now int64) (recs []store.Record, seen uint64, err error) {
+// decideTxn checks what a transaction saw, reads what it asks for into r, and
+// builds its records, whose versions the caller sets. seen is the newest version
+// the outcome depends on.
+func (n *Node) decideTxn(c *Call, r *Result, now int64) (recs []store.Record, seen uint64, err error) {
 	t, ok := unpackTxn(c.Value, c.Slot, n.cfg.MaxKey, n.cfg.MaxValue)
 	if !ok {
 		return nil, 0, ErrInvalid
@@ -123,6 +174,16 @@ func (n *Node) decideTxn(c *Call, now int64) (recs []store.Record, seen uint64, 
 			return nil, seen, ErrConflict
 		}
 	}
+	for _, key := range t.Reads {
+		cur, err := look(key)
+		if err != nil {
+			return nil, seen, err
+		}
+		if len(r.Value)+len(cur.Value) > min(maxTxnReads, n.cfg.MaxValue)-64 {
+			break
+		}
+		r.Value = packRead(r.Value, &cur)
+	}
 	for _, w := range t.Writes {
 		rec := store.Record{Key: w.Key, Value: w.Value, Expiry: w.Expiry, Schema: w.Schema}
 		if w.Flags&transport.FlagRelative != 0 && w.Expiry > 0 {
@@ -155,14 +216,14 @@ func exists(it *store.Item) bool {
 	return it.State == store.Found && it.Schema&SchemaAbsent == 0
 }
 
-// commitLocked is the part of write that follows the checks every write
-// passes, for a transaction: its records get versions of their own, one after
+// commitLocked is the part of write that follows the look for a repeat, for a
+// transaction, which may turn out to write nothing: its records get versions of their own, one after
 // another, and travel as one append under the last of them, so that every copy
 // and every disk has all of them or none. It unlocks the slot.
 func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Request, r *Result, done func(error)) error {
 	now := n.env.Now()
 	*r = Result{}
-	recs, seen, err := n.decideTxn(c, n.slotTime(now))
+	recs, seen, err := n.decideTxn(c, r, n.slotTime(now))
 	if errors.Is(err, errEngine) {
 		s.mu.Unlock()
 		return err
@@ -186,6 +247,10 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 		if err == nil {
 			done(nil)
 		}
+		return err
+	}
+	if err := n.writableLocked(s, sv, c); err != nil {
+		s.mu.Unlock()
 		return err
 	}
 	if s.last&(1<<seqBits-1)+uint64(len(recs)) >= 1<<seqBits-1 {
