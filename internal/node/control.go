@@ -94,7 +94,7 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 	case ctlCopy:
 		no, session, what := f.num(), f.num(), f.num()
 		if !f.bad && no < shard.Slots {
-			n.onCopyWord(id, uint16(no), session, what)
+			n.onCopyWord(id, uint16(no), session, what, &f)
 		}
 	case ctlDigests:
 		n.onDigests(tp, &f)

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"math"
 
@@ -16,13 +17,19 @@ const (
 	chunkDigest uint8 = 1 // the slot's digest: keep what you have if it equals
 	chunkData   uint8 = 2
 	chunkOffer  uint8 = 3 // a fork's loser offers records
+	chunkRanges uint8 = 4 // digests of ranges, for a learner that asked for them
 )
 
 // A learner's words.
 const (
-	copyNeed uint64 = 1 // the digest differs: send all
+	copyNeed uint64 = 1 // the digest differs: send all, or digests of ranges where needRanges follows
 	copyDone uint64 = 2 // the generation is complete and committed
+	copyWant uint64 = 3 // send of the list of this number the ranges whose bits follow
 )
+
+// needRanges follows copyNeed where the learner has much of the slot. A primary
+// that does not know it sends all.
+const needRanges uint64 = 1
 
 const chunkBytes = 256 << 10
 
@@ -36,6 +43,11 @@ type learning struct {
 	from    uint64 // listed once it has acknowledged this
 	touched int64  // when it last got on
 	queued  bool   // its copy waits for its turn to be sent
+	asked   bool   // it was sent digests and has not answered yet
+
+	// Of the job under way alone; there is one at a time.
+	seq  uint64     // of the next chunk
+	walk *rangeWalk // nil: no digests of ranges were sent
 }
 
 const (
@@ -229,6 +241,8 @@ type copyJob struct {
 	slot    uint16
 	session uint64
 	digest  bool
+	ranges  bool         // digests of ranges are asked for
+	wanted  []byte       // bits of the latest list's ranges that are to be sent
 	offer   *shard.Claim // the winner's claim, where records are offered
 }
 
@@ -278,7 +292,7 @@ func (n *Node) copyLoop() {
 	}
 }
 
-// sendCopy sends a learner the slot's digest, or its records.
+// sendCopy sends a learner the slot's digest, digests of its ranges, or records.
 func (n *Node) sendCopy(j copyJob) {
 	s := &n.slots[j.slot]
 	s.mu.Lock()
@@ -294,54 +308,126 @@ func (n *Node) sendCopy(j copyJob) {
 	if t == nil {
 		return
 	}
-	c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkDigest, Epoch: epoch, Hi: math.MaxUint64}
-	if j.digest {
-		d, err := n.engine.Digest(j.slot, 0, math.MaxUint64)
-		if err != nil {
-			return
-		}
-		c.Sum, c.Count = d.Sum, uint64(d.Records)
-		_ = t.SendChunk(n.ctx, &c)
-		return
-	}
-	c.Kind = chunkData
-	n.sendRecords(n.ctx, t, &c, func() bool {
+	goOn := func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		g := s.learner
-		if g == nil || g.session != j.session {
+		if s.learner != g {
 			return false
 		}
 		g.touched = n.now()
 		return true
-	})
+	}
+	c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkData, Epoch: epoch, Seq: g.seq, Hi: math.MaxUint64}
+	if j.digest {
+		n.sendDigest(t, &c, g)
+		return
+	}
+	if j.ranges {
+		g.walk = newWalk(n.engine.SlotStats(j.slot).Records)
+	}
+	if g.walk == nil {
+		n.sendRecords(n.ctx, t, &c, wholeSlot, true, goOn)
+		return
+	}
+	if !j.ranges {
+		if !n.sendRecords(n.ctx, t, &c, g.walk.list.spans(j.wanted), g.walk.over(), goOn) || g.walk.over() {
+			return
+		}
+	}
+	n.sendRanges(t, &c, g, goOn)
 }
 
-// sendRecords sends all records of a slot in chunks, the last one marked.
-func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.Chunk, goOn func() bool) {
+// sendDigest sends the digest of a whole slot.
+func (n *Node) sendDigest(t *transport.Peer, c *transport.Chunk, g *learning) {
+	d, err := n.engine.Digest(c.Slot, 0, math.MaxUint64)
+	if err != nil || !n.asks(c.Slot, g) {
+		return
+	}
+	c.Kind, c.Sum, c.Count = chunkDigest, d.Sum, uint64(d.Records)
+	_ = t.SendChunk(n.ctx, c)
+}
+
+// sendRanges sends the next list of digests of ranges.
+func (n *Node) sendRanges(t *transport.Peer, c *transport.Chunk, g *learning, goOn func() bool) {
+	if err := g.walk.advance(n.engine, c.Slot); err != nil {
+		n.log.Error("cannot sum up a slot", "slot", c.Slot, "err", err)
+		return
+	}
+	l := &g.walk.list
+	c.Kind, c.Lo, c.Hi, c.Count, c.Records = chunkRanges, l.lo, l.hi, uint64(len(l.digests)), nil
+	c.Body, c.Last = l.pack(nil), g.walk.over()
+	if !n.awaitPace(len(c.Body), false, goOn) {
+		return
+	}
+	g.seq = c.Seq + 1
+	if n.asks(c.Slot, g) {
+		_ = t.SendChunk(n.ctx, c)
+	}
+}
+
+// asks notes that the learner has to answer what is sent next, and reports
+// whether it still is one.
+func (n *Node) asks(no uint16, g *learning) bool {
+	s := &n.slots[no]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.asked = true
+	return s.learner == g
+}
+
+// sendRecords sends the records of some spans of a slot, which are in order, in
+// chunks, the last one marked if the copy ends with them. It reports whether it
+// could.
+func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.Chunk, spans []span, last bool, goOn func() bool) bool {
 	var at store.Cursor
 	var sent int64
-	room := int64(outgrown*float64(n.engine.SlotStats(c.Slot).Bytes)) + chunkBytes
-	for done := false; !done; {
+	st := n.engine.SlotStats(c.Slot)
+	room := int64(outgrown*float64(st.Bytes)) + chunkBytes
+	far := uint64(math.MaxUint64)
+	if st.Records > skipRecords {
+		far = far / uint64(st.Records) * skipRecords
+	}
+	for done := len(spans) == 0; ; {
 		c.Records = c.Records[:0]
 		size := 0
-		next, end, err := n.engine.Range(c.Slot, at, func(r store.Record) bool {
-			r = own(r)
-			c.Records = append(c.Records, transport.Record(r))
-			size += len(r.Key) + len(r.Field) + len(r.Value) + 64
-			return size < chunkBytes && len(c.Records) < 4096
-		})
-		sent += int64(size)
-		if err != nil || !goOn() || !n.awaitPace(size, sent > room, goOn) {
-			return
+		for !done && size < chunkBytes && len(c.Records) < 4096 {
+			if lo := spans[0].lo; lo > at.Hash {
+				at = placeBefore(lo)
+			}
+			next, end, err := n.engine.Range(c.Slot, at, func(r store.Record) bool {
+				hash := store.Hash(r.Kind, r.Key, r.Field)
+				for len(spans) > 0 && hash > spans[0].hi {
+					spans = spans[1:]
+				}
+				if len(spans) == 0 || hash < spans[0].lo {
+					return len(spans) > 0 && spans[0].lo-hash < far
+				}
+				r = own(r)
+				c.Records = append(c.Records, transport.Record(r))
+				size += len(r.Key) + len(r.Field) + len(r.Value) + 64
+				return size < chunkBytes && len(c.Records) < 4096
+			})
+			if err != nil {
+				return false
+			}
+			at, done = next, end || len(spans) == 0
 		}
-		at, done = next, end
-		c.Last = done
+		c.Last = done && last
+		if size == 0 && !c.Last {
+			return true
+		}
+		sent += int64(size)
+		if !goOn() || !n.awaitPace(size, sent > room, goOn) {
+			return false
+		}
 		n.stats.copied.Add(uint64(size))
 		if t.SendChunk(ctx, c) != nil {
-			return
+			return false
 		}
 		c.Seq++
+		if done {
+			return true
+		}
 	}
 }
 
@@ -366,9 +452,33 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		if c.Count > 0 {
 			same, err := n.engine.Confirm(c.Slot, st.gen, c.Lo, c.Hi, store.Digest{Sum: c.Sum, Records: int(c.Count)})
 			if err != nil || !same {
-				_ = p.SendControl(body(ctlCopy, uint64(c.Slot), c.Session, copyNeed))
+				b := body(ctlCopy, uint64(c.Slot), c.Session, copyNeed)
+				// Where it has little, the digests of ranges are not worth it.
+				if d, err := n.engine.Digest(c.Slot, 0, math.MaxUint64); err == nil && uint64(d.Records) > c.Count/4 {
+					b = binary.AppendUvarint(b, needRanges)
+				}
+				_ = p.SendControl(b)
 				return
 			}
+		}
+	case chunkRanges:
+		if c.Seq != st.count {
+			return
+		}
+		st.count++
+		l, ok := unpackRanges(span{c.Lo, c.Hi}, c.Count, c.Body)
+		if !ok {
+			n.log.Warn("peer sent malformed digests", "peer", p.ID(), "slot", c.Slot)
+			return
+		}
+		wanted, err := l.confirm(n.engine, c.Slot, st.gen)
+		if err != nil {
+			n.log.Error("learner cannot confirm", "slot", c.Slot, "err", err)
+			return
+		}
+		if wanted != nil || !c.Last {
+			_ = p.SendControl(append(body(ctlCopy, uint64(c.Slot), c.Session, copyWant, c.Seq), wanted...))
+			return
 		}
 	case chunkData:
 		if c.Seq != st.count {
@@ -407,7 +517,7 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 }
 
 // onCopyWord takes in what a learner says of its copy.
-func (n *Node) onCopyWord(from shard.NodeID, no uint16, session, what uint64) {
+func (n *Node) onCopyWord(from shard.NodeID, no uint16, session, what uint64, f *fields) {
 	s := &n.slots[no]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -416,10 +526,25 @@ func (n *Node) onCopyWord(from shard.NodeID, no uint16, session, what uint64) {
 		return
 	}
 	g.touched = n.now()
-	if what == copyNeed {
-		g.queued = true
-		n.queueCopy(copyJob{slot: no, session: session})
+	if what == copyDone {
+		n.copiedLocked(s, g)
 		return
 	}
-	n.copiedLocked(s, g)
+	if !g.asked {
+		return // said twice
+	}
+	j := copyJob{slot: no, session: session}
+	switch what {
+	case copyNeed:
+		j.ranges = f.more() && f.num() == needRanges
+	case copyWant:
+		if seq := f.num(); g.walk == nil || f.bad || seq+1 != g.seq || len(f.b) > maxRanges/8 {
+			return
+		}
+		j.wanted = bytes.Clone(f.b)
+	default:
+		return
+	}
+	g.asked, g.queued = false, true
+	n.queueCopy(j)
 }

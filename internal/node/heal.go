@@ -131,7 +131,7 @@ func (n *Node) sendOffer(j copyJob) {
 	s := &n.slots[j.slot]
 	if t := n.peer(j.offer.Primary).live(); t != nil {
 		c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkOffer, Epoch: j.offer.Epoch}
-		n.sendRecords(n.ctx, t, &c, func() bool { return !n.closing.Load() })
+		n.sendRecords(n.ctx, t, &c, wholeSlot, true, func() bool { return !n.closing.Load() })
 	}
 	s.mu.Lock()
 	s.offering = 0 // asked again until the winner has confirmed

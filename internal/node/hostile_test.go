@@ -17,6 +17,7 @@ func FuzzPeer(f *testing.F) {
 	f.Add(byte(0), uint16(0), body(ctlBeatReply, 1, 1<<20, 16383, 1<<63))
 	f.Add(byte(0), uint16(0), body(ctlSettle, 16384, 1, 5, 1<<63))
 	f.Add(byte(0), uint16(0), body(ctlCopy, 5, 1, copyNeed))
+	f.Add(byte(0), uint16(0), body(ctlCopy, 5, 1, copyWant, 0, 255))
 	f.Add(byte(0), uint16(0), body(ctlOfferOK, 5, 1, 1))
 	f.Add(byte(0), uint16(0), body(ctlMarks, 1, 1, 1, 5, 1, 1))
 	f.Add(byte(0), uint16(0), append([]byte{ctlNames}, make([]byte, 40)...))
