@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +22,13 @@ import (
 type fleet struct {
 	caches []*slotmesh.Cache
 	addrs  []string
+	ends   []func() // of serving, by node
+}
+
+// stop has a node serve nobody any more, and closes it.
+func (f *fleet) stop(c *slotmesh.Cache) {
+	f.ends[slices.Index(f.caches, c)]()
+	c.Close()
 }
 
 // serve opens n nodes with a RESP port each.
@@ -35,12 +44,14 @@ func serve(t *testing.T, n int, opts ...resp.Option) *fleet {
 		ctx, cancel := context.WithCancel(context.Background())
 		served := make(chan error, 1)
 		go func() { served <- resp.Serve(ctx, c, listener, opts...) }()
-		t.Cleanup(func() {
+		end := sync.OnceFunc(func() {
 			cancel()
 			if err := <-served; err != nil {
 				t.Errorf("Serve = %v", err)
 			}
 		})
+		f.ends = append(f.ends, end)
+		t.Cleanup(end)
 	}
 	slotmeshtest.Await(t, "all addresses are known", func() error {
 		for _, c := range f.caches {

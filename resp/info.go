@@ -41,9 +41,7 @@ func init() {
 
 var configCommands = []command{
 	{name: "get", arity: -3, flags: admin, about: "Returns settings that match patterns.", run: configGet},
-	{name: "set", arity: -4, flags: admin, about: "Is refused.", run: func(c *conn, _ [][]byte) {
-		c.out.fail("ERR CONFIG SET is not supported: settings are options of the program")
-	}},
+	{name: "set", arity: -4, flags: admin, about: "Sets notify-keyspace-events.", run: configSet},
 	{name: "resetstat", arity: 2, flags: admin, about: "Sets the counters of INFO to zero.", run: func(c *conn, _ [][]byte) {
 		st := &c.s.stats
 		for _, n := range []interface{ Store(int64) }{&st.connections, &st.rejected, &st.commands, &st.hits, &st.misses} {
@@ -151,17 +149,24 @@ func info(c *conn, args [][]byte) {
 	c.out.verbatim(strings.Join(parts, "\r\n"))
 }
 
-func configGet(c *conn, args [][]byte) {
+// notifySetting is the one that CONFIG SET changes.
+const notifySetting = "notify-keyspace-events"
+
+// settings are what CONFIG GET tells of.
+func (c *conn) settings() map[string]string {
 	host, port := c.s.addr, ""
 	if i := strings.LastIndexByte(c.s.addr, ':'); i >= 0 {
 		host, port = c.s.addr[:i], c.s.addr[i+1:]
 	}
-	settings := map[string]string{
+	return map[string]string{
 		"maxmemory": itoa(c.s.cache.Stats().MemoryLimit), "maxmemory-policy": "allkeys-lfu", "maxclients": itoa(int64(c.s.maxClients)),
 		"proto-max-bulk-len": itoa(int64(c.s.maxBulk)), "save": "", "appendonly": "no", "timeout": "0", "tcp-keepalive": "15", "databases": "1",
-		"cluster-enabled": "yes", "cluster-require-full-coverage": "no", "port": port, "bind": host, "notify-keyspace-events": "",
+		"cluster-enabled": "yes", "cluster-require-full-coverage": "no", "port": port, "bind": host, notifySetting: classes(c.s.notices.classes.Load()).String(),
 	}
-	found := map[string]string{}
+}
+
+func configGet(c *conn, args [][]byte) {
+	settings, found := c.settings(), map[string]string{}
 	for _, arg := range args[2:] {
 		for name, value := range settings {
 			if match([]byte(strings.ToLower(string(arg))), name) {
@@ -174,6 +179,44 @@ func configGet(c *conn, args [][]byte) {
 		c.out.text(name)
 		c.out.text(found[name])
 	}
+}
+
+// configSet changes which keyspace notifications this node sends. Everything
+// else is an option of the program.
+func configSet(c *conn, args [][]byte) {
+	if len(args)%2 != 0 {
+		c.out.fail("ERR wrong number of arguments for 'config|set' command")
+		return
+	}
+	settings := c.settings()
+	refused := func(name, why string) {
+		c.out.fail("ERR CONFIG SET failed (possibly related to argument '" + name + "') - " + why)
+	}
+	for i := 2; i < len(args); i += 2 {
+		name := strings.ToLower(string(args[i]))
+		if _, ok := settings[name]; !ok {
+			c.out.fail("ERR Unknown option or number of arguments for CONFIG SET - '" + clip(args[i], 128) + "'")
+			return
+		}
+		if name != notifySetting {
+			refused(name, "can't set immutable config")
+			return
+		}
+		if i > 2 {
+			refused(name, "duplicate parameter")
+			return
+		}
+	}
+	all, ok := parseClasses(string(args[3]))
+	if !ok {
+		refused(notifySetting, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+		return
+	}
+	if err := c.s.notify(all); err != nil {
+		refused(notifySetting, err.Error())
+		return
+	}
+	c.out.ok()
 }
 
 func shutdown(c *conn, args [][]byte) {

@@ -52,12 +52,12 @@ var kindWords = [kinds]struct{ add, remove, message string }{
 	{"subscribe", "unsubscribe", "message"}, {"psubscribe", "punsubscribe", "pmessage"}, {"ssubscribe", "sunsubscribe", "smessage"},
 }
 
-// subscribers counts the clients of a server by what they listen to.
-type subscribers [kinds]map[string]int
+// subscribers are the clients of a server by what they listen to.
+type subscribers [kinds]map[string]map[*subscriber]bool
 
 func newSubscribers() (s subscribers) {
 	for k := range s {
-		s[k] = map[string]int{}
+		s[k] = map[string]map[*subscriber]bool{}
 	}
 	return s
 }
@@ -68,6 +68,9 @@ type subscriber struct {
 	names [kinds]map[string]bool
 	over  sync.WaitGroup
 	three atomic.Bool // RESP3
+
+	hearing bool // the goroutine for notices runs
+	notices noticeQueue
 }
 
 func (s *subscriber) count() int { return len(s.names[channels]) + len(s.names[patterns]) }
@@ -96,7 +99,8 @@ func subscribe(k kind) func(*conn, [][]byte) {
 					return
 				}
 				c.sub.names[k][name] = true
-				c.s.subscribed(k, name, 1)
+				c.hear(k, name)
+				c.s.subscribed(k, name, c.sub)
 			}
 			c.out.push(3)
 			c.out.text(kindWords[k].add)
@@ -140,7 +144,7 @@ func (c *conn) listen() bool {
 		c.fault(err)
 		return false
 	}
-	c.sub = &subscriber{inbox: inbox}
+	c.sub = &subscriber{inbox: inbox, notices: noticeQueue{some: make(chan struct{}, 1)}}
 	for k := range c.sub.names {
 		c.sub.names[k] = map[string]bool{}
 	}
@@ -148,6 +152,14 @@ func (c *conn) listen() bool {
 	sub.three.Store(c.out.three)
 	sub.over.Go(func() { c.pump(sub) }) // ends when the inbox is closed
 	return true
+}
+
+// hear starts the goroutine for messages about keys when there may be some.
+func (c *conn) hear(k kind, name string) {
+	if sub := c.sub; !sub.hearing && hears(k, name) {
+		sub.hearing = true
+		sub.over.Go(func() { c.pumpNotices(sub) }) // ends with the queue
+	}
 }
 
 // pump sends messages. A client that is too slow for them is sent away, as in
@@ -163,28 +175,9 @@ func (c *conn) pump(sub *subscriber) {
 			c.nc.Close()
 			return
 		}
-		shard, sharded := strings.CutPrefix(m.Channel, shardPrefix)
 		out.b, out.three = out.b[:0], sub.three.Load()
-		switch {
-		case m.Pattern != "":
-			out.push(4)
-			out.text(kindWords[patterns].message)
-			out.text(m.Pattern)
-			out.text(m.Channel)
-		case sharded:
-			out.push(3)
-			out.text(kindWords[shards].message)
-			out.text(shard)
-		default:
-			out.push(3)
-			out.text(kindWords[channels].message)
-			out.text(m.Channel)
-		}
-		out.bulk(m.Payload)
-		c.mu.Lock()
-		err = c.sendLocked(out.b)
-		c.mu.Unlock()
-		if err != nil {
+		out.message(m.Pattern, m.Channel, m.Payload)
+		if c.send(out.b) != nil {
 			c.nc.Close()
 			return
 		}
@@ -192,6 +185,33 @@ func (c *conn) pump(sub *subscriber) {
 			out.b = nil
 		}
 	}
+}
+
+func (c *conn) send(b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sendLocked(b)
+}
+
+// message writes what subscribers get; the pattern is "" where there is none.
+func (r *reply) message(pattern, channel string, payload []byte) {
+	shard, sharded := strings.CutPrefix(channel, shardPrefix)
+	switch {
+	case pattern != "":
+		r.push(4)
+		r.text(kindWords[patterns].message)
+		r.text(pattern)
+		r.text(channel)
+	case sharded:
+		r.push(3)
+		r.text(kindWords[shards].message)
+		r.text(shard)
+	default:
+		r.push(3)
+		r.text(kindWords[channels].message)
+		r.text(channel)
+	}
+	r.bulk(payload)
 }
 
 func unsubscribe(k kind) func(*conn, [][]byte) {
@@ -220,7 +240,7 @@ func unsubscribe(k kind) func(*conn, [][]byte) {
 			if c.sub != nil && c.sub.names[k][name] {
 				c.sub.remove(k, name)
 				delete(c.sub.names[k], name)
-				c.s.subscribed(k, name, -1)
+				c.s.unsubscribed(k, name, c.sub)
 			}
 			answer(func() { c.out.text(name) })
 		}
@@ -234,18 +254,28 @@ func (c *conn) unsubscribeAll() {
 	}
 	for k, names := range c.sub.names {
 		for name := range names {
-			c.s.subscribed(kind(k), name, -1)
+			c.s.unsubscribed(kind(k), name, c.sub)
 		}
 	}
 	c.sub.inbox.Close()
+	c.sub.notices.end()
 	c.sub.over.Wait()
 	c.sub = nil
 }
 
-func (s *server) subscribed(k kind, name string, n int) {
+func (s *server) subscribed(k kind, name string, sub *subscriber) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.subs[k][name] += n; s.subs[k][name] == 0 {
+	if s.subs[k][name] == nil {
+		s.subs[k][name] = map[*subscriber]bool{}
+	}
+	s.subs[k][name][sub] = true
+}
+
+func (s *server) unsubscribed(k kind, name string, sub *subscriber) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if delete(s.subs[k][name], sub); len(s.subs[k][name]) == 0 {
 		delete(s.subs[k], name)
 	}
 }
@@ -287,28 +317,7 @@ func pubsubCounts(k kind) func(*conn, [][]byte) {
 		defer c.s.mu.Unlock()
 		for _, arg := range args[2:] {
 			c.out.bulk(arg)
-			c.out.int(int64(c.s.subs[k][string(arg)]))
+			c.out.int(int64(len(c.s.subs[k][string(arg)])))
 		}
 	}
-}
-
-// match matches a name with stars and question marks alone, which is what
-// channels are listed by.
-func match(pattern []byte, name string) bool {
-	p, star, retry, at := 0, -1, 0, 0
-	for at < len(name) || p < len(pattern) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, retry = p, at
-			p++
-		case p < len(pattern) && at < len(name) && (pattern[p] == '?' || pattern[p] == name[at]):
-			p, at = p+1, at+1
-		case star >= 0 && retry < len(name):
-			retry++
-			p, at = star+1, retry
-		default:
-			return false
-		}
-	}
-	return true
 }

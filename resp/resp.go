@@ -13,7 +13,8 @@
 // command where that differs from Redis. It uses the public interface alone.
 //
 // A connection is one goroutine, which reads, runs commands one by one and
-// writes; one that is subscribed has a second one. What a client may send is
+// writes; one that is subscribed has a second one, and a third one for keyspace
+// notifications. What a client may send is
 // bounded in every length, and a client that does not read its answers stops
 // being read from.
 package resp
@@ -175,6 +176,7 @@ type server struct {
 	wg       sync.WaitGroup
 	stats    stats
 	topology shared
+	notices  notifier
 
 	shutdownOnce sync.Once
 	failed       error // why the serving ended by itself; set before cancel
