@@ -24,9 +24,7 @@ var clusterCommands = []command{
 	{name: "replicas", arity: 3, flags: admin, about: "Lists the nodes with backups of a node's slots.", run: clusterReplicas},
 	{name: "slaves", arity: 3, flags: admin, about: "Lists the nodes with backups of a node's slots.", run: clusterReplicas},
 	{name: "count-failure-reports", arity: 3, flags: admin, about: "Returns 1 for a node that does not answer, else 0.", run: failureReports},
-	{name: "failover", arity: -2, flags: admin, about: "Is for replicas, which no node is.", run: func(c *conn, _ [][]byte) {
-		c.out.fail("ERR You should send CLUSTER FAILOVER to a replica")
-	}},
+	{name: "failover", arity: -2, flags: admin, about: "Takes over the slots that this node has backups of.", run: clusterFailover},
 	{name: "saveconfig", arity: 2, flags: admin, about: "Does nothing: what has to be saved is.", run: ok},
 	{name: "bumpepoch", arity: 2, flags: admin, about: "Does nothing.", run: func(c *conn, _ [][]byte) { c.out.simple("STILL " + utoa(c.s.look().epoch)) }},
 	{name: "meet", arity: -4, flags: admin, run: needless("nodes join by their seeds")},
