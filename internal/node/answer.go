@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/slotmesh/slotmesh/internal/meter"
@@ -93,7 +94,8 @@ func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 	var res Result
 	end := n.serveTraced(p, req)
 	req.Call.Value = nil // no buffer of the receiver's
-	if req.Flags&transport.FlagNear != 0 && req.Op == transport.OpGet {
+	near := req.Flags&transport.FlagNear != 0 && req.Op == transport.OpGet
+	if near {
 		began := n.now()
 		if lease := n.grant(p, &req.Call, &res); lease > 0 {
 			n.looked(SourceServed, &req.Call, res.Found, began)
@@ -110,9 +112,20 @@ func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 	}
 	id, slot := req.ID, req.Slot
 	if err == nil && wait > 0 {
-		later := res
+		later, call := res, Call{Slot: slot}
+		if near {
+			call.Op, call.Key = transport.OpGet, strings.Clone(req.Key)
+		}
 		err = n.readLater(slot, wait, func(err error) {
-			n.respond(p, id, slot, &later, err)
+			lease := time.Duration(0)
+			if err == nil && near { // or all who read a hot key would ask again at each write
+				lease = n.grant(p, &call, &later)
+			}
+			if lease > 0 {
+				p.Respond(id, &transport.Response{Result: later, Mark: n.slots[slot].acked.Load(), Lease: lease.Microseconds()})
+			} else {
+				n.respond(p, id, slot, &later, err)
+			}
 			if end != nil {
 				end(err)
 			}

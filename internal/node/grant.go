@@ -30,8 +30,8 @@ import (
 // has grants, again as long as the leases of those slots are. A holder that has
 // not acknowledged a revocation is granted and renewed nothing in that slot.
 const (
-	nearKeep     = 10 * time.Second // a key is granted for at most so long
-	nearUse      = 8 * time.Second  // and used for so long, whatever is renewed
+	nearKeep     = 40 * time.Second // a key is granted for at most so long
+	nearUse      = 32 * time.Second // and used for so long, whatever is renewed
 	maxGrants    = 1 << 16          // keys of a node that are granted
 	maxNearValue = 256 << 10        // bytes of a value that is granted
 	minNearLease = 20 * time.Millisecond

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -19,11 +20,16 @@ import (
 // slot are void, whatever is granted later.
 //
 // A value on its way here may have been revoked before it arrives. So a request
-// carries a ticket, and revocations make the tickets of their shard void.
+// carries a ticket, and a revocation makes the tickets of its key void, with those
+// of the few others that share a counter.
+//
+// While a request for a key's lease is under way, other reads of the key wait for
+// it, and then look here: what it brought they may use, as any read that begins
+// then.
 type nearCache struct {
 	seed   maphash.Seed
-	limit  int64 // bytes of a shard
-	shards [nearShards]nearShard
+	limit  int64       // bytes of a shard
+	shards []nearShard // a power of two
 
 	hits, rejected, evicted atomic.Uint64
 
@@ -32,16 +38,23 @@ type nearCache struct {
 }
 
 const (
-	nearShards  = 16
-	sketchSize  = 4096 // counters of a shard
-	nearEntryOf = 200  // bytes that an entry takes beside key and value
+	minNearShards  = 16
+	maxNearShards  = 128
+	bytesNearShard = 512 << 10 // at least, where there are more than the fewest
+	nearVoids      = 64        // counters of a shard's revocations
+	sketchSize     = 1024      // counters of a shard's reads
+	nearEntryOf    = 200       // bytes that an entry takes beside key and value
+
+	// nearWait bounds how long a read waits for another one's request.
+	nearWait = 50 * time.Millisecond
 )
 
 type nearShard struct {
 	mu      sync.Mutex // guards all below
 	entries map[string]*nearEntry
 	bytes   int64
-	voided  uint64 // revocations so far
+	voided  [nearVoids]uint64 // revocations so far, by hash of the key
+	flights map[string]*nearFlight
 	sketch  [sketchSize]uint8
 	counted int
 }
@@ -60,6 +73,11 @@ type nearEntry struct {
 	res        Result // Value is never changed
 }
 
+// nearFlight is a request for a read lease under way. Its shard's mu guards it.
+type nearFlight struct {
+	landed chan struct{} // nil until somebody waits
+}
+
 // nearTicket is what a request for a read lease remembers.
 type nearTicket struct {
 	wanted     bool
@@ -73,21 +91,90 @@ func newNearCache(bytes int64) *nearCache {
 	if bytes <= 0 {
 		return nil
 	}
-	nc := &nearCache{seed: maphash.MakeSeed(), limit: bytes / nearShards}
+	count := minNearShards
+	for count < maxNearShards && int64(2*count)*bytesNearShard <= bytes {
+		count *= 2
+	}
+	nc := &nearCache{seed: maphash.MakeSeed(), limit: bytes / int64(count), shards: make([]nearShard, count)}
 	for i := range nc.shards {
 		nc.shards[i].entries = map[string]*nearEntry{}
+		nc.shards[i].flights = map[string]*nearFlight{}
 	}
 	return nc
 }
 
 func (nc *nearCache) shard(key string) (sh *nearShard, hash uint64) {
 	hash = maphash.String(nc.seed, key)
-	return &nc.shards[hash%nearShards], hash
+	return &nc.shards[hash%uint64(len(nc.shards))], hash
 }
+
+// void is the counter of the revocations of keys with a hash.
+func (sh *nearShard) void(hash uint64) *uint64 { return &sh.voided[hash>>24%nearVoids] }
+
+// board has a read of a key that was read before wait for a request for the same
+// key that is under way, if there is one, and look here again. Where that does not
+// answer it, it is this read's request that others wait for, until land; nil: nobody
+// does.
+func (nc *nearCache) board(ctx context.Context, n *Node, c *Call, r *Result) (f *nearFlight, answered bool) {
+	if c.Op != transport.OpGet || c.Kind != 0 || c.Field != "" {
+		return nil, false
+	}
+	if cl := n.table.Load().Claim(c.Slot); cl == nil || cl.Primary == n.id {
+		return nil, false
+	}
+	sh, hash := nc.shard(c.Key)
+	var timer *time.Timer
+	for {
+		sh.mu.Lock()
+		if min(*sh.count(hash >> 8), *sh.count(hash >> 32)) == 0 {
+			sh.mu.Unlock()
+			return nil, false // it asks for no lease
+		}
+		other := sh.flights[c.Key]
+		if other == nil {
+			f = &nearFlight{}
+			sh.flights[strings.Clone(c.Key)] = f
+			sh.mu.Unlock()
+			return f, false
+		}
+		if other.landed == nil {
+			other.landed = make(chan struct{})
+		}
+		landed := other.landed
+		sh.mu.Unlock()
+		if timer == nil {
+			timer = time.NewTimer(nearWait)
+			defer timer.Stop()
+		}
+		select {
+		case <-landed:
+		case <-timer.C:
+			return nil, false
+		case <-ctx.Done():
+			return nil, false
+		}
+		if nc.read(n, c, r) {
+			return nil, true
+		}
+	}
+}
+
+// land ends what board began.
+func (nc *nearCache) land(key string, f *nearFlight) {
+	sh, _ := nc.shard(key)
+	sh.mu.Lock()
+	delete(sh.flights, key)
+	if f.landed != nil {
+		close(f.landed)
+	}
+	sh.mu.Unlock()
+}
+
+func (sh *nearShard) count(hash uint64) *uint8 { return &sh.sketch[hash%sketchSize] }
 
 // touch counts a read of a key and returns about how many there were lately.
 func (sh *nearShard) touch(hash uint64) uint8 {
-	a, b := &sh.sketch[hash>>8%sketchSize], &sh.sketch[hash>>32%sketchSize]
+	a, b := sh.count(hash>>8), sh.count(hash>>32)
 	least := min(*a, *b)
 	if least < 255 {
 		if *a == least {
@@ -157,7 +244,7 @@ func (nc *nearCache) ticket(c *Call) (t nearTicket) {
 	}
 	sh, hash := nc.shard(c.Key)
 	sh.mu.Lock()
-	t.wanted, t.voided = sh.touch(hash) >= 2, sh.voided
+	t.wanted, t.voided = sh.touch(hash) >= 2, *sh.void(hash)
 	sh.mu.Unlock()
 	t.gen = nc.leases[c.Slot].gen.Load()
 	return t
@@ -185,10 +272,10 @@ func (nc *nearCache) fill(n *Node, t *nearTicket, c *Call, res *Result, lease ti
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	size := entryBytes(c.Key, e)
-	if sh.voided != t.voided || size > nc.limit/2 {
+	if *sh.void(hash) != t.voided || size > nc.limit/2 {
 		return
 	}
-	e.freq = min(sh.sketch[hash>>8%sketchSize], sh.sketch[hash>>32%sketchSize])
+	e.freq = min(*sh.count(hash >> 8), *sh.count(hash >> 32))
 	if old := sh.entries[c.Key]; old != nil {
 		sh.remove(c.Key, old)
 	}
@@ -274,9 +361,9 @@ func (nc *nearCache) revoke(slot uint16, key string, all bool) {
 		nc.mu.Unlock()
 		return
 	}
-	sh, _ := nc.shard(key)
+	sh, hash := nc.shard(key)
 	sh.mu.Lock()
-	sh.voided++
+	*sh.void(hash)++
 	if e := sh.entries[key]; e != nil {
 		sh.remove(key, e)
 	}

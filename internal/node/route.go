@@ -83,6 +83,15 @@ func (n *Node) do(ctx context.Context, c *Call, end *CallEnd) (Result, error) {
 		if c.MaxAge > 0 && n.readStale(c, &r) {
 			return r, nil
 		}
+		if n.near != nil {
+			f, answered := n.near.board(ctx, n, c, &r)
+			if answered {
+				return r, nil
+			}
+			if f != nil {
+				defer n.near.land(c.Key, f)
+			}
+		}
 	}
 	return n.route(ctx, c, end)
 }
