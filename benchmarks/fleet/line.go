@@ -21,8 +21,9 @@ type line struct {
 	P99        float64 `json:"p99_us"`
 	P999       float64 `json:"p999_us"`
 	Errors     uint64  `json:"errors,omitempty"`
+	Network    float64 `json:"network_percent,omitempty"` // of all calls, where it is counted
 
-	ops, cpu, p50, p99, p999 []float64 // by round
+	ops, cpu, p50, p99, p999, network []float64 // by round
 }
 
 func (l *line) add(s load.Sample, cpuMicros float64) {
@@ -38,6 +39,9 @@ func (l *line) add(s load.Sample, cpuMicros float64) {
 	put(&l.P99, &l.p99, s.P99)
 	put(&l.P999, &l.p999, s.P999)
 	l.Errors += s.Errors
+	if s.Network > 0 {
+		put(&l.Network, &l.network, 100*float64(s.Network)/ops)
+	}
 }
 
 // ratio compares two lines: ops is ours divided by theirs, and so is cpu.

@@ -3,6 +3,8 @@
 // replicas driven by rueidis and by go-redis, where redis-server and redis-cli
 // are on the PATH.
 //
+// With -api it measures calls beyond get and set, each against its nearest peer.
+//
 // It prints one JSON object a line, or a table with -table: per cell the median
 // of rounds in which all systems take turns, and at the end ratios.
 package main
@@ -38,6 +40,7 @@ type named struct {
 
 type settings struct {
 	quick, table, noRedis bool
+	api                   bool
 	profile               string
 	workloads             string
 	rounds                int
@@ -46,11 +49,12 @@ type settings struct {
 
 func main() {
 	if process.Name() != "" {
-		mesh.Serve(func(cache func() *slotmesh.Cache) any { return &Load{cache} })
+		mesh.Serve(func(cache func() *slotmesh.Cache) any { return &Load{cache: cache} })
 		return
 	}
 	var s settings
 	flag.BoolVar(&s.quick, "quick", false, "100-byte values and no mix, in under 55 s")
+	flag.BoolVar(&s.api, "api", false, "measure transactions, loads, locks, typed values and the near cache instead, with 100-byte values")
 	flag.BoolVar(&s.table, "table", false, "print a table instead of JSON lines")
 	flag.BoolVar(&s.noRedis, "noredis", false, "leave Redis Cluster out")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds; -quick makes 3")
@@ -60,6 +64,10 @@ func main() {
 	flag.Parse()
 	if s.quick {
 		s.rounds, s.cell = 3, 250*time.Millisecond
+	}
+	measure := measure
+	if s.api {
+		measure = measureAPI
 	}
 	if err := measure(s); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
@@ -73,7 +81,7 @@ func measure(s settings) error {
 		return err
 	}
 	defer f.Stop()
-	systems := []named{{meshSystem{f}, "slotmesh", []string{"get", "get_remote", "set", "mix", "get_many", "set_many"}}}
+	systems := []named{{meshSystem{f, 0}, "slotmesh", []string{"get", "get_remote", "set", "mix", "get_many", "set_many"}}}
 	if !s.noRedis && rediscluster.Available() {
 		cluster, err := rediscluster.Start()
 		if err != nil {

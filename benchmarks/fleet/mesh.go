@@ -40,7 +40,10 @@ func mixed(get, set load.Call) load.Call {
 func shared(c load.Call) func() load.Call { return func() load.Call { return c } }
 
 // Load is what a replica's process does for the driver.
-type Load struct{ cache func() *slotmesh.Cache }
+type Load struct {
+	cache func() *slotmesh.Cache
+	api   apiLoad
+}
 
 func (l *Load) get(ctx context.Context, keys []string, _ []byte) error {
 	_, err := l.cache().Get(ctx, keys[0])
@@ -103,8 +106,23 @@ func (l *Load) Run(c load.Cell, s *load.Sample) error {
 	return nil
 }
 
-// meshSystem is a fleet with the load in its first replica.
-type meshSystem struct{ f *mesh.Fleet }
+// meshSystem is a fleet with the load in one of its replicas.
+type meshSystem struct {
+	f  *mesh.Fleet
+	at int
+}
+
+// apiSystem is meshSystem with the calls of -api.
+type apiSystem struct{ meshSystem }
+
+func (a apiSystem) fill(valueBytes int) error {
+	return a.f.Replicas[a.at].Call(time.Minute, "Load.FillAPI", valueBytes, &struct{}{})
+}
+
+func (a apiSystem) run(c load.Cell) (s load.Sample, err error) {
+	err = a.f.Replicas[a.at].Call(c.For+2*opTimeout, "Load.RunAPI", c, &s)
+	return s, err
+}
 
 func (m meshSystem) pids() []int {
 	var pids []int
@@ -115,10 +133,10 @@ func (m meshSystem) pids() []int {
 }
 
 func (m meshSystem) fill(valueBytes int) error {
-	return m.f.Replicas[0].Call(time.Minute, "Load.Fill", valueBytes, &struct{}{})
+	return m.f.Replicas[m.at].Call(time.Minute, "Load.Fill", valueBytes, &struct{}{})
 }
 
 func (m meshSystem) run(c load.Cell) (s load.Sample, err error) {
-	err = m.f.Replicas[0].Call(c.For+2*opTimeout, "Load.Run", c, &s)
+	err = m.f.Replicas[m.at].Call(c.For+2*opTimeout, "Load.Run", c, &s)
 	return s, err
 }

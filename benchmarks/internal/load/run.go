@@ -22,6 +22,7 @@ type Cell struct {
 // Sample is what one run of a cell gave.
 type Sample struct {
 	Ops, Errors    uint64 // keys, where a call has several
+	Network        uint64 // calls that left the process, where a system counts them
 	Error          string // one of them
 	Took           time.Duration
 	P50, P99, P999 float64 // microseconds, of calls

@@ -22,6 +22,7 @@ type Fleet struct {
 	backups  int
 	verbose  bool
 	guest    bool   // the next replica holds no data
+	near     int64  // bytes of the next replica's near cache
 	dir      string // of the data directories; empty: nothing is kept on disk
 	relaxed  bool   // disks are synced once a second
 	seat     string // of the next replica; empty: its name
@@ -64,7 +65,7 @@ func (f *Fleet) open(i, expect int) error {
 	if err != nil {
 		return err
 	}
-	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose, Guest: f.guest, Relaxed: f.relaxed, Seat: f.seat}
+	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose, Guest: f.guest, Near: f.near, Relaxed: f.relaxed, Seat: f.seat}
 	if f.dir != "" && !f.guest {
 		args.Dir = filepath.Join(f.dir, r.Name)
 	}
@@ -88,6 +89,15 @@ func (f *Fleet) Join(guest bool) (int, error) {
 	f.guest = guest
 	err := f.open(i, 0)
 	f.guest = false
+	return i, err
+}
+
+// JoinNear starts a guest with a near cache of so many bytes, and returns its
+// index.
+func (f *Fleet) JoinNear(bytes int64) (int, error) {
+	f.near = bytes
+	i, err := f.Join(true)
+	f.near = 0
 	return i, err
 }
 

@@ -45,6 +45,7 @@ type OpenArgs struct {
 	Backups int
 	Dir     string // data directory; empty: none
 	Guest   bool   // holds no data
+	Near    int64  // bytes of a near cache
 	Relaxed bool   // the disk is synced once a second, not for every write
 	Seat    string // empty: its name
 	Verbose bool
@@ -66,6 +67,9 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 	}
 	if a.Guest {
 		opts = append(opts, slotmesh.WithWeight(0))
+	}
+	if a.Near > 0 {
+		opts = append(opts, slotmesh.WithNearCache(a.Near))
 	}
 	if a.Dir != "" {
 		opts = append(opts, slotmesh.WithDataDir(a.Dir))
