@@ -118,6 +118,40 @@ func TestNearReadsSeeEveryAcknowledgedWrite(t *testing.T) {
 	}
 }
 
+// TestNearReadersShareARequest has many readers of one key on a node ask its
+// primary together a few times for each write, not each by itself.
+func TestNearReadersShareARequest(t *testing.T) {
+	parallel(t)
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithNearCache(1<<20))
+	key := keyServedBy(t, caches[0])
+	served := func() (count uint64) {
+		for _, call := range caches[0].Stats().Calls {
+			if call.Op == "get" && call.Source == "served" {
+				count += call.Count
+			}
+		}
+		return count
+	}
+	set(t, caches[0], key, "0")
+	for range 3 {
+		wantValue(t, caches[1], key, "0") // so that it asks for leases
+	}
+	const readers, rounds = 100, 50
+	before := served()
+	for i := range rounds {
+		want := fmt.Sprint(i)
+		set(t, caches[0], key, want)
+		var wg sync.WaitGroup
+		for range readers {
+			wg.Go(func() { wantValue(t, caches[1], key, want) })
+		}
+		wg.Wait()
+	}
+	if asked := served() - before; asked > readers*rounds/10 {
+		t.Errorf("%d reads after %d writes made %d requests", readers*rounds, rounds, asked)
+	}
+}
+
 // TestNearCacheIsBounded reads more than it can keep.
 func TestNearCacheIsBounded(t *testing.T) {
 	parallel(t)
