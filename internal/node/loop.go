@@ -163,7 +163,10 @@ func (n *Node) carryOut() {
 			return
 		}
 		if len(saved) > 0 {
-			if err := n.engine.SetMeta(saved); err != nil {
+			begun := n.now()
+			err := n.engine.SetMeta(saved)
+			n.savingTook += (n.now() - begun - n.savingTook) / 8
+			if err != nil {
 				n.log.Error("cannot save claims", "err", err)
 				// What was not saved is neither answered nor spread.
 				out.Messages, out.InForce = nil, nil

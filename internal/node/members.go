@@ -272,7 +272,9 @@ func (n *Node) replan(now int64) (changed bool) {
 	if len(list) < len(n.planned) && slices.ContainsFunc(n.planned, func(m shard.Member) bool {
 		return !m.Leaving && !slices.ContainsFunc(list, func(o shard.Member) bool { return o.ID == m.ID })
 	}) { // one that left in peace is not waited for
-		n.planBefore, n.failedAt = n.plan, now
+		n.planBefore, n.plannedBefore, n.failedAt = n.plan, n.planned, now
+	} else if n.planBefore != nil && allBack(n.plannedBefore, list) {
+		n.planBefore, n.plannedBefore = nil, nil
 	}
 	if n.membersAt = now; slices.Equal(list, n.planned) {
 		// Settings need only the time in which they reach the others.
@@ -283,6 +285,18 @@ func (n *Node) replan(now int64) (changed bool) {
 	n.planShared.Store(n.plan)
 	n.planFor.Store(settings)
 	n.plannedFor.Store(&list) // last: see Balanced
+	return true
+}
+
+// allBack reports whether every seat of a list is taken in a later one: nobody
+// is waited for any more. A node that starts again has another ID.
+func allBack(before, list []shard.Member) bool {
+	seat := func(m shard.Member) string { return cmp.Or(m.Seat, m.Name) }
+	for _, m := range before {
+		if !slices.ContainsFunc(list, func(o shard.Member) bool { return seat(o) == seat(m) }) {
+			return false
+		}
+	}
 	return true
 }
 

@@ -114,32 +114,34 @@ type Node struct {
 	merger   merger
 
 	// Of the control loop alone:
-	plan        *shard.Assignment
-	planBefore  *shard.Assignment // the plan before the last member went
-	planned     []shard.Member
-	plannedWith *shard.Settings // of the plan
-	downNow     map[shard.NodeID]bool
-	membersAt   int64 // when the member list last changed
-	failedAt    int64 // when a node that counted for the plan last died
-	agenda      agenda
-	window      window
-	outlook     outlook     // as of the last pass
-	lapsedAt    int64       // when all were looked at because a lease had run out
-	coveredAt   int64       // when slots that nobody serves were looked for
-	surveyed    int         // up to here slots were looked at in the present round
-	lookedAt    int64       // when those under way were
-	unclaimed   bool        // there are slots to found
-	begins      []copyBegin // copies to begin in this step
-	opened      int         // slots opened since Open
-	steppedAt   int64       // when the loop last ran
-	stepTook    int64       // how long that took
-	resumedAt   int64       // when it last ran again after being late by a lease
-	dutyAt      int64
-	leftoversAt int64
-	settling    []uint16
-	duties      []uint16
-	resend      time.Duration
-	openedAt    int64
+	plan          *shard.Assignment
+	planBefore    *shard.Assignment // the plan before the last member went
+	planned       []shard.Member
+	plannedWith   *shard.Settings // of the plan
+	downNow       map[shard.NodeID]bool
+	membersAt     int64          // when the member list last changed
+	plannedBefore []shard.Member // those it was made for
+	failedAt      int64          // when a node that counted for the plan last died
+	agenda        agenda
+	window        window
+	outlook       outlook     // as of the last pass
+	lapsedAt      int64       // when all were looked at because a lease had run out
+	coveredAt     int64       // when slots that nobody serves were looked for
+	surveyed      int         // up to here slots were looked at in the present round
+	lookedAt      int64       // when those under way were
+	unclaimed     bool        // there are slots to found
+	begins        []copyBegin // copies to begin in this step
+	opened        int         // slots opened since Open
+	steppedAt     int64       // when the loop last ran
+	stepTook      int64       // how long that took
+	savingTook    int64       // how long claims take to be on disk, of late
+	resumedAt     int64       // when it last ran again after being late by a lease
+	dutyAt        int64
+	leftoversAt   int64
+	settling      []uint16
+	duties        []uint16
+	resend        time.Duration
+	openedAt      int64
 
 	toldClock   atomic.Bool // what is wrong with this node's place, each once
 	toldAddress atomic.Bool

@@ -8,14 +8,15 @@ import (
 )
 
 const (
-	maxCopies    = 512             // copies under way at once
-	maxHandovers = 128             // hand-overs under way at once: calls wait meanwhile
-	emptyFactor  = 8               // so many times as many where the slots are empty
-	copyStall    = 5 * time.Second // a copy that does not get on for so long begins again
-	holdLimit    = time.Second     // a hand-over that can't drain for so long is put off
-	coverEvery   = time.Second     // slots that nobody serves are looked for so often at least
-	lookPart     = 2048            // so many slots under way are looked at each tickIdle, where nothing is noted of them
-	surveyPart   = 512             // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
+	maxCopies      = 512 // copies under way at once
+	leastHandovers = 128 // hand-overs under way at once: calls wait meanwhile
+	maxHandovers   = 1024
+	emptyFactor    = 8               // so many times as many where the slots are empty
+	copyStall      = 5 * time.Second // a copy that does not get on for so long begins again
+	holdLimit      = time.Second     // a hand-over that can't drain for so long is put off
+	coverEvery     = time.Second     // slots that nobody serves are looked for so often at least
+	lookPart       = 2048            // so many slots under way are looked at each tickIdle, where nothing is noted of them
+	surveyPart     = 512             // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
 )
 
 // outlook is what decides about all slots alike: when it changes, all are
@@ -420,6 +421,14 @@ func (n *Node) atOnce(most int, s *slot) int {
 	return most
 }
 
+// handoversAtOnce is how many slots with records may be handed over at once. A
+// slow disk holds up a hand-over for as long whatever goes with it, as claims
+// are saved together: the more at once, the sooner all are over.
+func (n *Node) handoversAtOnce() int {
+	const quick = 2 * time.Millisecond
+	return int(min(max(n.savingTook/int64(quick), 1)*leastHandovers, maxHandovers))
+}
+
 // mayReturn reports whether id is to hold the slot only because another node
 // died lately, which may be back.
 func (n *Node) mayReturn(no uint16, id shard.NodeID) bool {
@@ -437,7 +446,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 		return atRest // whoever died may be back soon: until the outlook changes
 	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < max(s.notBefore, s.stayTill):
 		return unsettled
-	case n.agenda.counts[handing] >= n.atOnce(maxHandovers, s):
+	case n.agenda.counts[handing] >= n.atOnce(n.handoversAtOnce(), s):
 		return toMove
 	}
 	s.hold = &hold{to, now}

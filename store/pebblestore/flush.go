@@ -43,14 +43,14 @@ func (q *queue) empty() bool {
 // write writes a unit and tells of it.
 func (s *Store) write(u *unit) error {
 	opts := pebble.NoSync
-	synced := s.opts.Fsync != Never || u.sync
+	synced := u.sync || s.opts.Fsync != Never && !s.maySyncLater(u)
 	if synced {
 		opts = pebble.Sync
 	}
 	s.mark(u)
 	var err error
 	if u.batch.Empty() {
-		if u.sync {
+		if u.sync || synced && s.unsynced > 0 {
 			err = s.db.LogData(nil, opts)
 		}
 	} else {
@@ -65,6 +65,9 @@ func (s *Store) write(u *unit) error {
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", s.opts.Dir, err)
 	}
+	if s.unsynced++; synced {
+		s.unsynced = 0
+	}
 	_ = u.batch.Close()
 	for _, sp := range u.slots {
 		for _, fn := range sp.moves {
@@ -75,6 +78,17 @@ func (s *Store) write(u *unit) error {
 	s.tell(u, synced)
 	s.queue.finish(u)
 	return nil
+}
+
+// maxUnsynced bounds how many units in a row are written without a sync because
+// the next one is there already.
+const maxUnsynced = 32
+
+// maySyncLater reports whether the sync of a unit may be left to the next one.
+// Units that end with work of their own are many and small while copies of slots
+// are confirmed; a sync for each would take longer than all else.
+func (s *Store) maySyncLater(u *unit) bool {
+	return u.after != nil && s.unsynced < maxUnsynced && s.queue.last() != u
 }
 
 // mark adds the highest versions of the slots that a unit writes to.

@@ -42,6 +42,7 @@ type Store struct {
 	flushed   chan struct{}       // closed when the flusher ends
 	marks     map[uint16]uint64   // the flusher's: highest versions written since Open
 	written   [store.Slots]uint64 // the flusher's: highest versions on disk
+	unsynced  int                 // the flusher's: units written since the last sync
 	moved     map[uint16]struct{} // the flusher's: slots whose marks are to be told
 
 	full   atomic.Bool // the last search for something to unload found nothing
