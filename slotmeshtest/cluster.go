@@ -19,6 +19,8 @@
 //			...
 //		})
 //	}
+//
+// Live is such a cluster in real time, for programs that use sockets and databases.
 package slotmeshtest
 
 import (

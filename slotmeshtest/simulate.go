@@ -13,12 +13,13 @@ import (
 
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/internal/env"
+	"github.com/slotmesh/slotmesh/internal/node"
 	"github.com/slotmesh/slotmesh/internal/simnet"
 )
 
 const simPort = "7946"
 
-// Simulation describes a cluster in virtual time.
+// Simulation describes a cluster on a simulated network.
 type Simulation struct {
 	// Nodes is how many are started, named "n1" to "n<Nodes>". Default 3.
 	Nodes int
@@ -29,12 +30,12 @@ type Simulation struct {
 	Options []slotmesh.Option
 }
 
-// Cluster is a simulated cluster: real nodes on hosts of a simulated network, in
-// one bubble of testing/synctest. Its methods are for the goroutines of that
-// bubble, and name hosts by the names of their nodes; those of a name that is not
-// known, or whose node does or does not run, fail the test.
+// Cluster is a cluster of real nodes on hosts of a simulated network, in one bubble
+// of testing/synctest by Simulate or in real time by Live. Its methods name hosts by
+// the names of their nodes; those of a name that is not known, or whose node does or
+// does not run, fail the test. In a bubble they are for its goroutines.
 type Cluster struct {
-	t    *testing.T
+	t    testing.TB
 	net  *simnet.Net
 	sim  Simulation
 	mu   sync.Mutex // guards hosts
@@ -54,20 +55,43 @@ type simHost struct {
 // f; a failed test logs the seed.
 func Simulate(t *testing.T, sim Simulation, f func(t *testing.T, c *Cluster)) {
 	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, sim)
+		defer c.closeAll()
+		c.begin()
+		f(t, c)
+	})
+}
+
+// Live starts a cluster in real time, ready and at rest, whose nodes can be killed,
+// paused and cut off like Simulate's. The test's own code may use sockets,
+// databases and goroutines as it likes: the network in between, a simulated one in
+// memory, takes neither ports nor privileges. The end of the test closes the nodes;
+// a failed test logs the seed.
+func Live(t testing.TB, sim Simulation) *Cluster {
+	t.Helper()
+	c := newCluster(t, sim)
+	t.Cleanup(c.closeAll)
+	c.begin()
+	return c
+}
+
+func newCluster(t testing.TB, sim Simulation) *Cluster {
 	if sim.Nodes <= 0 {
 		sim.Nodes = 3
 	}
-	synctest.Test(t, func(t *testing.T) {
-		c := &Cluster{t: t, net: simnet.New(sim.Seed), sim: sim, host: map[string]*simHost{}}
-		defer c.closeAll()
-		var names []string
-		for i := range sim.Nodes {
-			names = append(names, fmt.Sprintf("n%d", i+1))
-		}
-		c.Start(names...)
-		c.AwaitRest()
-		f(t, c)
-	})
+	return &Cluster{t: t, net: simnet.New(sim.Seed), sim: sim, host: map[string]*simHost{}}
+}
+
+// begin starts the first nodes.
+func (c *Cluster) begin() {
+	c.t.Helper()
+	var names []string
+	for i := range c.sim.Nodes {
+		names = append(names, fmt.Sprintf("n%d", i+1))
+	}
+	c.Start(names...)
+	c.AwaitRest()
 }
 
 func (c *Cluster) closeAll() {
@@ -127,7 +151,7 @@ func (c *Cluster) Start(names ...string) {
 	errs := make([]error, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
-		wg.Go(func() { errs[i] = c.start(c.at(name)) })
+		wg.Go(func() { errs[i] = c.start(c.at(name), [2]uint8{}) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -135,7 +159,25 @@ func (c *Cluster) Start(names ...string) {
 	}
 }
 
-func (c *Cluster) start(h *simHost) error {
+// StartRelease starts a node that says it speaks the protocol versions from low to
+// high, 1 to 255, as a node of an earlier or a later release does beside those of
+// this one. It returns the error of Open: slotmesh.ErrIncompatible where the ranges
+// have no version in common. The node's code is this release's all the same.
+func (c *Cluster) StartRelease(name string, low, high uint8) error {
+	c.t.Helper()
+	if low < 1 || low > high {
+		c.t.Fatalf("slotmeshtest: protocol versions %d to %d", low, high)
+	}
+	return c.start(c.at(name), [2]uint8{low, high})
+}
+
+// Protocols returns the lowest and the highest protocol version of this release.
+func Protocols() (low, high uint8) {
+	p := node.Protocols()
+	return uint8(p[0]), uint8(p[1])
+}
+
+func (c *Cluster) start(h *simHost, protocols [2]uint8) error {
 	c.mu.Lock()
 	runs := h.cache != nil
 	c.mu.Unlock()
@@ -157,7 +199,9 @@ func (c *Cluster) start(h *simHost) error {
 		slotmesh.WithSeeds(seeds...),
 		slotmesh.WithMaxMemory(64 << 20),
 	}, c.sim.Options...)
-	cache, err := slotmesh.Open(env.With(ctx, host.Env(h.clock)), opts...)
+	surroundings := host.Env(h.clock)
+	surroundings.Protocols = protocols
+	cache, err := slotmesh.Open(env.With(ctx, surroundings), opts...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", h.name, err)
 	}

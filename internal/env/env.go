@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Env is a node's surroundings. All fields are set.
+// Env is a node's surroundings. All functions are set.
 type Env struct {
 	// Now reads the clock, wall and monotonic.
 	Now func() time.Time
@@ -27,6 +27,9 @@ type Env struct {
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Uint64 gives random bits: identities, jitter, lineage numbers.
 	Uint64 func() uint64
+	// Protocols are the lowest and the highest protocol version that the node says
+	// it speaks, for a test of another release beside this one; zero: its own.
+	Protocols [2]uint8
 }
 
 // System is the real thing.

@@ -44,9 +44,10 @@ func (n *Node) listenAt(ctx context.Context, addr string) (net.PacketConn, error
 // identify takes a node ID with this counter and starts to talk under it.
 func (n *Node) identify(counter uint64) (err error) {
 	n.id = shard.NewNodeID(counter, n.env.Uint64()|1)
+	low, high := n.protocols()
 	n.transport, err = transport.New(transport.Config{
 		Self: transport.Identity{
-			Cluster: n.cfg.Cluster, ID: transport.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, MinProto: protoMin, MaxProto: protoMax,
+			Cluster: n.cfg.Cluster, ID: transport.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, MinProto: low, MaxProto: high,
 		},
 		Listener: n.mux.GRPC(), Dial: n.env.Dial, Handler: n, Guard: n.guard, Logger: n.cfg.Logger,
 	})

@@ -347,9 +347,10 @@ func (n *Node) planMember(id shard.NodeID, m gossip.Member) shard.Member {
 }
 
 func (n *Node) selfMember() gossip.Member {
+	low, high := n.protocols()
 	return gossip.Member{
 		ID: gossip.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, Zone: n.cfg.Zone, Seat: n.cfg.Seat, Weight: n.cfg.Weight,
-		MinProto: protoMin, MaxProto: protoMax, Leaving: n.leaving.Load(), Visitor: n.cfg.Visitor,
+		MinProto: low, MaxProto: high, Leaving: n.leaving.Load(), Visitor: n.cfg.Visitor,
 		Attributes: packAttributes(*n.attributes.Load()),
 	}
 }

@@ -39,6 +39,14 @@ const (
 	protoMax = 1
 )
 
+// protocols is the range that this node says it speaks.
+func (n *Node) protocols() (low, high uint8) {
+	if p := n.env.Protocols; p[1] != 0 {
+		return p[0], p[1]
+	}
+	return protoMin, protoMax
+}
+
 // Node is one member of the cluster.
 type Node struct {
 	cfg    Config

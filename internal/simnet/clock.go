@@ -12,6 +12,7 @@ import (
 type Clock struct {
 	mu     sync.Mutex // guards the rest
 	born   time.Time
+	base   time.Duration // its monotonic reading, outside of a bubble
 	at     time.Time     // the true time of the last change
 	wall   time.Duration // the wall clock is off by, as of at
 	mono   time.Duration // the monotonic one
@@ -22,7 +23,7 @@ type Clock struct {
 // NewClock returns an exact clock.
 func NewClock() *Clock {
 	now := time.Now()
-	return &Clock{born: now, at: now}
+	return &Clock{born: now, at: now, base: monotonic(now)}
 }
 
 // Now reads the clock. Times of one clock differ by its monotonic reading,
@@ -32,7 +33,19 @@ func (c *Clock) Now() time.Time {
 	defer c.mu.Unlock()
 	now := time.Now()
 	wall, mono := c.offLocked(now)
-	return reading(now.Add(wall), now.Sub(c.born)+mono)
+	return reading(now.Add(wall), c.base+now.Sub(c.born)+mono)
+}
+
+const hasMonotonic = 1 << 63 // in the first word of a time
+
+// monotonic is a time's monotonic reading, 0 if it has none, as in a bubble. Times
+// of a clock outside of one can then be compared with time.Now.
+func monotonic(t time.Time) time.Duration {
+	words := (*[2]uint64)(unsafe.Pointer(&t))
+	if words[0]&hasMonotonic == 0 {
+		return 0
+	}
+	return time.Duration(words[1])
 }
 
 // Step sets the wall clock, forwards or back.
@@ -80,7 +93,6 @@ func (c *Clock) offLocked(now time.Time) (wall, mono time.Duration) {
 // time.Now has both; in one it has the wall's alone, and nothing in the time
 // package puts another one in.
 func reading(wall time.Time, mono time.Duration) time.Time {
-	const hasMonotonic = 1 << 63
 	t := wall
 	*(*struct {
 		wall uint64 // the flag, seconds since 1885, nanoseconds
