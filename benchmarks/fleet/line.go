@@ -19,9 +19,11 @@ type line struct {
 	CPU        float64 `json:"cpu_us_per_op"`
 	P50        float64 `json:"p50_us"`
 	P99        float64 `json:"p99_us"`
-	P999       float64 `json:"p999_us"`
+	P999       float64 `json:"p999_us,omitempty"`
 	Errors     uint64  `json:"errors,omitempty"`
 	Network    float64 `json:"network_percent,omitempty"` // of all calls, where it is counted
+	Pipeline   int     `json:"pipeline,omitempty"`        // commands sent at once
+	Copies     string  `json:"copies,omitempty"`          // what has a write before its answer
 
 	ops, cpu, p50, p99, p999, network []float64 // by round
 }
@@ -53,14 +55,16 @@ type ratio struct {
 	CPU        float64 `json:"cpu"`
 }
 
-// pairs are the ratios: workload of slotmesh, workload of rueidis.
-var pairs = []struct{ name, ours, theirs string }{
-	{"set_acked_vs_rueidis_wait", "set", "set_wait"},
-	{"set_vs_rueidis", "set", "set"},
-	{"get_vs_rueidis", "get", "get"},
-	{"get_remote_vs_rueidis", "get_remote", "get"},
-	{"get_many_vs_rueidis", "get_many", "get_many"},
-	{"set_many_vs_rueidis", "set_many", "set_many"},
+// pairs are the ratios: workload of slotmesh, workload of the other system.
+var pairs = []struct{ name, ours, their, theirs string }{
+	{"set_acked_vs_rueidis_wait", "set", "rueidis", "set_wait"},
+	{"set_vs_rueidis", "set", "rueidis", "set"},
+	{"get_vs_rueidis", "get", "rueidis", "get"},
+	{"get_remote_vs_rueidis", "get_remote", "rueidis", "get"},
+	{"get_many_vs_rueidis", "get_many", "rueidis", "get_many"},
+	{"set_many_vs_rueidis", "set_many", "rueidis", "set_many"},
+	{"resp_get_vs_redis", "resp_get", "redis", "resp_get"},
+	{"resp_set_vs_redis", "resp_set", "redis", "resp_set"},
 }
 
 func ratios(lines []*line) []ratio {
@@ -71,7 +75,7 @@ func ratios(lines []*line) []ratio {
 				continue
 			}
 			for _, their := range lines {
-				if their.System == "rueidis" && their.Workload == pair.theirs &&
+				if their.System == pair.their && their.Workload == pair.theirs &&
 					their.Callers == our.Callers && their.ValueBytes == our.ValueBytes {
 					all = append(all, ratio{pair.name, our.Callers, our.ValueBytes, our.Ops / their.Ops, our.CPU / their.CPU})
 				}

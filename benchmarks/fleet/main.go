@@ -4,6 +4,8 @@
 // are on the PATH.
 //
 // With -api it measures calls beyond get and set, each against its nearest peer.
+// With -resp it measures the replicas' ports for Redis clients instead, by
+// redis-benchmark, beside three Redis primaries.
 //
 // It prints one JSON object a line, or a table with -table: per cell the median
 // of rounds in which all systems take turns, and at the end ratios.
@@ -41,6 +43,7 @@ type named struct {
 type settings struct {
 	quick, table, noRedis bool
 	api                   bool
+	resp                  bool
 	profile               string
 	workloads             string
 	rounds                int
@@ -57,6 +60,7 @@ func main() {
 	flag.BoolVar(&s.api, "api", false, "measure transactions, loads, locks, typed values and the near cache instead, with 100-byte values")
 	flag.BoolVar(&s.table, "table", false, "print a table instead of JSON lines")
 	flag.BoolVar(&s.noRedis, "noredis", false, "leave Redis Cluster out")
+	flag.BoolVar(&s.resp, "resp", false, "measure the ports for Redis clients instead, by redis-benchmark, beside three Redis primaries")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds; -quick makes 3")
 	flag.DurationVar(&s.cell, "cell", time.Second, "time of a cell in a round; -quick takes 250ms")
 	flag.StringVar(&s.profile, "profile", "", "write the CPU profile of the replica with the load to this file")
@@ -66,8 +70,11 @@ func main() {
 		s.rounds, s.cell = 3, 250*time.Millisecond
 	}
 	measure := measure
-	if s.api {
+	switch {
+	case s.api:
 		measure = measureAPI
+	case s.resp:
+		measure = measureResp
 	}
 	if err := measure(s); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)

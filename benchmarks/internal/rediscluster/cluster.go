@@ -22,7 +22,7 @@ const (
 	startTimeout = 15 * time.Second
 )
 
-// Cluster is the six servers. It is for one goroutine.
+// Cluster is the servers. It is for one goroutine.
 type Cluster struct {
 	Servers []*process.Child
 	Addrs   []string // in the order of Servers
@@ -41,21 +41,26 @@ func Available() bool {
 
 // Start starts the servers, without persistence and with a node timeout of a
 // second, and returns when all slots are served and all replicas in sync.
-func Start() (*Cluster, error) {
+func Start() (*Cluster, error) { return startOf(nodes/2, 1) }
+
+// StartPrimaries is Start without replicas.
+func StartPrimaries() (*Cluster, error) { return startOf(nodes/2, 0) }
+
+func startOf(primaries, replicas int) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "slotmesh-redis-")
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{dir: dir}
-	if err := c.start(); err != nil {
+	if err := c.start(primaries, replicas); err != nil {
 		c.Stop()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Cluster) start() error {
-	for range nodes {
+func (c *Cluster) start(primaries, replicas int) error {
+	for range primaries * (1 + replicas) {
 		addr, err := freeAddr()
 		if err != nil {
 			return err
@@ -76,7 +81,7 @@ func (c *Cluster) start() error {
 		return err
 	}
 	args := append([]string{"--cluster", "create"}, c.Addrs...)
-	args = append(args, "--cluster-replicas", "1", "--cluster-yes")
+	args = append(args, "--cluster-replicas", fmt.Sprint(replicas), "--cluster-yes")
 	if out, err := exec.Command("redis-cli", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("create the cluster: %w: %s", err, out)
 	}
@@ -86,8 +91,8 @@ func (c *Cluster) start() error {
 			role, _ := c.cli(addr, "info", "replication")
 			nodes, _ := c.cli(addr, "cluster", "nodes")
 			if !strings.Contains(info, "cluster_state:ok") || strings.Contains(role, "master_link_status:down") ||
-				!strings.Contains(role, "role:slave") && !strings.Contains(role, "state=online") ||
-				strings.Count(nodes, "slave") != 3 {
+				replicas > 0 && !strings.Contains(role, "role:slave") && !strings.Contains(role, "state=online") ||
+				strings.Count(nodes, "slave") != primaries*replicas {
 				return false
 			}
 		}
