@@ -64,6 +64,9 @@ func measureResp(s settings) error {
 			return err
 		}
 	}
+	if err := awaitAddresses(ours.addr); err != nil {
+		return err
+	}
 	servers := []server{ours}
 	if !s.noRedis && rediscluster.Available() {
 		cluster, err := rediscluster.StartPrimaries()
@@ -117,6 +120,23 @@ func measureResp(s settings) error {
 	}
 	print(lines, s.table)
 	return nil
+}
+
+// awaitAddresses returns once a node knows the ports of all others.
+func awaitAddresses(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(2 * opTimeout); ; time.Sleep(20 * time.Millisecond) {
+		out, err := exec.Command("redis-cli", "-h", host, "-p", port, "cluster", "nodes").CombinedOutput()
+		if err == nil && strings.Count(string(out), "connected") == 3 && !strings.Contains(string(out), "noaddr") {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the ports are not known: %w: %s", err, out)
+		}
+	}
 }
 
 // run runs redis-benchmark once.
