@@ -12,20 +12,35 @@ import (
 // key keep their order, and each is by itself, as it would be without the
 // pipeline.
 func (c *conn) together(batch [][][]byte) int {
-	if len(batch) < 2 || c.multi || c.user == "" || c.asking || c.readonly || c.sub != nil && c.sub.count() > 0 {
+	if c.multi || c.user == "" || c.asking || c.readonly || c.sub != nil && c.sub.count() > 0 {
 		return 0
 	}
 	n, writes := 0, false
+	var kinds [maxTogether]plainness
 	for n < len(batch) && n < maxTogether {
 		what := plain(batch[n])
 		if what == notPlain {
 			break
 		}
 		writes = writes || what != plainGet
+		kinds[n] = what
 		n++
 	}
-	// Reads of what is here cost nothing that could be shared.
-	if n < 2 || !writes && !c.s.forward || c.s.glance().strangers {
+	if n == 0 || n == 1 && writes {
+		return 0
+	}
+	if !writes && !c.s.forward {
+		// Reads of what is here cost nothing that could be shared.
+		done := 0
+		for done < n && len(c.out.b) <= flushBytes {
+			getAlone(c, batch[done])
+			done++
+		}
+		c.s.stats.commands.Add(int64(done))
+		c.touch(find(batch[0][0]))
+		return done
+	}
+	if n < 2 || c.s.glance().strangers {
 		return 0
 	}
 	group := c.s.cache.Batch()
@@ -33,7 +48,7 @@ func (c *conn) together(batch [][][]byte) int {
 	mark := len(c.out.b)
 	for i, args := range batch[:n] {
 		key := string(args[1])
-		switch plain(args) {
+		switch kinds[i] {
 		case plainGet:
 			results[i] = group.Get(key)
 		case plainSet:
@@ -59,7 +74,7 @@ func (c *conn) together(batch [][][]byte) int {
 	c.s.stats.commands.Add(int64(n))
 	c.touch(find(batch[n-1][0]))
 	for i, r := range results {
-		switch what := plain(batch[i]); {
+		switch what := kinds[i]; {
 		case redirected(r.Err) && addrless(r.Err): // it has just joined
 			c.out.fail("TRYAGAIN the slot is moving")
 		case what == plainGet:

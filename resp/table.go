@@ -1,10 +1,6 @@
 package resp
 
-import (
-	"strings"
-
-	"github.com/slotmesh/slotmesh/hashtag"
-)
+import "github.com/slotmesh/slotmesh/hashtag"
 
 // flags of a command: those of Redis that clients look at, and what may be
 // done when.
@@ -165,7 +161,18 @@ func (cmd *command) categories() []string {
 	return append(list, "@slow")
 }
 
-// word reports whether an argument is a keyword, in any case.
+// word reports whether an argument is a keyword, in any case. It does not
+// allocate.
 func word(arg []byte, keyword string) bool {
-	return len(arg) == len(keyword) && strings.EqualFold(string(arg), keyword)
+	if len(arg) != len(keyword) {
+		return false
+	}
+	for i, a := range arg {
+		if b := keyword[i]; a != b {
+			if low := a | 0x20; a^b != 0x20 || low < 'a' || low > 'z' {
+				return false
+			}
+		}
+	}
+	return true
 }
