@@ -1,7 +1,9 @@
 package pebblestore
 
 import (
+	"bytes"
 	"errors"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -58,7 +60,9 @@ func (s *Store) ApplyTo(n uint16, gen store.Generation, recs []store.Record) err
 	return s.apply(n, gen, recs)
 }
 
-// Confirm implements store.Engine. The copy on disk is made by the flusher.
+// Confirm implements store.Engine. Few records go to disk anew from memory; of
+// many, or where some are on disk only, the flusher makes the copy on disk. That
+// takes an iterator, which costs more the more slots were copied lately.
 func (s *Store) Confirm(n uint16, gen store.Generation, lo, hi uint64, want store.Digest) (ok bool, err error) {
 	if err := s.queue.wait(); err != nil {
 		return false, err
@@ -66,6 +70,13 @@ func (s *Store) Confirm(n uint16, gen store.Generation, lo, hi uint64, want stor
 	sl := s.slot(n)
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
+	if recs, all := s.resided(n, sl, gen, lo, hi, want); all {
+		if d, err := s.mem.Digest(n, lo, hi); err != nil || d != want {
+			return false, err
+		}
+		err := s.applyLocked(n, sl, gen, recs)
+		return err == nil, err
+	}
 	// How much the range takes is not known; the limit is a fair guess.
 	err = s.withRoom(sl, s.budget.records/16, func() error {
 		ok, err = s.mem.Confirm(n, gen, lo, hi, want)
@@ -83,6 +94,33 @@ func (s *Store) Confirm(n uint16, gen store.Generation, lo, hi uint64, want stor
 }
 
 const copyBytes = 1 << 20
+
+// resided returns copies of a range's records if all are in memory and as few
+// as want says, and if they are not many. The slot is locked.
+func (s *Store) resided(n uint16, sl *slot, gen store.Generation, lo, hi uint64, want store.Digest) (recs []store.Record, all bool) {
+	const most = 4096
+	if gen == 0 || sl.stubs.Load() || want.Records > most {
+		return nil, false
+	}
+	var from store.Cursor
+	if lo > 0 {
+		from = store.Cursor{Hash: lo - 1, Kind: math.MaxUint8, Started: true}
+	}
+	size := 0
+	_, _, err := s.mem.Range(n, from, func(r store.Record) bool {
+		switch h := store.Hash(r.Kind, r.Key, r.Field); {
+		case h < lo:
+			return true
+		case h > hi:
+			return false
+		}
+		r.Value = bytes.Clone(r.Value)
+		recs = append(recs, r)
+		size += len(r.Key) + len(r.Field) + len(r.Value)
+		return len(recs) <= want.Records && size < copyBytes
+	})
+	return recs, err == nil && len(recs) == want.Records && size < copyBytes
+}
 
 // copyRange copies the records of a hash range on disk from one generation to
 // another, where the higher version stays.
