@@ -64,6 +64,7 @@ type Load struct {
 type run struct {
 	sys   system
 	names []string
+	size  int             // bytes of a value
 	acked []atomic.Uint64 // by key: number of its newest acknowledged write
 
 	stop  atomic.Bool
@@ -85,20 +86,20 @@ func names(n int) []string {
 }
 
 // recordBytes is what one record counts in Stats().BytesCopied.
-func recordBytes() uint64 { return uint64(len("key-00000000") + valueBytes + recordOverhead) }
+func recordBytes(size int) uint64 { return uint64(len("key-00000000") + size + recordOverhead) }
 
-func value(number uint64) []byte {
-	return binary.BigEndian.AppendUint64(make([]byte, 0, valueBytes), number)[:valueBytes]
+func (r *run) value(number uint64) []byte {
+	return binary.BigEndian.AppendUint64(make([]byte, 0, r.size), number)[:r.size]
 }
 
-func newRun(sys system, keys int) *run {
-	return &run{sys: sys, names: names(keys), acked: make([]atomic.Uint64, keys)}
+func newRun(sys system, keys, size int) *run {
+	return &run{sys: sys, names: names(keys), size: size, acked: make([]atomic.Uint64, keys)}
 }
 
 // fill writes all keys once.
 func (r *run) fill() error {
-	err := load.Fill(r.names, valueBytes, func(ctx context.Context, keys []string, _ []byte) error {
-		return r.sys.Set(ctx, keys[0], value(1))
+	err := load.Fill(r.names, r.size, func(ctx context.Context, keys []string, _ []byte) error {
+		return r.sys.Set(ctx, keys[0], r.value(1))
 	})
 	for i := range r.acked {
 		r.acked[i].Store(1)
@@ -146,7 +147,7 @@ func (r *run) call(c int, rate float64) {
 		var err error
 		number := r.acked[k].Load()
 		if write {
-			if err = r.sys.Set(ctx, r.names[k], value(number+1)); err == nil {
+			if err = r.sys.Set(ctx, r.names[k], r.value(number+1)); err == nil {
 				r.acked[k].Store(number + 1)
 				written[k] = true
 			}
@@ -154,7 +155,7 @@ func (r *run) call(c int, rate float64) {
 			var got []byte
 			got, err = r.sys.Get(ctx, r.names[k])
 			own.Reads++
-			if len(got) == valueBytes && binary.BigEndian.Uint64(got) >= number {
+			if len(got) == r.size && binary.BigEndian.Uint64(got) >= number {
 				own.Hits++
 			}
 		}
@@ -199,7 +200,7 @@ func (r *run) lost() (int, error) {
 				switch {
 				case err != nil:
 					failed.Store(&err)
-				case len(got) != valueBytes || binary.BigEndian.Uint64(got) < r.acked[k].Load():
+				case len(got) != r.size || binary.BigEndian.Uint64(got) < r.acked[k].Load():
 					lost.Add(1)
 				}
 			}
@@ -212,9 +213,12 @@ func (r *run) lost() (int, error) {
 	return int(lost.Load()), nil
 }
 
-// Fill writes so many keys.
-func (l *Load) Fill(keys int, _ *struct{}) error {
-	l.run = newRun(cacheSystem{l.cache()}, keys)
+// FillArgs says how many keys to write, with values of how many bytes.
+type FillArgs struct{ Keys, Size int }
+
+// Fill writes keys.
+func (l *Load) Fill(a FillArgs, _ *struct{}) error {
+	l.run = newRun(cacheSystem{l.cache()}, a.Keys, a.Size)
 	return l.run.fill()
 }
 

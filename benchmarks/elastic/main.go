@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/benchmarks/internal/mesh"
@@ -43,21 +44,23 @@ func main() {
 		mesh.Serve(func(cache func() *slotmesh.Cache) any { return &Load{cache: cache} })
 		return
 	}
-	quick := flag.Bool("quick", false, "100,000 keys and the scenarios a to c only")
+	quick := flag.Bool("quick", false, "100,000 keys and the first three scenarios only")
 	keys := flag.Int("keys", 2_000_000, "keys; -quick has 100,000")
 	only := flag.String("only", "", "comma-separated scenarios; default all")
 	noRedis := flag.Bool("noredis", false, "leave Redis Cluster out")
 	verbose := flag.Bool("v", false, "log what the replicas do on standard error")
 	flag.Parse()
 
-	chosen := slices.Clone(scenarios)
+	t := times{probe: 2 * time.Second, quiet: 4 * time.Second}
+	chosen, others := slices.Clone(scenarios), slices.Clone(timings)
 	if *quick {
-		*keys = 100_000
-		chosen = chosen[:3]
+		*keys, t = 100_000, times{probe: time.Second, quiet: 2 * time.Second}
+		chosen, others = chosen[:3], nil
 	}
 	if *only != "" {
 		names := strings.Split(*only, ",")
 		chosen = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return !slices.Contains(names, s.name) })
+		others = slices.DeleteFunc(slices.Clone(timings), func(s timing) bool { return !slices.Contains(names, s.name) })
 	}
 	failed := false
 	report := func(l line, err error) {
@@ -70,10 +73,20 @@ func main() {
 		}
 	}
 	for _, s := range chosen {
-		report(runMesh(s, *keys, *verbose))
+		report(runMesh(s, *keys, t, *verbose))
 		if s.name == scenarios[0].name && !*noRedis && rediscluster.Available() {
-			report(runRedis(s, *keys))
+			report(runRedis(s, *keys, t))
 		}
+	}
+	for _, s := range others {
+		l, err := s.run(*keys, *verbose)
+		if err != nil {
+			failed = true
+			fmt.Fprintf(os.Stderr, "%s: %v\n", s.name, err)
+			continue
+		}
+		l.System, l.Scenario = "slotmesh", s.name
+		_ = json.NewEncoder(os.Stdout).Encode(l)
 	}
 	if failed {
 		os.Exit(1)

@@ -25,7 +25,7 @@ func (s redisSystem) Get(ctx context.Context, key string) ([]byte, error) {
 // runRedis adds a fourth primary, without a replica of its own, to three that
 // have one, and rebalances. What moves is counted as one copy: Redis tells of
 // no bytes, so a quarter of the data is taken for it.
-func runRedis(s scenario, keys int) (line, error) {
+func runRedis(s scenario, keys int, t times) (line, error) {
 	l := line{System: "redis", Scenario: s.name}
 	cluster, err := rediscluster.Start()
 	if err != nil {
@@ -37,23 +37,23 @@ func runRedis(s scenario, keys int) (line, error) {
 		return l, err
 	}
 	defer client.Close()
-	r := newRun(redisSystem{client}, keys)
+	r := newRun(redisSystem{client}, keys, valueBytes)
 	if err := r.fill(); err != nil {
 		return l, err
 	}
 	r.begin(0)
-	time.Sleep(probeTime)
+	time.Sleep(t.probe)
 	full := r.end()
 	rate := float64(full.Ops) / full.Took.Seconds() / 2
 	r.begin(rate)
-	time.Sleep(quietTime)
+	time.Sleep(t.quiet)
 	quiet := r.end()
 	begun := time.Now()
 	r.begin(rate)
 	err = cluster.Grow(changeTime)
 	l.Seconds = time.Since(begun).Seconds()
 	l.take(quiet, r.end())
-	l.Minimum = uint64(keys) * recordBytes() / 4
+	l.Minimum = uint64(keys) * recordBytes(valueBytes) / 4
 	l.Moved = l.Minimum
 	lost, lostErr := r.lost()
 	l.Lost = lost

@@ -12,11 +12,15 @@ import (
 const (
 	changeTime = 5 * time.Minute // bounds each step of a change
 	fillTime   = 10 * time.Minute
-	probeTime  = 2 * time.Second // at full rate
-	quietTime  = 4 * time.Second // at half of it, before anything changes
 	backups    = 1
 	copies     = 1 + backups
 )
+
+// times is how long is measured before anything changes.
+type times struct {
+	probe time.Duration // at full rate
+	quiet time.Duration // at half of it
+}
 
 // scenario is a change of a fleet. minimum is how many times the data has to
 // move for it, all copies counted; below 0 that depends on what is written
@@ -110,7 +114,7 @@ func storm(f *mesh.Fleet) error {
 }
 
 // runMesh changes a fresh fleet under load.
-func runMesh(s scenario, keys int, verbose bool) (line, error) {
+func runMesh(s scenario, keys int, t times, verbose bool) (line, error) {
 	l := line{System: "slotmesh", Scenario: s.name}
 	var f *mesh.Fleet
 	var err error
@@ -136,7 +140,7 @@ func runMesh(s scenario, keys int, verbose bool) (line, error) {
 		return l, err
 	}
 	driver := f.Replicas[guest]
-	if err := driver.Call(fillTime, "Load.Fill", keys, &struct{}{}); err != nil {
+	if err := driver.Call(fillTime, "Load.Fill", FillArgs{keys, valueBytes}, &struct{}{}); err != nil {
 		return l, fmt.Errorf("fill: %w", err)
 	}
 	measure := func(rate float64, during func() error) (r Report, err error) {
@@ -149,12 +153,12 @@ func runMesh(s scenario, keys int, verbose bool) (line, error) {
 	wait := func(d time.Duration) func() error {
 		return func() error { time.Sleep(d); return nil }
 	}
-	full, err := measure(0, wait(probeTime))
+	full, err := measure(0, wait(t.probe))
 	if err != nil {
 		return l, err
 	}
 	rate := float64(full.Ops) / full.Took.Seconds() / 2
-	quiet, err := measure(rate, wait(quietTime))
+	quiet, err := measure(rate, wait(t.quiet))
 	if err != nil {
 		return l, err
 	}
@@ -168,9 +172,9 @@ func runMesh(s scenario, keys int, verbose bool) (line, error) {
 	after, cerr := f.BytesCopied()
 	l.take(quiet, r)
 	l.Moved = after - before
-	data := uint64(keys) * recordBytes()
+	data := uint64(keys) * recordBytes(valueBytes)
 	if l.Minimum = uint64(s.minimum * float64(data)); s.minimum < 0 {
-		l.Minimum = uint64(r.Written) * recordBytes()
+		l.Minimum = uint64(r.Written) * recordBytes(valueBytes)
 	}
 	err = errors.Join(err, cerr, driver.Call(fillTime, "Load.Lost", struct{}{}, &l.Lost))
 	return l, err

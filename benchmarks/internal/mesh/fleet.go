@@ -26,6 +26,7 @@ type Fleet struct {
 	dir      string // of the data directories; empty: nothing is kept on disk
 	relaxed  bool   // disks are synced once a second
 	seat     string // of the next replica; empty: its name
+	budget   int64  // of the replicas' copies, bytes a second; 0: adaptive
 	left     uint64 // bytes copied by replicas that have left
 }
 
@@ -44,6 +45,11 @@ func StartOnDisk(n, backups int, verbose bool, dir string) (*Fleet, error) {
 // StartKept is StartOnDisk of replicas that sync once a second.
 func StartKept(n, backups int, verbose bool, dir string) (*Fleet, error) {
 	return start(n, &Fleet{backups: backups, verbose: verbose, dir: dir, relaxed: true})
+}
+
+// StartBudget is Start of replicas whose copies have a budget, bytes a second.
+func StartBudget(n, backups int, verbose bool, budget int64) (*Fleet, error) {
+	return start(n, &Fleet{backups: backups, verbose: verbose, budget: budget})
 }
 
 func start(n int, f *Fleet) (*Fleet, error) {
@@ -65,7 +71,7 @@ func (f *Fleet) open(i, expect int) error {
 	if err != nil {
 		return err
 	}
-	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose, Guest: f.guest, Near: f.near, Relaxed: f.relaxed, Seat: f.seat}
+	args := OpenArgs{Addr: "127.0.0.1:0", Expect: expect, Backups: f.backups, Verbose: f.verbose, Guest: f.guest, Near: f.near, Relaxed: f.relaxed, Seat: f.seat, Budget: f.budget}
 	if f.dir != "" && !f.guest {
 		args.Dir = filepath.Join(f.dir, r.Name)
 	}
@@ -167,8 +173,8 @@ func (f *Fleet) AwaitBalance(timeout time.Duration) error {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(50 * time.Millisecond) {
 		var missing error
 		for _, i := range alive {
-			v, err := f.Look(i)
-			if err != nil {
+			var v Rest
+			if err := f.Replicas[i].Call(callTimeout, service+".AtRest", struct{}{}, &v); err != nil {
 				return err
 			}
 			if v.Nodes != len(alive) || !v.Health.Balanced {

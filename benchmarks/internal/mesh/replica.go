@@ -48,6 +48,7 @@ type OpenArgs struct {
 	Near    int64  // bytes of a near cache
 	Relaxed bool   // the disk is synced once a second, not for every write
 	Seat    string // empty: its name
+	Budget  int64  // bytes a second of its copies; 0: adaptive
 	Verbose bool
 }
 
@@ -64,6 +65,9 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 		slotmesh.WithBackups(a.Backups),
 		slotmesh.WithMaxMemory(512 << 20),
 		slotmesh.WithEviction(slotmesh.EvictNone),
+	}
+	if a.Budget > 0 {
+		opts = append(opts, slotmesh.WithMoveBudget(a.Budget))
 	}
 	if a.Guest {
 		opts = append(opts, slotmesh.WithWeight(0))
@@ -155,6 +159,19 @@ func (r *Replica) Look(_ struct{}, v *View) error {
 		v.Primaries = append(v.Primaries, slot.Primary)
 		v.Backups = append(v.Backups, slot.Backups)
 	}
+	return nil
+}
+
+// Rest is whether the replica sees everything in place.
+type Rest struct {
+	Nodes  int
+	Health slotmesh.Health
+}
+
+// AtRest is Look without the slots: it is asked often.
+func (r *Replica) AtRest(_ struct{}, v *Rest) error {
+	cluster := r.cache.Cluster()
+	*v = Rest{len(cluster.Nodes()), cluster.Health()}
 	return nil
 }
 
