@@ -185,7 +185,7 @@ func configGet(c *conn, args [][]byte) {
 // else is an option of the program.
 func configSet(c *conn, args [][]byte) {
 	if len(args)%2 != 0 {
-		c.out.fail("ERR wrong number of arguments for 'config|set' command")
+		c.out.fail(errSyntax)
 		return
 	}
 	settings := c.settings()

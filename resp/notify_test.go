@@ -22,6 +22,7 @@ func TestNotificationsOfKeys(t *testing.T) {
 		{"config set nosuch 1", "error ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'"},
 		{"config set port 1", "error ERR CONFIG SET failed (possibly related to argument 'port') - can't set immutable config"},
 		{"config set notify-keyspace-events K notify-keyspace-events E", "error ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - duplicate parameter"},
+		{"config set notify-keyspace-events K x", "error ERR syntax error"},
 		{"config set notify-keyspace-events", "error ERR wrong number of arguments for 'config|set' command"},
 		{"config set notify-keyspace-events KEA", "OK"},
 	} {
