@@ -5,9 +5,14 @@
 package slotmesh_test
 
 import (
+	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
 
 // largeFleet is how many nodes the largest fleet of these tests has.
@@ -55,4 +60,58 @@ func TestIdleNodeTakesLittleMemory(t *testing.T) {
 		t.Errorf("an idle node holds %d bytes of heap, want at most 16 MiB", used)
 	}
 	runtime.KeepAlive(c)
+}
+
+// Large values on their way do not hold up small calls between the same nodes.
+func TestLargeValuesDoNotDelaySmallCalls(t *testing.T) {
+	if testing.Short() {
+		t.Skip("moves gigabytes")
+	}
+	caches := slotmeshtest.Start(t, 2, roomy...)
+	ctx := t.Context()
+	keys := keysServedBy(t, caches[0], "n2", 2)
+	set(t, caches[0], keys[0], "small")
+	p99 := func() time.Duration {
+		var took []time.Duration
+		for end := time.Now().Add(time.Second); time.Now().Before(end); {
+			from := time.Now()
+			if _, err := caches[0].Get(ctx, keys[0]); err != nil {
+				t.Fatal(err)
+			}
+			took = append(took, time.Since(from))
+		}
+		slices.Sort(took)
+		return took[len(took)*99/100]
+	}
+	var err error
+	for range 5 { // other tests may disturb
+		quiet := p99()
+		stop, done := make(chan struct{}), make(chan error)
+		go func() {
+			large := make([]byte, 64<<20)
+			for {
+				select {
+				case <-stop:
+					done <- nil
+					return
+				default:
+					if err := caches[0].Set(ctx, keys[1], large); err != nil {
+						done <- err
+						return
+					}
+				}
+			}
+		}()
+		loaded := p99()
+		close(stop)
+		if err := <-done; err != nil {
+			t.Fatalf("Set of 64 MiB = %v", err)
+		}
+		t.Logf("p99 of small gets: %v quiet, %v beside values of 64 MiB", quiet, loaded)
+		if loaded <= 3*quiet+time.Millisecond {
+			return
+		}
+		err = errors.Join(err, fmt.Errorf("p99 of small gets %v beside values of 64 MiB, %v quiet", loaded, quiet))
+	}
+	t.Error(err)
 }

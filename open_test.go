@@ -192,7 +192,7 @@ func TestLaterStartOfANameSupersedesTheEarlier(t *testing.T) {
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster))
 	seed, old := caches[0].Cluster().Self(), caches[1]
 	next, err := slotmesh.Open(t.Context(), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithName("n2"),
-		slotmesh.WithCluster(cluster), slotmesh.WithSeeds(seed.Addr))
+		slotmesh.WithCluster(cluster), slotmesh.WithSeeds(seed.Addr), slotmesh.WithOpTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,8 @@ type Node struct {
 	plannedBefore []shard.Member // those it was made for
 	failedAt      int64          // when a node that counted for the plan last died
 	agenda        agenda
-	window        window
+	copies        window      // under way
+	handovers     window      // likewise
 	outlook       outlook     // as of the last pass
 	lapsedAt      int64       // when all were looked at because a lease had run out
 	coveredAt     int64       // when slots that nobody serves were looked for
@@ -202,7 +203,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}
-	n.pacer, n.window.size = newPacer(cfg.MoveBudget), windowFirst
+	n.pacer, n.copies, n.handovers = newPacer(cfg.MoveBudget), newWindow(maxCopies), newWindow(maxHandovers)
 	n.jam, _ = cfg.Engine.(jammer)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.start = n.env.Now()

@@ -78,7 +78,7 @@ func (n *Node) reconcile(now int64) {
 	}
 	for i := range a.queues {
 		waits := toRepair + progress(i)
-		for a.counts[copying] < n.window.size && a.counts[handing] < maxHandovers*emptyFactor {
+		for a.counts[copying] < n.copies.size && a.counts[handing] < n.handovers.size {
 			no, ok := a.next(&a.queues[i], waits)
 			if !ok {
 				break
@@ -152,8 +152,15 @@ func (n *Node) cover(now int64) {
 // look takes the next step for one slot.
 func (n *Node) look(no uint16, now int64) {
 	p := atRest
-	if cl := n.table.Load().Claim(no); cl != nil && cl.Primary == n.id {
+	cl := n.table.Load().Claim(no)
+	mine := cl != nil && cl.Primary == n.id
+	if mine {
 		p = n.improve(&n.slots[no], n.plan, now)
+	}
+	if was := n.agenda.state[no]; was == handing && !mine {
+		n.handovers.done()
+	} else if was == handing && p != handing {
+		n.handovers.lost(now)
 	}
 	n.agenda.set(no, p)
 }
@@ -299,7 +306,7 @@ func (n *Node) addingLocked(s *slot, plan *shard.Assignment, now int64) progress
 		g := s.learner
 		if g == nil || g.link.peer.id != id || now-g.touched > int64(copyStall) || n.deadOrLate(s, id, now) {
 			n.stopCopyLocked(s)
-			n.window.lost(now)
+			n.copies.lost(now)
 			n.proposeLocked(s, plan, s.view.Known.Backups, now)
 			return unsettled
 		}
@@ -318,7 +325,7 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 	case g.stage == stageReady:
 		if n.deadOrLate(s, id, now) {
 			n.stopCopyLocked(s)
-			n.window.lost(now)
+			n.copies.lost(now)
 			return unsettled
 		}
 		// What was granted so far is not bounded by the lease of this one.
@@ -326,11 +333,11 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 			return copying
 		}
 		g.touched = now
-		n.window.done()
+		n.copies.done()
 		n.proposeLocked(s, plan, append(slices.Clone(s.view.Known.Backups), id), now)
 	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), g.waited && n.late(s, g.link, now):
 		n.stopCopyLocked(s)
-		n.window.lost(now)
+		n.copies.lost(now)
 		return unsettled
 	}
 	return copying
@@ -399,7 +406,7 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 			return atRest, true // until the outlook changes
 		case now-p.upSince.Load() <= int64(50*time.Millisecond):
 			return unsettled, true
-		case n.agenda.counts[copying] >= n.atOnce(n.window.size/emptyFactor, s):
+		case n.agenda.counts[copying] >= n.atOnce(&n.copies, maxCopies, s):
 			if len(s.view.Known.Backups) < len(backups) {
 				return toRepair, true
 			}
@@ -410,15 +417,6 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 		}
 	}
 	return atRest, false
-}
-
-// atOnce is how many slots like s may be on their way at once, if it is most
-// for those with records.
-func (n *Node) atOnce(most int, s *slot) int {
-	if st := n.engine.SlotStats(s.no); st.Records == 0 {
-		return most * emptyFactor
-	}
-	return most
 }
 
 // handoversAtOnce is how many slots with records may be handed over at once. A
@@ -446,7 +444,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 		return atRest // whoever died may be back soon: until the outlook changes
 	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < max(s.notBefore, s.stayTill):
 		return unsettled
-	case n.agenda.counts[handing] >= n.atOnce(n.handoversAtOnce(), s):
+	case n.agenda.counts[handing] >= n.atOnce(&n.handovers, n.handoversAtOnce(), s):
 		return toMove
 	}
 	s.hold = &hold{to, now}
