@@ -310,7 +310,25 @@ func (n *Node) living() (list []shard.Member, down map[shard.NodeID]bool) {
 			down[p.id] = true
 		}
 	}
+	for id := range n.strangers {
+		if n.core.IsDown(id) {
+			down[id] = true
+		}
+	}
 	return slices.DeleteFunc(n.planMembers(), func(m shard.Member) bool { return down[m.ID] }), down
+}
+
+// memberIDs lists the living members, this node among them.
+func (n *Node) memberIDs() []shard.NodeID {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	ids := []shard.NodeID{n.id}
+	for id := range n.members {
+		if id != n.id {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // aways are the settings of that name with the nodes they mean.

@@ -127,9 +127,10 @@ type Node struct {
 	planned       []shard.Member
 	plannedWith   *shard.Settings // of the plan
 	downNow       map[shard.NodeID]bool
-	membersAt     int64          // when the member list last changed
-	plannedBefore []shard.Member // those it was made for
-	failedAt      int64          // when a node that counted for the plan last died
+	strangers     map[shard.NodeID]int64 // holders that never were members, and since when they are known; guarded by coreMu
+	membersAt     int64                  // when the member list last changed
+	plannedBefore []shard.Member         // those it was made for
+	failedAt      int64                  // when a node that counted for the plan last died
 	agenda        agenda
 	copies        window      // under way
 	handovers     window      // likewise
@@ -199,7 +200,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
 		settingsWake: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
-		offers: map[offerKey]uint64{}, merger: newMerger(), downNow: map[shard.NodeID]bool{},
+		offers: map[offerKey]uint64{}, merger: newMerger(), downNow: map[shard.NodeID]bool{}, strangers: map[shard.NodeID]int64{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}

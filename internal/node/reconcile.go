@@ -127,7 +127,7 @@ func (n *Node) cover(now int64) {
 	n.coveredAt = now
 	unclaimed, uncovered := 0, 0
 	table := n.table.Load()
-	anyDown := len(n.downNow) > 0
+	members := n.memberIDs()
 	for i := range n.slots {
 		no := uint16(i)
 		cl := table.Claim(no)
@@ -138,10 +138,15 @@ func (n *Node) cover(now int64) {
 			if n.outlook.found {
 				n.found(no, n.plan, now)
 			}
-		case anyDown && cl.Primary != n.id && n.isDown(cl.Primary):
+		case slices.Contains(members, cl.Primary):
+		default:
+			n.meetStrangers(cl, now)
+			if !n.isDown(cl.Primary) {
+				continue
+			}
 			uncovered++
-			if n.agenda.state[no] == atRest && n.plan.Primary(no) == n.id && !cl.Holds(n.id) {
-				n.orphan(no, now)
+			if n.agenda.state[no] == atRest && (n.plan.Primary(no) == n.id && !cl.Holds(n.id) || n.wasSoleHolder(cl)) {
+				n.orphan(cl, now)
 			}
 		}
 	}
@@ -220,13 +225,55 @@ func (n *Node) found(no uint16, plan *shard.Assignment, now int64) {
 	n.core.Recover(no, old.Lineage, plan.WitnessesBeside(no, []shard.NodeID{n.id}, shard.GroupSize(n.cfg.Backups)-1), now)
 }
 
-// orphan starts a slot anew whose holders are all dead.
-func (n *Node) orphan(no uint16, now int64) {
+// orphan starts a slot anew whose holders are all dead. Where that was this node's
+// earlier start alone there is nobody to wait for.
+func (n *Node) orphan(cl *shard.Claim, now int64) {
+	alone := n.wasSoleHolder(cl)
 	n.coreMu.Lock()
 	defer n.coreMu.Unlock()
-	if n.core.Orphaned(no, now) {
-		n.core.Orphan(no, now)
+	if n.core.Orphaned(cl.Slot, now) || alone {
+		n.core.Orphan(cl.Slot, now)
 	}
+}
+
+// wasSoleHolder reports whether an earlier start of this node alone held a slot
+// under cl, and its disk remembers just that.
+func (n *Node) wasSoleHolder(cl *shard.Claim) bool {
+	if len(cl.Backups) > 0 || !n.past.old[cl.Primary] {
+		return false
+	}
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	return shard.Compare(n.past.claims[cl.Slot], cl) == 0
+}
+
+// meetStrangers notes the holders of cl that are no members. They were gone before
+// this node came, or it is yet to hear of them: they count as dead after the
+// failure timeout.
+func (n *Node) meetStrangers(cl *shard.Claim, now int64) {
+	for _, id := range append([]shard.NodeID{cl.Primary}, cl.Backups...) {
+		if id == n.id || n.isDown(id) || !n.stranger(id) {
+			continue
+		}
+		n.coreMu.Lock()
+		since, met := n.strangers[id]
+		if !met {
+			n.strangers[id], since = now, now
+		}
+		n.coreMu.Unlock()
+		if n.outlook.settled && n.joined.Load() && now-since > int64(n.cfg.FailureTimeout) {
+			n.post(event{kind: evDown, id: id})
+		}
+	}
+}
+
+// stranger reports whether nobody of that ID is, or was, a member.
+func (n *Node) stranger(id shard.NodeID) bool {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	_, member := n.members[id]
+	_, vanished := n.vanished[id]
+	return !member && !vanished && id != n.id
 }
 
 // improve takes the next step for one slot that this node serves, and reports
