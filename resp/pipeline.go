@@ -15,21 +15,28 @@ func (c *conn) together(batch [][][]byte) int {
 	if c.multi || c.user == "" || c.asking || c.readonly || c.sub != nil && c.sub.count() > 0 {
 		return 0
 	}
-	n, writes := 0, false
+	n, gets, grouped := 0, 0, c.s.forward
 	var kinds [maxTogether]plainness
 	for n < len(batch) && n < maxTogether {
 		what := plain(batch[n])
-		if what == notPlain {
+		if what == notPlain || grouped && what == plainGet && gets >= maxValues {
 			break
 		}
-		writes = writes || what != plainGet
+		if what != plainGet {
+			if gets > maxValues {
+				break
+			}
+			grouped = true
+		} else {
+			gets++
+		}
 		kinds[n] = what
 		n++
 	}
-	if n == 0 || n == 1 && writes {
+	if n == 0 || n == 1 && grouped {
 		return 0
 	}
-	if !writes && !c.s.forward {
+	if !grouped {
 		// Reads of what is here cost nothing that could be shared.
 		done := 0
 		for done < n && len(c.out.b) <= flushBytes {
@@ -90,8 +97,10 @@ func (c *conn) together(batch [][][]byte) int {
 	return n
 }
 
-// maxTogether bounds the calls of one group.
-const maxTogether = 256
+const (
+	maxTogether = 256 // calls of one group
+	maxValues   = 8   // values that a group reads and holds until it is answered
+)
 
 // addrless reports whether a redirect leads to a node that serves no RESP.
 func addrless(err error) bool {
