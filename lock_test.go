@@ -75,9 +75,7 @@ func lockInOrder(t *testing.T, p pair) {
 	order := make(chan int, 8)
 	var wg sync.WaitGroup
 	for i := range 8 {
-		began := make(chan struct{})
 		wg.Go(func() {
-			close(began)
 			l, err := p.all[i%len(p.all)].Lock(t.Context(), key, 10*time.Second)
 			if err != nil {
 				t.Errorf("Lock = %v", err)
@@ -86,9 +84,16 @@ func lockInOrder(t *testing.T, p pair) {
 			order <- i
 			wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
 		})
-		<-began
-		// Until it stands in line: there is no call that shows that.
-		time.Sleep(30 * time.Millisecond)
+		await(t, "it stands in line", func() error {
+			waiting := 0
+			for _, c := range p.all {
+				waiting += c.Stats().Guests
+			}
+			if waiting != i+1 {
+				return fmt.Errorf("%d wait, want %d", waiting, i+1)
+			}
+			return nil
+		})
 	}
 	wantErr(t, "Unlock", first.Unlock(t.Context()), nil)
 	wg.Wait()

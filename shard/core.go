@@ -115,6 +115,10 @@ type Output struct {
 	InForce  []*Claim
 }
 
+// slotBatch states are allocated at once: just under 32 KiB, beyond which Go
+// rounds up to whole pages.
+const slotBatch = 110
+
 // slotState is what a Core knows of one slot.
 type slotState struct {
 	known    *Claim // newest in force
@@ -123,10 +127,13 @@ type slotState struct {
 	seen     uint64 // highest epoch met anywhere: refusals, records on disk
 	lastRev  uint32 // highest rev proposed under the own epoch; revs are never reused
 
+	busy, waiting, touched, unsaved bool // it is in the list of that name in Core; here they take no room
+
 	attempt *attempt
 
 	// Of a slot whose known claim names this node primary:
 	opened    bool
+	tries     int32    // attempts that failed in a row
 	acceptors []NodeID // backups of known that have accepted it
 	settled   []NodeID // backups of known that hold the union
 	inForceAt int64
@@ -147,12 +154,9 @@ type slotState struct {
 	invitedBy NodeID   // the primary that fenced itself for this node
 	handover  NodeID   // this primary has fenced itself for that node
 	fencedAt  int64    // when this primary promised a higher epoch
-	tries     int      // attempts that failed in a row
 	notBefore int64    // back-off: no attempt of one's own before
 	orphanAt  int64    // since when no holder lives
 	due       int64    // when Tick looks again at a slot that waits
-
-	busy, waiting, touched, unsaved bool // it is in the list of that name in Core
 }
 
 // View is a slot as the data path has to treat it.
@@ -210,7 +214,7 @@ func (c *Core) slot(slot uint16) *slotState {
 	if s == nil {
 		if len(c.fresh) == 0 {
 			// A node that has many slots gets many at once.
-			c.fresh = make([]slotState, min(BlockSize, 1+c.given))
+			c.fresh = make([]slotState, min(slotBatch, 1+c.given))
 		}
 		s, c.fresh = &c.fresh[0], c.fresh[1:]
 		c.given++

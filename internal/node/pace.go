@@ -17,6 +17,10 @@ const (
 	paceMost   = 4 << 30
 	slowFactor = 2
 	enoughLook = 50 // calls in a tick of which the slowest hundredth tells something
+
+	// A slot on its way counts for so many bytes beside its records: there are
+	// messages, claims for everybody, and calls that wait while it is handed over.
+	slotCost = 64 << 10
 )
 
 // pacer spaces out the chunks of copies. It decides; whoever sends waits.
@@ -29,6 +33,7 @@ type pacer struct {
 	sent     int64   // bytes since the last tick
 	measured float64 // bytes a second that really left, of late
 	busyTill int64   // until when calls may suffer from what was sent
+	callsAt  int64   // when there were enough calls to suffer
 	quiet    float64 // nanoseconds of the slowest hundredth while nothing was sent; 0: not known
 	before   meter.Snapshot
 }
@@ -55,6 +60,22 @@ func (p *pacer) reserve(now int64, bytes int, urgent bool) time.Duration {
 	return time.Duration(wait)
 }
 
+// turn reports whether another slot may be on its way for the sake of balance.
+// Without calls that would suffer, or with a fixed pace, it always may.
+func (p *pacer) turn(now int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fixed > 0 || now-p.callsAt > int64(2*time.Second) || p.callsAt == 0 {
+		return true
+	}
+	if p.free > now+int64(tickIdle) {
+		return false
+	}
+	p.free = max(p.free, now) + int64(slotCost/p.rate*float64(time.Second))
+	p.busyTill = now + int64(time.Second)
+	return true
+}
+
 // tick takes in how long calls have taken so far, and how long ago the last
 // tick was.
 func (p *pacer) tick(now int64, took meter.Snapshot, since time.Duration) {
@@ -72,6 +93,9 @@ func (p *pacer) tick(now int64, took meter.Snapshot, since time.Duration) {
 	p.before = took
 	enough := lately.Count >= enoughLook
 	slowest := slowestHundredth(&lately)
+	if enough {
+		p.callsAt = now
+	}
 	switch {
 	case p.fixed > 0:
 	case now > p.busyTill && enough && p.quiet == 0:

@@ -458,6 +458,8 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 				return toRepair, true
 			}
 			return toMove, true
+		case len(s.view.Known.Backups) >= len(backups) && !n.outlook.leaving && !n.pacer.turn(now):
+			return toMove, true
 		default:
 			n.startCopyLocked(s, p)
 			return copying, true
@@ -492,6 +494,8 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < max(s.notBefore, s.stayTill):
 		return unsettled
 	case n.agenda.counts[handing] >= n.atOnce(&n.handovers, n.handoversAtOnce(), s):
+		return toMove
+	case !leaving && !n.settings.Load().Placed(s.no) && !n.pacer.turn(now):
 		return toMove
 	}
 	s.hold = &hold{to, now}
