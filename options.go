@@ -175,7 +175,7 @@ func WithRepairDelay(d time.Duration) Option { return func(o *options) { o.cfg.R
 // and repairs together, in bytes of records a second: at least 256 KiB. Default
 // 0: it adapts, from 16 MB/s up, so that the slowest hundredth of the calls takes
 // at most about twice as long as while nothing is copied; slots that move for the
-// sake of balance begin no faster than that either, 64 KiB being counted for each. A
+// sake of balance begin no faster than that either, 256 KiB being counted for each. A
 // slot that is added to
 // faster than its copy may go is copied without a limit towards its end, so that
 // every move ends.

@@ -20,7 +20,7 @@ const (
 
 	// A slot on its way counts for so many bytes beside its records: there are
 	// messages, claims for everybody, and calls that wait while it is handed over.
-	slotCost = 64 << 10
+	slotCost = 256 << 10
 )
 
 // pacer spaces out the chunks of copies. It decides; whoever sends waits.
