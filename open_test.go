@@ -215,7 +215,7 @@ func TestShutdownHandsOverEverything(t *testing.T) {
 	for i := range n {
 		set(t, caches[i%3], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for left, c := range caches[:2] {
 		if err := c.Shutdown(ctx); err != nil {
