@@ -267,7 +267,7 @@ func TestScanWhileSlotsMove(t *testing.T) {
 		t.Skip("moving slots takes a while")
 	}
 	const keys = 3000
-	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster("scan-"+t.Name()))
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster("scan-"+t.Name()), slotmesh.WithOpTimeout(time.Minute))
 	fill(t, caches[0], "fixed", keys)
 	stop, ended := make(chan struct{}), make(chan struct{})
 	scans := 0

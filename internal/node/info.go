@@ -110,8 +110,9 @@ func (n *Node) tally() (h Health) {
 
 // Health sums up the slots.
 func (n *Node) Health() Health {
+	planned := n.planIsOfNow()
 	h := n.tally()
-	h.Balanced = n.balanced(&h)
+	h.Balanced = planned && n.balanced(&h)
 	plan := n.planShared.Load()
 	if h.Moving > 0 {
 		h.MoveBytes = n.toSend()
@@ -175,14 +176,19 @@ func (n *Node) serving(s *slot, now time.Time) bool {
 // Balanced reports whether every slot is where the plan wants it, with its
 // backups, as far as this node knows.
 func (n *Node) Balanced() bool {
+	if !n.planIsOfNow() { // before the slots are counted: another plan may come meanwhile
+		return false
+	}
 	h := n.tally()
 	return n.balanced(&h)
 }
 
 func (n *Node) balanced(h *Health) bool {
-	if h.Unclaimed+h.NoPrimary+h.ShortBackups+h.Moving+h.Forked > 0 || n.uncovered.Load() > 0 {
-		return false
-	}
+	return h.Unclaimed+h.NoPrimary+h.ShortBackups+h.Moving+h.Forked == 0 && n.uncovered.Load() == 0
+}
+
+// planIsOfNow reports whether the plan is that for the members as they are.
+func (n *Node) planIsOfNow() bool {
 	planned := n.plannedFor.Load()
 	if planned == nil {
 		return true
