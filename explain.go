@@ -70,7 +70,11 @@ func (e Explanation) String() string {
 	fmt.Fprintf(&b, "\ntag %s: slot %d, epoch %d\nprimary %s, backups %v, answered in %v", quoted(e.Tag), e.Slot, e.Epoch, e.Primary, e.Backups, e.Took)
 	fmt.Fprintf(&b, "\nslot: %d records, %d bytes, %d recent writes", e.SlotRecords, e.SlotBytes, e.SlotRecent)
 	for _, c := range e.Copies {
-		fmt.Fprintf(&b, "\ncopy on %s: in sync %v, %d writes under way", c.Node, c.InSync, c.Behind)
+		state := "in sync"
+		if !c.InSync {
+			state = "being made"
+		}
+		fmt.Fprintf(&b, "\ncopy on %s: %s, %d writes under way", c.Node, state, c.Behind)
 	}
 	return b.String()
 }
