@@ -205,7 +205,7 @@ func (g generator) plain() []string {
 		{"SCAN", "x"}, {"SCAN", "0", "COUNT", "0"}, {"SCAN", "0", "junk"}, {"SCAN", "0", "COUNT", "x"},
 		{"CLUSTER", "COUNT-FAILURE-REPORTS", "nosuch"}, {"CLUSTER", "REPLICAS", "nosuch"}, {"CONFIG", "GET"}, {"CONFIG", "NOSUCH"},
 		{"WAIT", "0"}, {"AUTH", "x"}, {"CLIENT", "NO-EVICT", "x"}, {"CLIENT", "TRACKING", "x"}, {"DEBUG", "SLEEP", "0"}, {"FLUSHALL", "x"},
-		{"READONLY", "x"}, {"UNWATCH"}, {"EXEC"}, {"DISCARD"}, {"CLIENT", "SETNAME", "a b"}, {"CLUSTER", "FAILOVER"}, {"CLUSTER", "KEYSLOT"},
+		{"READONLY", "x"}, {"UNWATCH"}, {"EXEC"}, {"DISCARD"}, {"CLIENT", "SETNAME", "a b"}, {"CLUSTER", "KEYSLOT"},
 		{"OBJECT", "FREQ"}, {"PUBSUB", "NOSUCH"}, {"PUBSUB", "NUMSUB", "x"}, {"PUBSUB", "NUMPAT"}, {"PUBSUB", "CHANNELS"}, {"PUBLISH", "c"}, {"PUBLISH", "c", "m"},
 	}
 	return list[g.IntN(len(list))]
