@@ -128,6 +128,7 @@ func (n *Node) cover(now int64) {
 	unclaimed, uncovered := 0, 0
 	table := n.table.Load()
 	members := n.memberIDs()
+	met := map[shard.NodeID]int64{}
 	for i := range n.slots {
 		no := uint16(i)
 		cl := table.Claim(no)
@@ -138,18 +139,23 @@ func (n *Node) cover(now int64) {
 			if n.outlook.found {
 				n.found(no, n.plan, now)
 			}
+			continue
 		case slices.Contains(members, cl.Primary):
-		default:
-			n.meetStrangers(cl, now)
-			if !n.isDown(cl.Primary) {
-				continue
-			}
-			uncovered++
-			if n.agenda.state[no] == atRest && (n.plan.Primary(no) == n.id && !cl.Holds(n.id) || n.wasSoleHolder(cl)) {
-				n.orphan(cl, now)
-			}
+			continue
+		}
+		n.meet(cl, met, now)
+		if !n.isDown(cl.Primary) {
+			continue
+		}
+		uncovered++
+		if n.agenda.state[no] != atRest {
+			continue
+		}
+		if alone := n.wasSoleHolder(cl); alone || n.plan.Primary(no) == n.id && !cl.Holds(n.id) {
+			n.orphan(no, alone, now)
 		}
 	}
+	n.knowStrangers(met, now)
 	n.unclaimed = unclaimed > 0 && n.outlook.found
 	n.uncovered.Store(int64(uncovered))
 }
@@ -227,12 +233,11 @@ func (n *Node) found(no uint16, plan *shard.Assignment, now int64) {
 
 // orphan starts a slot anew whose holders are all dead. Where that was this node's
 // earlier start alone there is nobody to wait for.
-func (n *Node) orphan(cl *shard.Claim, now int64) {
-	alone := n.wasSoleHolder(cl)
+func (n *Node) orphan(no uint16, alone bool, now int64) {
 	n.coreMu.Lock()
 	defer n.coreMu.Unlock()
-	if n.core.Orphaned(cl.Slot, now) || alone {
-		n.core.Orphan(cl.Slot, now)
+	if n.core.Orphaned(no, now) || alone {
+		n.core.Orphan(no, now)
 	}
 }
 
@@ -247,21 +252,33 @@ func (n *Node) wasSoleHolder(cl *shard.Claim) bool {
 	return shard.Compare(n.past.claims[cl.Slot], cl) == 0
 }
 
-// meetStrangers notes the holders of cl that are no members. They were gone before
-// this node came, or it is yet to hear of them: they count as dead after the
-// failure timeout.
-func (n *Node) meetStrangers(cl *shard.Claim, now int64) {
-	for _, id := range append([]shard.NodeID{cl.Primary}, cl.Backups...) {
-		if id == n.id || n.isDown(id) || !n.stranger(id) {
+// meet adds to met the holders of cl that are and were no members, and since when
+// they are known.
+func (n *Node) meet(cl *shard.Claim, met map[shard.NodeID]int64, now int64) {
+	for i := -1; i < len(cl.Backups); i++ {
+		id := cl.Primary
+		if i >= 0 {
+			id = cl.Backups[i]
+		}
+		if _, done := met[id]; done || id == n.id || !n.stranger(id) {
 			continue
 		}
-		n.coreMu.Lock()
-		since, met := n.strangers[id]
-		if !met {
-			n.strangers[id], since = now, now
+		since, known := n.strangers[id]
+		if !known {
+			since = now
 		}
-		n.coreMu.Unlock()
-		if n.outlook.settled && n.joined.Load() && now-since > int64(n.cfg.FailureTimeout) {
+		met[id] = since
+	}
+}
+
+// knowStrangers takes in what cover met. They were gone before this node came, or
+// it is yet to hear of them: they count as dead after the failure timeout.
+func (n *Node) knowStrangers(met map[shard.NodeID]int64, now int64) {
+	n.coreMu.Lock()
+	n.strangers = met
+	n.coreMu.Unlock()
+	for id, since := range met {
+		if !n.isDown(id) && n.outlook.settled && n.joined.Load() && now-since > int64(n.cfg.FailureTimeout) {
 			n.post(event{kind: evDown, id: id})
 		}
 	}
@@ -273,7 +290,7 @@ func (n *Node) stranger(id shard.NodeID) bool {
 	defer n.membersMu.Unlock()
 	_, member := n.members[id]
 	_, vanished := n.vanished[id]
-	return !member && !vanished && id != n.id
+	return !member && !vanished
 }
 
 // improve takes the next step for one slot that this node serves, and reports
