@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // outbox is a stream's outgoing queue. Senders encode into the batch being
@@ -30,6 +31,7 @@ type outbox struct {
 	acks   []AppendAck
 	count  int    // messages since a batch was taken last
 	crowd  int    // above 0: one of the last batches held more than one
+	hurry  int    // turns of the writer in which it does not yield
 	credit int    // bytes received that the peer may send anew
 	turn   turn   // whose it is to write
 	begun  *batch // left to the writer goroutine half written
@@ -62,13 +64,15 @@ type trier interface {
 }
 
 const (
-	softBatch   = 64 << 10 // a batch this full is followed by another
-	corkedBatch = 16 << 10 // so much is not held back by a cork
-	crowdMemory = 16       // batches of one message until there is no crowd
-	loneCalls   = 1        // so many calls at a time are no crowd
-	eagerTurns  = 4        // batches that a sender writes before it leaves the rest to the writer
-	ackWindow   = 8        // so many pending acks are searched for the same slot
-	maxAcks     = 512      // pending before they are encoded
+	softBatch    = 64 << 10             // a batch this full is followed by another
+	corkedBatch  = 16 << 10             // so much is not held back by a cork
+	crowdMemory  = 16                   // batches of one message until there is no crowd
+	loneCalls    = 1                    // so many calls at a time are no crowd
+	eagerTurns   = 4                    // batches that a sender writes before it leaves the rest to the writer
+	lateYield    = 2 * time.Millisecond // a yield this long met busy goroutines, not callers
+	hurriedTurns = 64                   // after one, so many turns go without
+	ackWindow    = 8                    // so many pending acks are searched for the same slot
+	maxAcks      = 512                  // pending before they are encoded
 )
 
 // urgency tells answers and acks, which may not be lost, from requests and
@@ -353,9 +357,18 @@ func (o *outbox) take(out *batch) (credit int, ok bool) {
 		o.mu.Lock()
 		if o.crowd > 0 && o.begun == nil {
 			// Let concurrent callers join. It would cost a lone caller a third
-			// of its latency.
+			// of its latency, and where the program's other goroutines use all
+			// cores, every call a turn of each of those.
+			if o.hurry > 0 {
+				o.hurry--
+				continue
+			}
 			o.mu.Unlock()
+			began := time.Now()
 			runtime.Gosched()
+			if time.Since(began) > lateYield {
+				o.hurry = hurriedTurns
+			}
 			o.mu.Lock()
 		}
 	}

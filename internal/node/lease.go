@@ -32,13 +32,27 @@ func (n *Node) sendBeats() {
 			continue
 		}
 		now := n.env.Now()
+		mono := int64(now.Sub(n.start))
 		p.mu.Lock()
+		lease := n.leaseOfLocked(p, mono)
 		p.beat++
-		b := beat{p.beat, int64(now.Sub(n.start)), now.UnixNano()}
+		b := beat{p.beat, mono, now.UnixNano()}
 		p.beats[p.beat%uint64(len(p.beats))] = b
 		p.mu.Unlock()
-		_ = t.SendControl(n.askMarks(p, body(ctlBeat, b.number, uint64(n.slotTime(now)), uint64(n.cfg.Lease)), b.mono))
+		_ = t.SendControl(n.askMarks(p, body(ctlBeat, b.number, uint64(n.slotTime(now)), uint64(lease)), b.mono))
 	}
+}
+
+// leaseOfLocked is the lease to ask a peer for: four round trips, but at least
+// Config.Lease and at most the failure timeout. A lease counts from when it was
+// asked for, so where heartbeats take longer than Config.Lease, as among busy
+// goroutines on few cores, leases of that length would be over when they come.
+func (n *Node) leaseOfLocked(p *peer, now int64) time.Duration {
+	trip := p.slowTrip.Load()
+	if first := p.beats[(p.replied+1)%uint64(len(p.beats))]; p.beat > p.replied && first.number > p.replied {
+		trip = max(trip, now-first.mono) // not answered yet
+	}
+	return max(n.cfg.Lease, min(time.Duration(4*trip), n.cfg.FailureTimeout))
 }
 
 // onBeat lends the asking primary a lease: this node will not open a claim in
@@ -102,7 +116,10 @@ func (n *Node) onBeatReply(from shard.NodeID, f *fields) {
 		return
 	}
 	p.replied = number
-	p.roundTrip.Store(n.now() - b.mono)
+	trip := n.now() - b.mono
+	p.roundTrip.Store(trip)
+	slow := p.slowTrip.Load()
+	p.slowTrip.Store(max(trip, slow-slow/8))
 	p.except.Store(except)
 	span := int64(lease) / 10 * 9
 	if mono := b.mono + span; mono > p.leaseMono.Load() {
@@ -132,6 +149,12 @@ func (n *Node) listen(now int64) {
 			n.post(event{kind: evUp, id: p.id})
 		}
 	}
+}
+
+// patience is for how long a copy may leave a write unacknowledged: four of the
+// peer's round trips where these are slow, for as long as it is heard at all.
+func (n *Node) patience(p *peer) time.Duration {
+	return max(n.cfg.ReplicationTimeout, min(time.Duration(4*p.slowTrip.Load()), n.cfg.FailureTimeout))
 }
 
 // heardLately reports whether a peer has answered within the failure timeout.

@@ -21,6 +21,7 @@ type peer struct {
 	leaseMono, leaseWall atomic.Int64
 	except               atomic.Pointer[slotSet] // slots without the lease; nil: none
 	roundTrip            atomic.Int64            // of the last heartbeat, in nanoseconds
+	slowTrip             atomic.Int64            // of the slowest heartbeat lately
 	took                 meter.Histogram         // of calls that it answered at the first attempt
 	upSince              atomic.Int64
 	tableSeen            atomic.Bool  // its whole table has arrived since it came up
@@ -31,7 +32,7 @@ type peer struct {
 
 	mu      sync.Mutex // guards below
 	beat    uint64     // number of the last heartbeat
-	beats   [16]beat   // the last heartbeats by number
+	beats   [32]beat   // the last heartbeats by number
 	replied uint64     // the last heartbeat that was answered
 }
 

@@ -604,7 +604,7 @@ func (n *Node) deadOrLate(s *slot, id shard.NodeID, now int64) bool {
 func (n *Node) late(s *slot, l *link, now int64) bool {
 	since := s.pendingSince.Load()
 	// The time in which this node itself did not run does not count.
-	return since > 0 && now-max(since, n.resumedAt) > int64(n.cfg.ReplicationTimeout) && l.acked < s.last
+	return since > 0 && now-max(since, n.resumedAt) > int64(n.patience(l.peer)) && l.acked < s.last
 }
 
 // dropBackup proposes a claim without a copy that can't be caught up.
