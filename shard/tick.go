@@ -171,11 +171,15 @@ func (c *Core) tickPrimary(slot uint16, s *slotState, now int64) (due int64) {
 // one that is dead or late: the one change allowed before opening.
 func (c *Core) settle(slot uint16, s *slotState, now int64) {
 	late := now-s.inForceAt > int64(c.cfg.Settle)
+	patience := int64(c.cfg.Failure)
+	if c.slow { // so may they be
+		patience *= 4
+	}
 	for _, id := range s.known.Backups {
 		if slices.Contains(s.settled, id) && slices.Contains(s.acceptors, id) {
 			continue
 		}
-		patient := c.cfg.Awake != nil && c.cfg.Awake(id) && now-s.inForceAt <= int64(c.cfg.Failure)
+		patient := c.cfg.Awake != nil && c.cfg.Awake(id) && now-s.inForceAt <= patience
 		if (late && !patient || c.IsDown(id)) && !c.cfg.off.dropFirst {
 			backups := slices.DeleteFunc(slices.Clone(s.known.Backups), func(b NodeID) bool { return b == id })
 			s.inForceAt = now

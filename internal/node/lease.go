@@ -162,8 +162,8 @@ func (n *Node) heardLately(p *peer) bool {
 	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.cfg.FailureTimeout)
 }
 
-// awake reports whether a peer has answered within the replication timeout.
+// awake reports whether a peer has answered lately.
 func (n *Node) awake(id shard.NodeID) bool {
 	p := n.peer(id)
-	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.cfg.ReplicationTimeout)
+	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.patience(p))
 }
