@@ -208,30 +208,6 @@ func TestLaterStartOfANameSupersedesTheEarlier(t *testing.T) {
 	wantValue(t, caches[0], "key", "v")
 }
 
-func TestShutdownHandsOverEverything(t *testing.T) {
-	parallel(t)
-	caches := slotmeshtest.Start(t, 3)
-	const n = 500
-	for i := range n {
-		set(t, caches[i%3], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	for left, c := range caches[:2] {
-		if err := c.Shutdown(ctx); err != nil {
-			t.Fatalf("Shutdown of node %d = %v, want nil", left+1, err)
-		}
-		for i := range n {
-			wantValue(t, caches[2], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
-		}
-	}
-	within(t, 5*time.Second, "Shutdown of the last node", func() {
-		wantErr(t, "Shutdown of the last node", caches[2].Shutdown(ctx), nil)
-	})
-	_, err := caches[2].Get(ctx, "key")
-	wantErr(t, "Get after Shutdown", err, slotmesh.ErrClosed)
-}
-
 func TestMemoryLimitHolds(t *testing.T) {
 	const limit = 16 << 20
 	value := make([]byte, 64<<10)
