@@ -34,13 +34,14 @@ import (
 	"github.com/slotmesh/slotmesh"
 )
 
-// startTimeout bounds Start; a cluster of three takes about two seconds.
+// startTimeout bounds Start; a cluster of three takes a second and a half.
 const startTimeout = 60 * time.Second
 
 // Start opens a cluster of n nodes named "n1" to "n<n>" and returns once all
 // are ready, know each other and every slot is where it should be. They listen
-// on free ports of 127.0.0.1 and hold at most 64 MiB each. opts are given to
-// every node after that, so they may change it. A failure ends the test; the
+// on free ports of 127.0.0.1, expect each other (WithBootstrapExpect(n)) and hold
+// at most 64 MiB each. opts are given to every node after that, so they may
+// change it. A failure ends the test; the
 // end of the test closes the nodes.
 func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 	t.Helper()
