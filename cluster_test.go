@@ -105,3 +105,14 @@ func TestStatsTellLocalFromForwardedCalls(t *testing.T) {
 		return nil
 	})
 }
+
+func awaitBalance(t *testing.T, c *slotmesh.Cache, nodes int) {
+	t.Helper()
+	await(t, fmt.Sprintf("%d nodes are at rest", nodes), func() error {
+		view := c.Cluster()
+		if n, h := len(view.Nodes()), view.Health(); n != nodes || !h.Balanced {
+			return fmt.Errorf("%d nodes, %+v", n, h)
+		}
+		return nil
+	})
+}
