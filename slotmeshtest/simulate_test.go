@@ -1,3 +1,5 @@
+//go:build !race || slow
+
 package slotmeshtest_test
 
 import (
