@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -13,6 +14,7 @@ const (
 	retryMin = time.Millisecond
 	retryMax = 20 * time.Millisecond
 	maxHops  = 32 // redirects of one call that taught the caller nothing new
+	waitless = 64 // calls answered at once, about 100 µs of them, until others may run
 )
 
 // waitCell is what one call needs while it waits. Cells are pooled, and so
@@ -24,6 +26,7 @@ type waitCell struct {
 	rsp      transport.Response
 	timer    *time.Timer // of writes here; nil until needed
 	lost     bool        // an answer may still come: not to be used again
+	unwaited int         // calls in a row that were answered at once
 	answered func(*transport.Response, error)
 	done     func(error)
 }
@@ -248,6 +251,16 @@ func (n *Node) attempt(ctx context.Context, deadline time.Time, c *Call, w *wait
 	return n.arrive(c, t, &w.rsp, err)
 }
 
+// giveWay lets others run now and then: callers that never wait would use up
+// their time slices, and whatever comes from peers would stand in line behind
+// some milliseconds of each.
+func (n *Node) giveWay(w *waitCell) {
+	if w.unwaited++; w.unwaited >= waitless {
+		w.unwaited = 0
+		runtime.Gosched()
+	}
+}
+
 // here runs the call on this node and waits for it.
 func (n *Node) here(ctx context.Context, deadline time.Time, c *Call, w *waitCell) (Result, error) {
 	if parks(c.Op) {
@@ -259,6 +272,7 @@ func (n *Node) here(ctx context.Context, deadline time.Time, c *Call, w *waitCel
 	if err == nil {
 		select {
 		case err = <-w.ch: // at once: no copies to wait for
+			n.giveWay(w)
 		default:
 			w.waited = true
 			if w.timer == nil {
