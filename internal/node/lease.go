@@ -152,7 +152,8 @@ func (n *Node) listen(now int64) {
 }
 
 // patience is for how long a copy may leave a write unacknowledged: four of the
-// peer's round trips where these are slow, for as long as it is heard at all.
+// peer's slowest round trips lately, but at least the replication timeout and at
+// most the failure timeout.
 func (n *Node) patience(p *peer) time.Duration {
 	return max(n.cfg.ReplicationTimeout, min(time.Duration(4*p.slowTrip.Load()), n.cfg.FailureTimeout))
 }
@@ -162,7 +163,7 @@ func (n *Node) heardLately(p *peer) bool {
 	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.cfg.FailureTimeout)
 }
 
-// awake reports whether a peer has answered lately.
+// awake reports whether a peer has answered within the patience it is due.
 func (n *Node) awake(id shard.NodeID) bool {
 	p := n.peer(id)
 	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.patience(p))

@@ -26,7 +26,7 @@ type waitCell struct {
 	rsp      transport.Response
 	timer    *time.Timer // of writes here; nil until needed
 	lost     bool        // an answer may still come: not to be used again
-	unwaited int         // calls in a row that were answered at once
+	unwaited int         // calls answered at once since others were let run
 	answered func(*transport.Response, error)
 	done     func(error)
 }
@@ -254,7 +254,7 @@ func (n *Node) attempt(ctx context.Context, deadline time.Time, c *Call, w *wait
 // giveWay lets others run now and then: callers that never wait would use up
 // their time slices, and whatever comes from peers would stand in line behind
 // some milliseconds of each.
-func (n *Node) giveWay(w *waitCell) {
+func (w *waitCell) giveWay() {
 	if w.unwaited++; w.unwaited >= waitless {
 		w.unwaited = 0
 		runtime.Gosched()
@@ -272,7 +272,7 @@ func (n *Node) here(ctx context.Context, deadline time.Time, c *Call, w *waitCel
 	if err == nil {
 		select {
 		case err = <-w.ch: // at once: no copies to wait for
-			n.giveWay(w)
+			w.giveWay()
 		default:
 			w.waited = true
 			if w.timer == nil {
