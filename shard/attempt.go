@@ -321,7 +321,7 @@ func (c *Core) accepted(slot uint16, s *slotState, now int64) {
 	if a == nil || a.claim == nil {
 		return
 	}
-	if c.cfg.off.force {
+	if c.cfg.OffForce {
 		a.need = nil
 	} else if a.fork {
 		for _, id := range a.claim.Backups {

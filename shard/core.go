@@ -79,12 +79,15 @@ type CoreConfig struct {
 	// goes on without a quorum for its silence. nil: nobody is.
 	Awake func(NodeID) bool
 
+	// OffForce has a claim count as in force once its proposer has accepted it.
+	// It is there for tests alone, of a node as a whole.
+	OffForce bool
+
 	off rulesOff // the explorer shows that each rule is needed
 }
 
 // rulesOff switches single rules off in tests.
 type rulesOff struct {
-	force     bool // a claim counts as in force once its proposer accepted it
 	lentWait  bool // opening does not wait out the own leases
 	oppose    bool // a primary is lent to while it is being succeeded
 	union     bool // a proposal changes nothing about who must acknowledge

@@ -11,7 +11,7 @@ func TestExploreNoticesMissingRules(t *testing.T) {
 		rare  bool // takes more than a thousand walks
 		skip  int  // so many walks are known to find nothing
 	}{
-		{"a claim is in force once a quorum accepted it", rules{off: rulesOff{force: true}}, false, 0},
+		{"a claim is in force once a quorum accepted it", rules{noForce: true}, false, 0},
 		{"a new primary waits out its promise to the old one", rules{off: rulesOff{lentWait: true}}, true, 0},
 		{"nobody lends to a primary it is replacing", rules{off: rulesOff{oppose: true}}, false, 0},
 		{"a proposal needs the union of the sets", rules{noWait: true, off: rulesOff{union: true}}, false, 0},

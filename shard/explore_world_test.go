@@ -20,6 +20,7 @@ const (
 type rules struct {
 	off rulesOff
 
+	noForce      bool // a claim is in force once its proposer accepted it
 	noLeases     bool // reads need no leases
 	readsUngated bool // reads do not wait for the record's acknowledgement
 	noSettling   bool // a promoted node opens on its own records
@@ -121,7 +122,7 @@ func (w *world) start(host int) *xnode {
 	n.core = NewCore(CoreConfig{
 		Self: n.id, Seats: n.seats, Rand: w.rng.Uint64, Majority: w.majority,
 		Resend: xResend, Failure: time.Duration(w.failure), Settle: xSettle, PartitionWait: 100, OrphanWait: 150,
-		CanList: n.canList, off: w.rules.off,
+		CanList: n.canList, OffForce: w.rules.noForce, off: w.rules.off,
 	})
 	if len(n.seats) > 0 {
 		if err := n.core.Restore(0, w.hosts[host].core.Save(0)); err != nil {

@@ -118,4 +118,5 @@ type RulesOff struct {
 	Fence     bool // a copy takes appends of an epoch below what it promised
 	Leftovers bool // a learner keeps what it has
 	Offers    bool // the loser of a fork offers nothing
+	Force     bool // a claim counts as in force once its proposer accepted it
 }

@@ -253,7 +253,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.core = shard.NewCore(shard.CoreConfig{
 		Self: n.id, Rand: n.env.Uint64, Majority: n.cfg.Policy == Majority,
 		Resend: n.resend, BackOff: max(n.cfg.Lease/4, 20*time.Millisecond), Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
-		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Awake: n.awake,
+		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Awake: n.awake, OffForce: n.cfg.Off.Force,
 	})
 	n.readPast()
 	n.readSettings()

@@ -31,6 +31,7 @@ func TestMissingRulesAreFound(t *testing.T) {
 		{"reads need leases", func(c *node.Config) { c.Off.Leases = true }, Config{Policy: node.Majority}, readOfTheReplaced},
 		{"reads wait for acknowledgement", func(c *node.Config) { c.Off.Gate = true }, Config{Policy: node.Majority}, readOfThePending},
 		{"copies refuse what is below their promise", func(c *node.Config) { c.Off.Fence = true }, Config{Policy: node.Majority}, lateAppend},
+		{"a claim is in force once a quorum accepted it", func(c *node.Config) { c.Off.Force = true }, Config{Policy: node.Majority}, unheardClaim},
 		{"a learner starts empty", func(c *node.Config) { c.Off.Leftovers = true }, Config{Policy: node.Majority}, leftovers},
 		{"losers of forks offer what they have", func(c *node.Config) { c.Off.Offers = true }, Config{Policy: node.Available}, forkedWrites},
 	} {
@@ -135,6 +136,27 @@ func lateAppend(sc *Cluster) string {
 	sc.Advance(500 * time.Millisecond) // before slots move back
 	if _, found, err := sc.Get("n2", key); err == nil && found {
 		return "I5: a write of the replaced primary shows up later"
+	}
+	return ""
+}
+
+// unheardClaim: a successor is cut off as soon as it acknowledges a write, while
+// its claim may still be on the way, and the old primary is back.
+func unheardClaim(sc *Cluster) string {
+	key := keyOf(sc, "n1", "n2")
+	sc.Must(sc.Set("n1", key, "old"))
+	sc.Net.SetOneWay("n2", "n3", simnet.Link{Delay: 100 * time.Millisecond})
+	sc.Advance(time.Second)
+	sc.Isolate("n1")
+	sc.Must(sc.Set("n2", key, "new"))
+	sc.Isolate("n2")
+	sc.Advance(time.Second)
+	sc.Net.Reconnect("n1")
+	for range 3 {
+		if r, err := brief(sc, "n1", get(key)); err == nil && string(r.Value) != "new" {
+			return fmt.Sprintf("I1: %q was acknowledged, and the majority reads %q", "new", r.Value)
+		}
+		sc.Advance(500 * time.Millisecond)
 	}
 	return ""
 }
