@@ -14,14 +14,13 @@ const (
 	metaSlot    = "slot/"        // shard.Core.Save of each slot
 )
 
-const maxNames = 4096
-
 // past is what the disks of the members remember. No disk is authoritative by
 // itself: what they say counts only for slots that nobody serves.
 type past struct {
 	claims map[uint16]*shard.Claim // the newest that any disk knows in force
 	names  map[shard.NodeID]string
 	old    map[shard.NodeID]bool // this node's own earlier IDs
+	held   map[shard.NodeID]bool // holders of the claims on this node's own disk when it was opened
 }
 
 // savedCounter is the counter of the ID this disk was last used under.
@@ -37,7 +36,7 @@ func (n *Node) savedCounter() (c uint64) {
 
 // readPast takes in what this node's own disk remembers.
 func (n *Node) readPast() {
-	n.past = past{claims: map[uint16]*shard.Claim{}, names: map[shard.NodeID]string{}, old: map[shard.NodeID]bool{}}
+	n.past = past{claims: map[uint16]*shard.Claim{}, names: map[shard.NodeID]string{}, old: map[shard.NodeID]bool{}, held: map[shard.NodeID]bool{}}
 	if !n.engine.Durable() {
 		return
 	}
@@ -66,6 +65,7 @@ func (n *Node) readPast() {
 			return true
 		}
 		n.past.claims[no] = cl
+		addHolders(n.past.held, cl)
 		for id := range n.past.old {
 			if cl.Holds(id) {
 				n.slots[no].standing = cl
@@ -102,32 +102,6 @@ func (n *Node) savePast() {
 	})
 	if err != nil {
 		n.log.Error("cannot save the node's identity", "err", err)
-	}
-}
-
-func (n *Node) namesLocked() (b []byte) {
-	for id, name := range n.past.names {
-		b = append(b, id[:]...)
-		b = binary.AppendUvarint(b, uint64(len(name)))
-		b = append(b, name...)
-	}
-	return b
-}
-
-// takeNames reads names; the caller holds membersMu, or the node alone.
-func (n *Node) takeNames(f *fields) {
-	for f.more() && len(n.past.names) < maxNames {
-		var id shard.NodeID
-		if copy(id[:], f.b) < len(id) {
-			return
-		}
-		f.b = f.b[len(id):]
-		size := f.num()
-		if f.bad || size > uint64(len(f.b)) || size > 256 {
-			return
-		}
-		n.past.names[id] = string(f.b[:size])
-		f.b = f.b[size:]
 	}
 }
 

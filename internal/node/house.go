@@ -100,12 +100,7 @@ func (n *Node) houseLoop() {
 		}
 		if round%8 == 0 {
 			n.purge()
-			n.membersMu.Lock()
-			dirty := n.namesDirty
-			n.membersMu.Unlock()
-			if dirty {
-				n.savePast()
-			}
+			n.pruneNames()
 		}
 	}
 }

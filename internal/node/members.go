@@ -26,9 +26,8 @@ func (n *Node) onMember(e gossip.Event) {
 	case gossip.Joined, gossip.Updated:
 		n.members[id] = e.Member
 		delete(n.vanished, id)
-		if len(n.past.names) < maxNames && !e.Member.Visitor {
-			n.namesDirty = n.namesDirty || n.past.names[id] != e.Member.Name
-			n.past.names[id] = e.Member.Name
+		if !e.Member.Visitor {
+			n.noteNameLocked(id, e.Member.Name)
 		}
 	case gossip.Failed:
 		if n.heardLately(n.peer(id)) {
