@@ -103,22 +103,31 @@ func (c *Cache) Err() error { return c.n.Err() }
 // Errors: ErrNotFound, ErrNoPrimary, ErrTooLarge, ErrInvalid, ErrOverloaded,
 // ErrClosed, ErrSuperseded, ctx's error.
 func (c *Cache) Get(ctx context.Context, key string, opts ...GetOption) ([]byte, error) {
-	item, err := c.GetItem(ctx, key, opts...)
-	return item.Value, err
+	var r node.Result
+	if err := c.read(ctx, transport.OpGet, key, &r, opts); err != nil {
+		return nil, err
+	}
+	if r.Value == nil {
+		r.Value = []byte{} // there, and empty
+	}
+	return r.Value, nil
 }
 
 // GetInto is Get that appends the value to dst, so that a caller with a large
 // enough dst has nothing allocated for a slot served here. It returns the
 // extended slice, and dst as it was with any error.
 func (c *Cache) GetInto(ctx context.Context, key string, dst []byte, opts ...GetOption) ([]byte, error) {
-	r, err := c.read(ctx, transport.OpGet, key, dst[len(dst):], opts)
-	return append(dst, r.Value...), err // copies nothing where the value went to dst's spare room
+	r := node.Result{Value: dst[len(dst):]}
+	if err := c.read(ctx, transport.OpGet, key, &r, opts); err != nil {
+		return dst, err
+	}
+	return append(dst, r.Value...), nil // copies nothing where the value went to dst's spare room
 }
 
 // GetItem is Get with the value's version and expiry, and where it came from.
 func (c *Cache) GetItem(ctx context.Context, key string, opts ...GetOption) (Item, error) {
-	r, err := c.read(ctx, transport.OpGet, key, nil, opts)
-	if err != nil {
+	var r node.Result
+	if err := c.read(ctx, transport.OpGet, key, &r, opts); err != nil {
 		return Item{}, err
 	}
 	return newItem(key, r), nil
@@ -153,7 +162,8 @@ func (c *Cache) Delete(ctx context.Context, key string) (existed bool, err error
 // Exists reports whether there is such a key, without fetching its value. Its
 // errors are those of Get, but for ErrNotFound.
 func (c *Cache) Exists(ctx context.Context, key string, opts ...GetOption) (bool, error) {
-	_, err := c.read(ctx, transport.OpPeek, key, nil, opts)
+	var r node.Result
+	err := c.read(ctx, transport.OpPeek, key, &r, opts)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -163,7 +173,8 @@ func (c *Cache) Exists(ctx context.Context, key string, opts ...GetOption) (bool
 // TTL returns how long key has left to live, to the millisecond, or NoTTL if
 // it never expires. Its errors are those of Get.
 func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
-	r, err := c.read(ctx, transport.OpPeek, key, nil, nil)
+	var r node.Result
+	err := c.read(ctx, transport.OpPeek, key, &r, nil)
 	switch {
 	case err != nil:
 		return 0, err
@@ -174,28 +185,27 @@ func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 }
 
 // read makes a call that changes nothing; a miss is ErrNotFound. The node may
-// put the value into the room behind buf.
-func (c *Cache) read(ctx context.Context, op transport.Op, key string, buf []byte, opts []GetOption) (node.Result, error) {
+// put the value into the room behind r.Value, and does not otherwise look at r.
+func (c *Cache) read(ctx context.Context, op transport.Op, key string, r *node.Result, opts []GetOption) error {
 	call := keyCall(op, key)
-	call.Value = buf
+	call.Value, r.Value = r.Value, nil
 	if len(opts) > 0 {
 		if err := applyGet(&call, opts); err != nil {
-			return node.Result{}, fmt.Errorf("read %s: %w", quoted(key), err)
+			return fmt.Errorf("read %s: %w", quoted(key), err)
 		}
 	}
-	return c.look(ctx, &call)
+	return c.look(ctx, &call, r)
 }
 
 // look makes a call that changes nothing; a miss is ErrNotFound.
-func (c *Cache) look(ctx context.Context, call *node.Call) (node.Result, error) {
-	r, err := c.n.Do(ctx, call)
-	switch {
-	case err != nil:
-		return node.Result{}, err
-	case !r.Found:
-		return node.Result{}, ErrNotFound
+func (c *Cache) look(ctx context.Context, call *node.Call, r *node.Result) error {
+	if err := c.n.DoInto(ctx, call, r); err != nil {
+		return err
 	}
-	return r, nil
+	if !r.Found {
+		return ErrNotFound
+	}
+	return nil
 }
 
 // Expire lets key expire d from now, by the clock of the slot's primary,

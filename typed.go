@@ -209,8 +209,8 @@ func (t *Typed[T]) Get(ctx context.Context, key string, opts ...GetOption) (T, e
 	if err := applyGet(&call, opts); err != nil {
 		return none, err
 	}
-	r, err := t.c.look(ctx, &call)
-	if err != nil {
+	var r node.Result
+	if err := t.c.look(ctx, &call, &r); err != nil {
 		return none, err
 	}
 	return t.read(key, &r)
@@ -310,7 +310,8 @@ func (t *Typed[T]) Update(ctx context.Context, key string, change func(T) (T, er
 
 // present reads for Update: an absent key is the zero T of version 0.
 func (t *Typed[T]) present(ctx context.Context, key string) (v T, version uint64, err error) {
-	r, err := t.c.read(ctx, transport.OpGet, t.prefix+key, nil, nil)
+	var r node.Result
+	err = t.c.read(ctx, transport.OpGet, t.prefix+key, &r, nil)
 	if errors.Is(err, ErrNotFound) {
 		return v, 0, nil
 	}

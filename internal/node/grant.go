@@ -101,29 +101,29 @@ func (g *granting) poke() {
 }
 
 // leaseLeft is for how long nobody succeeds this primary in a slot; see licensed.
-func (n *Node) leaseLeft(sv *serving, now time.Time) int64 {
+func (n *Node) leaseLeft(slot uint16, l *licence, now time.Time) int64 {
 	mono, wall := int64(now.Sub(n.start)), now.UnixNano()
 	left := func(p *peer) int64 {
-		if !p.lends(sv.claim.Slot, mono, wall) {
+		if !p.lends(slot, mono, wall) {
 			return 0
 		}
 		d := min(p.leaseMono.Load()-mono, p.leaseWall.Load()-wall)
-		if !p.lends(sv.claim.Slot, mono, wall) { // the slot was left out meanwhile
+		if !p.lends(slot, mono, wall) { // the slot was left out meanwhile
 			return 0
 		}
 		return d
 	}
 	least := int64(n.cfg.Lease) / 10 * 9
-	for _, p := range sv.lenders {
+	for _, p := range l.lenders {
 		least = min(least, left(p))
 	}
-	if len(sv.lenders) == 0 && sv.needed > 0 {
+	if len(l.lenders) == 0 && l.needed > 0 {
 		var all []int64
-		for _, p := range sv.voters {
+		for _, p := range l.voters {
 			all = append(all, left(p))
 		}
 		slices.SortFunc(all, func(a, b int64) int { return int(b - a) })
-		least = min(least, all[sv.needed-1])
+		least = min(least, all[l.needed-1])
 	}
 	return least
 }
@@ -139,7 +139,7 @@ func (n *Node) grant(p *transport.Peer, c *Call, r *Result) (lease time.Duration
 		return 0
 	}
 	now := n.env.Now()
-	left := n.leaseLeft(sv, now)
+	left := n.leaseLeft(s.no, sv.licence, now)
 	if !n.licensed(sv, now) || left < int64(minNearLease) {
 		return 0
 	}
@@ -421,7 +421,7 @@ func (n *Node) renewGrant(s *slot, id shard.NodeID) (left int64, gone bool) {
 	if sv == nil || s.hold != nil || s.learner != nil || h.owed > 0 || !n.licensed(sv, now) {
 		return 0, false
 	}
-	if left = n.leaseLeft(sv, now); left < int64(minNearLease) {
+	if left = n.leaseLeft(s.no, sv.licence, now); left < int64(minNearLease) {
 		return 0, false
 	}
 	h.until = max(h.until, mono+left)

@@ -69,6 +69,9 @@ type Node struct {
 	gossip    *gossip.Gossip
 
 	slots      [shard.Slots]slot
+	fronts     [shard.Slots]front // of the slots, each by its number
+	licencesMu sync.Mutex
+	licences   []*licence              // that slots are served under; guarded by licencesMu
 	clock      atomic.Int64            // highest slot time heard of
 	shadows    atomic.Pointer[shadows] // nil until a stale read is made
 	staleAt    atomic.Int64            // when one was made last, to the second
@@ -211,7 +214,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n.table.Store(shard.Empty)
 	n.attributes.Store(&cfg.Attributes)
 	for i := range n.slots {
-		n.slots[i].no = uint16(i)
+		n.slots[i].no, n.slots[i].front = uint16(i), &n.fronts[i]
 	}
 	if err := n.open(ctx); err != nil {
 		_ = n.Close()
@@ -406,7 +409,7 @@ func (n *Node) Close() error {
 		for i := range n.slots {
 			s := &n.slots[i]
 			s.mu.Lock()
-			s.serving.Store(nil)
+			s.shut()
 			failed := s.takeWaitersLocked()
 			sent := n.takeGuestsLocked(s)
 			s.wakeLocked()

@@ -62,41 +62,56 @@ func (n *Node) release(w *waitCell) {
 // and Peek report a miss as Result.Found false. The value is appended to the
 // spare capacity of Call.Value where it fits.
 func (n *Node) Do(ctx context.Context, c *Call) (Result, error) {
-	if n.cfg.Trace != nil {
-		return n.doTraced(ctx, c)
-	}
-	return n.do(ctx, c, nil)
+	var r Result
+	err := n.DoInto(ctx, c, &r)
+	return r, err
 }
 
-// do is Do that tells how it went.
-func (n *Node) do(ctx context.Context, c *Call, end *CallEnd) (Result, error) {
+// DoInto is Do that leaves the result in r, which is zero before.
+func (n *Node) DoInto(ctx context.Context, c *Call, r *Result) error {
+	if n.cfg.Trace != nil {
+		return n.doTraced(ctx, c, r)
+	}
+	return n.do(ctx, c, r, nil)
+}
+
+// do is DoInto that tells how it went.
+func (n *Node) do(ctx context.Context, c *Call, r *Result, end *CallEnd) (err error) {
 	if err := n.admit(ctx, c); err != nil {
-		return Result{}, err
+		return err
 	}
 	if looks(c.Op) {
-		var r Result
-		if wait, began, err := n.read(c, &r); err == nil && wait == 0 {
+		if wait, began, err := n.read(c, r); err == nil && wait == 0 {
 			n.looked(SourceLocal, c, r.Found, began)
 			r.Local = true
-			return r, nil
+			return nil
 		}
-		if n.near != nil && n.near.read(n, c, &r) {
-			return r, nil
+		return n.lookFar(ctx, c, r, end)
+	}
+	*r, err = n.route(ctx, c, end)
+	return err
+}
+
+// lookFar looks where this node does not serve the slot, or has to wait.
+func (n *Node) lookFar(ctx context.Context, c *Call, r *Result, end *CallEnd) (err error) {
+	*r = Result{} // perhaps of a write that is not acknowledged
+	if n.near != nil && n.near.read(n, c, r) {
+		return nil
+	}
+	if c.MaxAge > 0 && n.readStale(c, r) {
+		return nil
+	}
+	if n.near != nil {
+		f, answered := n.near.board(ctx, n, c, r)
+		if answered {
+			return nil
 		}
-		if c.MaxAge > 0 && n.readStale(c, &r) {
-			return r, nil
-		}
-		if n.near != nil {
-			f, answered := n.near.board(ctx, n, c, &r)
-			if answered {
-				return r, nil
-			}
-			if f != nil {
-				defer n.near.land(c.Key, f)
-			}
+		if f != nil {
+			defer n.near.land(c.Key, f)
 		}
 	}
-	return n.route(ctx, c, end)
+	*r, err = n.route(ctx, c, end)
+	return err
 }
 
 // admit refuses a call that cannot be made at all.

@@ -24,23 +24,23 @@ var (
 // licensed reports whether sv's leases are held now. The caller's call came
 // in before.
 func (n *Node) licensed(sv *serving, now time.Time) bool {
-	return sv.licensed(int64(now.Sub(n.start)), now.UnixNano())
+	return sv.held(sv.claim.Slot, int64(now.Sub(n.start)), now.UnixNano())
 }
 
-func (sv *serving) licensed(mono, wall int64) bool {
-	for _, p := range sv.lenders {
-		if !p.lends(sv.claim.Slot, mono, wall) {
+func (l *licence) held(slot uint16, mono, wall int64) bool {
+	for _, p := range l.lenders {
+		if !p.lends(slot, mono, wall) {
 			return false
 		}
 	}
-	if sv.needed > 0 {
+	if l.needed > 0 {
 		have := 0
-		for _, p := range sv.voters {
-			if p.lends(sv.claim.Slot, mono, wall) {
+		for _, p := range l.voters {
+			if p.lends(slot, mono, wall) {
 				have++
 			}
 		}
-		return have >= sv.needed
+		return have >= l.needed
 	}
 	return true
 }
@@ -54,14 +54,14 @@ func (n *Node) slotTime(now time.Time) int64 { return max(now.UnixMilli(), n.clo
 // where the answer depends on a write not yet acknowledged: once that is, the
 // answer stands, since at that moment no later write was. began is for looked.
 func (n *Node) read(c *Call, r *Result) (wait uint64, began int64, err error) {
-	s := &n.slots[c.Slot]
-	sv := s.serving.Load()
-	if sv == nil {
-		return 0, 0, n.notServing(s)
+	f := &n.fronts[c.Slot]
+	l := f.licence.Load()
+	if l == nil {
+		return 0, 0, n.notServing(&n.slots[c.Slot])
 	}
 	now := n.env.Now()
 	began = int64(now.Sub(n.start))
-	if !sv.licensed(began, now.UnixNano()) {
+	if !l.held(c.Slot, began, now.UnixNano()) {
 		n.stats.leaseRefusals.Add(1)
 		return 0, 0, errNotYet
 	}
@@ -89,8 +89,8 @@ func (n *Node) read(c *Call, r *Result) (wait uint64, began int64, err error) {
 	if err != nil {
 		return 0, 0, engineError(err)
 	}
-	pending := it.Version > s.acked.Load()
-	if s.serving.Load() == nil { // the records may have been another generation's
+	pending := it.Version > f.acked.Load()
+	if f.licence.Load() == nil { // the records may have been another generation's
 		return 0, 0, errNotYet
 	}
 	r.Found = it.State == store.Found && it.Schema&SchemaAbsent == 0

@@ -55,7 +55,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	if v.Open {
 		n.serveLocked(s, old)
 	} else {
-		s.serving.Store(nil)
+		s.shut()
 		if n.feeds.any() && old.Open {
 			n.unfeed(no)
 		}
@@ -113,21 +113,21 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		s.learner = nil // it is listed: an ordinary backup from now on
 		n.stats.copiesDone.Add(1)
 	}
-	sv := &serving{claim: cl}
+	l := &licence{}
 	for _, id := range s.view.Required {
-		sv.lenders = append(sv.lenders, n.peer(id))
+		l.lenders = append(l.lenders, n.peer(id))
 	}
 	if len(cl.Backups) == 0 && len(cl.Witnesses) > 0 {
 		for _, id := range cl.Witnesses {
-			sv.voters = append(sv.voters, n.peer(id))
+			l.voters = append(l.voters, n.peer(id))
 		}
 		// So many that those left are no quorum without this node.
-		sv.needed = max(0, len(sv.voters)+1-shard.Quorum(1+len(sv.voters)))
+		l.needed = max(0, len(l.voters)+1-shard.Quorum(1+len(l.voters)))
 	}
 	if n.cfg.Off.Leases {
-		sv.lenders, sv.voters, sv.needed = nil, nil, 0
+		*l = licence{}
 	}
-	s.serving.Store(sv)
+	s.serve(&serving{claim: cl, licence: n.shareLicence(l)})
 }
 
 // settleLocked asks the listed backups for their records above the

@@ -27,24 +27,23 @@ type CallEnd struct {
 	Err      error
 }
 
-// doTraced is Do of a node whose calls are followed.
-func (n *Node) doTraced(ctx context.Context, c *Call) (Result, error) {
+// doTraced is DoInto of a node whose calls are followed.
+func (n *Node) doTraced(ctx context.Context, c *Call, r *Result) error {
 	name := opNames[transport.OpExplain]
 	if int(c.Op) < len(opNames) {
 		name = opNames[c.Op]
 	}
 	trace, end := n.cfg.Trace.Call(ctx, name, c.Slot)
 	if end == nil {
-		return n.do(ctx, c, nil)
+		return n.do(ctx, c, r, nil)
 	}
 	if len(trace) <= transport.MaxTrace {
 		c.Trace = trace
 	}
 	e := CallEnd{Source: SourceLocal}
-	res, err := n.do(ctx, c, &e)
-	e.Err = err
+	e.Err = n.do(ctx, c, r, &e)
 	end(e)
-	return res, err
+	return e.Err
 }
 
 // manyTraced makes calls side by side under one trace.
