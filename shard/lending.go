@@ -70,3 +70,15 @@ func (l *lending) release(primary NodeID, slot uint16) {
 		delete(l.against, primary)
 	}
 }
+
+// forget drops what was lent to nodes that are none any more; it spares those
+// with slots left out.
+func (l *lending) forget(ids map[NodeID]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range ids {
+		if len(l.against[id]) == 0 {
+			delete(l.until, id)
+		}
+	}
+}

@@ -65,8 +65,8 @@ const tombstoneKeep = time.Hour
 
 const houseTick = 250 * time.Millisecond
 
-// houseLoop deletes what has expired, purges tombstones and compares tables
-// with peers. It ends when n.stop closes.
+// houseLoop deletes what has expired, purges tombstones, compares tables with
+// peers and forgets nodes of the past. It ends when n.stop closes.
 func (n *Node) houseLoop() {
 	tick := time.NewTicker(houseTick)
 	defer tick.Stop()
@@ -83,6 +83,7 @@ func (n *Node) houseLoop() {
 		}
 		n.tendGuests()
 		n.tendFeeds()
+		n.forget(n.now())
 		now := n.slotTime(n.env.Now())
 		for more := true; more && !n.closing.Load(); {
 			expired = n.engine.Expired(expired[:0], 512, func(uint16) int64 { return now }, n.serves)

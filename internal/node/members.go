@@ -17,7 +17,7 @@ import (
 func (n *Node) onMember(e gossip.Event) {
 	id := shard.NodeID(e.Member.ID)
 	n.membersMu.Lock()
-	if n.gone[id] {
+	if _, gone := n.gone[id]; gone {
 		n.membersMu.Unlock()
 		return // proved: gossip is only late
 	}
@@ -97,11 +97,11 @@ func (n *Node) countMemberLocked(id shard.NodeID, kind gossip.EventKind) string 
 	return ""
 }
 
-// buryLocked forgets a node that is proved gone; its ID never comes back.
+// buryLocked takes a node off the list that is proved gone; its ID never comes back.
 func (n *Node) buryLocked(id shard.NodeID) {
 	delete(n.members, id)
 	delete(n.vanished, id)
-	n.gone[id] = true
+	n.gone[id] = n.now()
 }
 
 // vanish moves a member among those that may be back, or back among the living.
@@ -144,12 +144,7 @@ func (n *Node) setPeers() {
 
 // PeerUp begins to talk to a node: it is sent the whole table. (transport.Handler)
 func (n *Node) PeerUp(tp *transport.Peer) {
-	p := n.peer(shard.NodeID(tp.ID()))
-	p.t.Store(tp)
-	p.tableSeen.Store(false)
-	p.pastSeen.Store(false)
-	p.upSince.Store(n.now())
-	p.up.Store(true)
+	p := n.peerUp(tp)
 	claims := slices.Collect(n.table.Load().All())
 	for len(claims) > 0 {
 		k := min(len(claims), claimBatch)

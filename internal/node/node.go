@@ -92,9 +92,9 @@ type Node struct {
 	membersMu  sync.Mutex // guards members, vanished, gone and past
 	members    map[shard.NodeID]gossip.Member
 	vanished   map[shard.NodeID]gossip.Member // suspected, and may be back
-	gone       map[shard.NodeID]bool
-	past       past // its names and claims are guarded too
-	namesDirty bool // names were added since they were saved
+	gone       map[shard.NodeID]int64         // when there was proof of it
+	past       past                           // its names and claims are guarded too
+	namesDirty bool                           // names were added since they were saved
 
 	settings          atomic.Pointer[shard.Settings]
 	settingsMu        sync.Mutex      // serializes writes to settings
@@ -158,8 +158,9 @@ type Node struct {
 
 	toldClock   atomic.Bool // what is wrong with this node's place, each once
 	toldAddress atomic.Bool
-	toldPackets bool  // of houseLoop alone, like metAt
+	toldPackets bool  // of houseLoop alone, like the two below
 	metAt       int64 // since when there are other members and no packet
+	forgotAt    int64 // when it was last looked whom to forget
 	probes      atomic.Int32
 
 	lobby      lobby
@@ -202,7 +203,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		cfg: cfg, env: cfg.Env, engine: cfg.Engine, log: cfg.Logger,
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
 		settingsWake: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
-		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]bool{},
+		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]int64{},
 		offers: map[offerKey]uint64{}, merger: newMerger(), downNow: map[shard.NodeID]bool{}, strangers: map[shard.NodeID]int64{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),

@@ -29,6 +29,7 @@ type peer struct {
 	silent               bool         // of the control loop: it counts as dead for its silence
 	pastSeen             atomic.Bool  // and what it knows from disks
 	fresh                freshness
+	idleSince            atomic.Int64 // since when nothing needs it, to houseLoop; 0: something does
 
 	mu      sync.Mutex // guards below
 	beat    uint64     // number of the last heartbeat
@@ -67,10 +68,29 @@ func (n *Node) peer(id shard.NodeID) *peer {
 	}
 	n.peersMu.Lock()
 	defer n.peersMu.Unlock()
-	if p = n.peers[id]; p == nil {
+	return n.peerLocked(id)
+}
+
+func (n *Node) peerLocked(id shard.NodeID) *peer {
+	p := n.peers[id]
+	if p == nil {
 		p = &peer{id: id}
 		n.peers[id] = p
 	}
+	return p
+}
+
+// peerUp notes a peer's connection, under the lock: a peer that is up is not
+// forgotten.
+func (n *Node) peerUp(tp *transport.Peer) *peer {
+	n.peersMu.Lock()
+	defer n.peersMu.Unlock()
+	p := n.peerLocked(shard.NodeID(tp.ID()))
+	p.t.Store(tp)
+	p.tableSeen.Store(false)
+	p.pastSeen.Store(false)
+	p.upSince.Store(n.now())
+	p.up.Store(true)
 	return p
 }
 
