@@ -179,8 +179,8 @@ func (n *Node) look(no uint16, now int64) {
 // lookLate looks at the slots whose writes have waited too long for a copy.
 func (n *Node) lookLate(now int64) {
 	limit := int64(n.cfg.ReplicationTimeout)
-	for i := range n.slots {
-		if since := n.slots[i].pendingSince.Load(); since > 0 && now-since > limit {
+	for i := range n.fronts {
+		if since := n.fronts[i].pendingSince.Load(); since > 0 && now-since > limit {
 			n.look(uint16(i), now)
 		}
 	}

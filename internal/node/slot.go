@@ -28,12 +28,6 @@ type slot struct {
 	// serving is set while this node is the slot's open primary; see serve. mu
 	// is for writes, streams and changes.
 	serving atomic.Pointer[serving]
-	// mark is the highest acknowledged version of the slot that this node has
-	// heard of in any role; calls carry it.
-	mark atomic.Uint64
-	// pendingSince is when the oldest unacknowledged write was made (the
-	// node's clock); 0 if there is none.
-	pendingSince atomic.Int64
 	// leftAt is since when this node holds records that no claim asks it to; 0
 	// if there are none. Written under mu.
 	leftAt atomic.Int64
@@ -63,13 +57,20 @@ type slot struct {
 	changed   chan struct{}          // closed and replaced when the role changes
 }
 
-// front is what a read needs of a slot. Those of all slots lie side by side,
-// 256 KiB that stay in a processor's caches, as the slots themselves do not.
+// front is what calls need of a slot without its lock. Those of all slots lie
+// side by side, 512 KiB that stay in a processor's caches, as the slots
+// themselves do not.
 type front struct {
 	// licence is that of serving.
 	licence atomic.Pointer[licence]
 	// acked is the version up to which every write is acknowledged.
 	acked atomic.Uint64
+	// mark is the highest acknowledged version of the slot that this node has
+	// heard of in any role; calls carry it.
+	mark atomic.Uint64
+	// pendingSince is when the oldest unacknowledged write was made (the
+	// node's clock); 0 if there is none.
+	pendingSince atomic.Int64
 }
 
 // serving is what an open primary serves under, replaced whenever the set changes.

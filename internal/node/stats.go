@@ -327,8 +327,8 @@ func (n *Node) slotStats(st *Stats) {
 	}
 	st.Learners = int(n.filling.Load())
 	now := n.now()
-	for i := range n.slots {
-		if since := n.slots[i].pendingSince.Load(); since > 0 {
+	for i := range n.fronts {
+		if since := n.fronts[i].pendingSince.Load(); since > 0 {
 			st.Pending++
 			st.Lag = max(st.Lag, time.Duration(now-since))
 		}

@@ -29,7 +29,7 @@ type trip struct {
 // depart begins a trip. A write gets the ID under which its fate can be
 // looked up; repeats carry it too.
 func (n *Node) depart(t *trip, c *Call) {
-	*t = trip{req: transport.Request{Call: *c, Mark: n.slots[c.Slot].mark.Load()}, source: SourceNone}
+	*t = trip{req: transport.Request{Call: *c, Mark: n.fronts[c.Slot].mark.Load()}, source: SourceNone}
 	if cl := n.table.Load().Claim(c.Slot); cl != nil {
 		t.req.Epoch = cl.Epoch
 		if n.near != nil && cl.Primary != n.id {
