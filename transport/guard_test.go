@@ -172,15 +172,15 @@ func only(allowed string) func([]string) error {
 	}
 }
 
-// recorded keeps what passes on a connection.
-type recorded struct {
+// overheard keeps what passes on a connection.
+type overheard struct {
 	net.Conn
 	sent *[]byte
 }
 
-func (r recorded) Write(b []byte) (int, error) {
-	*r.sent = append(*r.sent, b...)
-	return r.Conn.Write(b)
+func (o overheard) Write(b []byte) (int, error) {
+	*o.sent = append(*o.sent, b...)
+	return o.Conn.Write(b)
 }
 
 // TestReplayedHandshakeIsRefused sends the very bytes by which a member got in.
@@ -193,7 +193,7 @@ func TestReplayedHandshakeIsRefused(t *testing.T) {
 			var sent []byte
 			dial := func(ctx context.Context, addr string) (net.Conn, error) {
 				c, err := loopback{}.dial(ctx, addr)
-				return recorded{c, &sent}, err
+				return overheard{c, &sent}, err
 			}
 			member, err := DialGossip(newGuard(t, cfg[0]).Dial(dial))(t.Context(), addr)
 			if err != nil {

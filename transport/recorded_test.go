@@ -1,39 +1,11 @@
 package transport
 
 import (
-	"encoding/hex"
-	"errors"
-	"flag"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
-	"strings"
 	"testing"
+
+	"github.com/slotmesh/slotmesh/internal/recorded"
 )
-
-var record = flag.Bool("record", false, "write the recorded frames that are missing; those there are kept for good")
-
-// frameOf returns the bytes of a file of testdata/protocol1: what a release of
-// protocol 1 sent. They are never written anew: a decoder that cannot read them
-// any more cannot talk to that release.
-func frameOf(t *testing.T, name string, now []byte) []byte {
-	t.Helper()
-	path := filepath.Join("testdata", "protocol1", name+".hex")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && *record {
-		b = []byte(hex.EncodeToString(now) + "\n")
-		err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, b, 0o644))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	was, err := hex.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return was
-}
 
 // Frames recorded from protocol 1 mean what they meant.
 func TestRecordedFramesAreRead(t *testing.T) {
@@ -73,7 +45,7 @@ func TestRecordedFramesAreRead(t *testing.T) {
 			enc.buf = nil
 			m.write()
 			read := 0
-			err := readAll(frameOf(t, m.name, enc.buf), func(_ kind, got any) {
+			err := readAll(recorded.Bytes(t, m.name, enc.buf), func(_ kind, got any) {
 				read++
 				if !reflect.DeepEqual(got, m.want) {
 					t.Errorf("got  %+v\nwant %+v", got, m.want)
@@ -93,7 +65,7 @@ func TestRecordedHandshakesAreRead(t *testing.T) {
 	h := handshake{from: id, to: nodeID(7), session: 9, body: []byte("b")}
 	enc := newEncoder(NodeID{})
 	enc.handshake(kindHello, &h)
-	got, err := decodeHandshake(frameOf(t, "hello", enc.buf), kindHello, 1000)
+	got, err := decodeHandshake(recorded.Bytes(t, "hello", enc.buf), kindHello, 1000)
 	if err != nil || !reflect.DeepEqual(got, h) {
 		t.Errorf("hello: got %+v, %v\nwant %+v", got, err, h)
 	}
@@ -108,7 +80,7 @@ func TestRecordedHandshakesAreRead(t *testing.T) {
 	w := welcome{verdict: verdictOK, from: id, text: "t", body: []byte("b")}
 	enc.buf = nil
 	enc.welcome(kindWelcome, &w)
-	if got, err := decodeWelcome(frameOf(t, "welcome", enc.buf), kindWelcome, 1000); err != nil || !reflect.DeepEqual(got, w) {
+	if got, err := decodeWelcome(recorded.Bytes(t, "welcome", enc.buf), kindWelcome, 1000); err != nil || !reflect.DeepEqual(got, w) {
 		t.Errorf("welcome: got %+v, %v\nwant %+v", got, err, w)
 	}
 }

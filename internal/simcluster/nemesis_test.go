@@ -19,7 +19,7 @@ import (
 var (
 	seeds     = flag.Int("seeds", 1, "how many seeds the nemeses run")
 	firstSeed = flag.Uint64("seed", 1, "the first of them")
-	large     = flag.Bool("large", false, "have TestNemesis run up to five nodes, not three")
+	large     = flag.Bool("large", false, "have TestNemesis run up to five nodes, not three, and kill all victims in each phase of a move")
 )
 
 // TestNemesis has random faults befall a cluster under load. Under policy
