@@ -178,9 +178,8 @@ func (n *Node) look(no uint16, now int64) {
 
 // lookLate looks at the slots whose writes have waited too long for a copy.
 func (n *Node) lookLate(now int64) {
-	limit := int64(n.cfg.ReplicationTimeout)
 	for i := range n.fronts {
-		if since := n.fronts[i].pendingSince.Load(); since > 0 && now-since > limit {
+		if waited, pending := n.fronts[i].pending(now); pending && waited > n.cfg.ReplicationTimeout {
 			n.look(uint16(i), now)
 		}
 	}
@@ -540,9 +539,9 @@ func (n *Node) deadOrLate(s *slot, id shard.NodeID, now int64) bool {
 
 // late reports whether a write has waited for the copy longer than allowed.
 func (n *Node) late(s *slot, l *link, now int64) bool {
-	since := s.pendingSince.Load()
+	waited, pending := s.pending(now)
 	// The time in which this node itself did not run does not count.
-	return since > 0 && now-max(since, n.resumedAt) > int64(n.patience(l.peer)) && l.acked < s.last
+	return pending && min(waited, time.Duration(now-n.resumedAt)) > n.patience(l.peer) && l.acked < s.last
 }
 
 // dropBackup proposes a claim without a copy that can't be caught up.

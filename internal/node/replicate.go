@@ -124,7 +124,7 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 	}
 	mark = s.revocationsLocked(mark)
 	if s.acked.Load() < s.last && s.pendingSince.Load() == 0 {
-		s.pendingSince.Store(n.now())
+		s.pendingSince.Store(tick(n.now()))
 	}
 	if mark <= s.acked.Load() {
 		return nil
@@ -151,7 +151,7 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 			n.poke()
 		}
 	} else {
-		s.pendingSince.Store(n.now())
+		s.pendingSince.Store(tick(n.now()))
 	}
 	n.trimLocked(s)
 	return ready

@@ -55,7 +55,7 @@ func (n *Node) slotTime(now time.Time) int64 { return max(now.UnixMilli(), n.clo
 // answer stands, since at that moment no later write was. began is for looked.
 func (n *Node) read(c *Call, r *Result) (wait uint64, began int64, err error) {
 	f := &n.fronts[c.Slot]
-	l := f.licence.Load()
+	shuts, l := f.shuts.Load(), f.licence.Load()
 	if l == nil {
 		return 0, 0, n.notServing(&n.slots[c.Slot])
 	}
@@ -90,7 +90,7 @@ func (n *Node) read(c *Call, r *Result) (wait uint64, began int64, err error) {
 		return 0, 0, engineError(err)
 	}
 	pending := it.Version > f.acked.Load()
-	if f.licence.Load() == nil { // the records may have been another generation's
+	if f.licence.Load() == nil || f.shuts.Load() != shuts { // the records may have been another generation's
 		return 0, 0, errNotYet
 	}
 	r.Found = it.State == store.Found && it.Schema&SchemaAbsent == 0

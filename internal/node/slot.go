@@ -5,6 +5,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
@@ -68,9 +69,25 @@ type front struct {
 	// mark is the highest acknowledged version of the slot that this node has
 	// heard of in any role; calls carry it.
 	mark atomic.Uint64
-	// pendingSince is when the oldest unacknowledged write was made (the
-	// node's clock); 0 if there is none.
-	pendingSince atomic.Int64
+	// shuts counts how often the slot was closed: a read during which it was may
+	// have seen the records of another generation.
+	shuts atomic.Uint32
+	// pendingSince is when the oldest unacknowledged write was made, as a tick;
+	// 0 if there is none.
+	pendingSince atomic.Uint32
+}
+
+// tickShift makes ticks of the node's clock, of about a millisecond, that begin
+// again after 52 days. A tick is never 0.
+const tickShift = 20
+
+func tick(now int64) uint32 { return uint32(now>>tickShift) | 1 }
+
+// pending returns for how long the oldest unacknowledged write has waited, give
+// or take two milliseconds; false: there is none.
+func (f *front) pending(now int64) (time.Duration, bool) {
+	since := f.pendingSince.Load()
+	return time.Duration(int32(tick(now)-since)) << tickShift, since != 0
 }
 
 // serving is what an open primary serves under, replaced whenever the set changes.
@@ -116,6 +133,7 @@ func (s *slot) serve(sv *serving) {
 func (s *slot) shut() {
 	s.licence.Store(nil)
 	s.serving.Store(nil)
+	s.shuts.Add(1)
 }
 
 type waiter struct {

@@ -328,9 +328,9 @@ func (n *Node) slotStats(st *Stats) {
 	st.Learners = int(n.filling.Load())
 	now := n.now()
 	for i := range n.fronts {
-		if since := n.fronts[i].pendingSince.Load(); since > 0 {
+		if waited, pending := n.fronts[i].pending(now); pending {
 			st.Pending++
-			st.Lag = max(st.Lag, time.Duration(now-since))
+			st.Lag = max(st.Lag, waited)
 		}
 	}
 }
