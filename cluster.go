@@ -50,7 +50,9 @@ type Slot struct {
 // Health sums up all slots. Of a cluster at rest every number is 0 and State is
 // "ok".
 type Health struct {
-	NoPrimary    int // slots without a live primary
+	// NoPrimary are slots that have had no live primary for longer than a hand-over may
+	// take: WithFailureTimeout and a second. Until then they are among those Moving.
+	NoPrimary    int
 	ShortBackups int // slots with fewer backups than asked for and possible
 	Moving       int // slots on their way to another node
 	Forked       int // slots that went on without a majority and are being merged

@@ -1,9 +1,7 @@
 package slotmesh
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -77,12 +75,8 @@ func (c *Cache) ready() []string {
 	if c.Cluster().Self().State == "leaving" {
 		return []string{"this node is leaving"}
 	}
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := c.n.Ready(over); err == nil {
+	if c.n.IsReady() {
 		return nil
-	} else if !errors.Is(err, context.Canceled) {
-		return []string{err.Error()}
 	}
 	if reasons := c.Cluster().Health().Reasons; len(reasons) > 0 {
 		return reasons

@@ -99,11 +99,12 @@ type Member struct {
 
 // Health sums up the slots as this node sees them.
 type Health struct {
-	NoPrimary    int           // slots without a live primary
+	NoPrimary    int           // slots that have had no live primary for longer than a hand-over takes
 	ShortBackups int           // slots with fewer in-sync backups than asked for and possible
-	Moving       int           // slots whose primary differs from the plan, or that are being copied
+	Moving       int           // slots whose primary differs from the plan, that are being copied, or that pass to another primary now
 	Forked       int           // slots with a heal under way
 	Unclaimed    int           // slots never claimed
+	passing      int           // of Moving, those without an open primary now
 	MoveBytes    int64         // that this node has to copy to others, about
 	MoveTime     time.Duration // that it needs for them at its present pace; 0 if there are none
 	Balanced     bool          // every slot is where the plan wants it, with its backups

@@ -84,12 +84,15 @@ func (n *Node) tally() (h Health) {
 	for i := range n.slots {
 		no := uint16(i)
 		cl := t.Claim(no)
-		switch {
-		case cl == nil:
+		if cl == nil {
 			h.Unclaimed++
 			continue
-		case !slices.Contains(alive, cl.Primary), cl.Primary == n.id && !n.serving(&n.slots[i], now):
-			h.NoPrimary++
+		}
+		passes, lost := false, !slices.Contains(alive, cl.Primary)
+		if lost || cl.Primary == n.id && !n.serving(&n.slots[i], now) {
+			if passes = n.passes(cl, now); !passes {
+				h.NoPrimary++
+			}
 		}
 		live := 0
 		for _, id := range cl.Backups {
@@ -97,11 +100,17 @@ func (n *Node) tally() (h Health) {
 				live++
 			}
 		}
+		if lost && live > 0 {
+			live-- // one of them takes its place
+		}
 		if live < want {
 			h.ShortBackups++
 		}
-		if plan != nil && (cl.Primary != plan.Primary(no) || !sameSet(cl.Backups, plan.Backups(no))) {
+		if passes || plan != nil && (cl.Primary != plan.Primary(no) || !sameSet(cl.Backups, plan.Backups(no))) {
 			h.Moving++
+		}
+		if passes {
+			h.passing++
 		}
 	}
 	h.Forked = int(n.owed.Load())
@@ -171,6 +180,33 @@ func (n *Node) Describe(slot uint16) string {
 func (n *Node) serving(s *slot, now time.Time) bool {
 	sv := s.serving.Load()
 	return sv != nil && n.licensed(sv, now)
+}
+
+// passing is for how long a slot may have no open primary before it counts as
+// without one. A hand-over takes milliseconds; on a busy machine a primary may hold
+// calls for holdLimit, and then waits for its successor until that would count as dead.
+func (n *Node) passing() time.Duration { return n.cfg.FailureTimeout + holdLimit }
+
+// passes reports whether a slot that nobody serves, as far as this node sees, was
+// served a moment ago: it is on its way to another primary, which it mostly gets.
+func (n *Node) passes(cl *shard.Claim, now time.Time) bool {
+	before := now.Add(-n.passing())
+	since := int64(before.Sub(n.start))
+	if cl.Primary != n.id {
+		n.membersMu.Lock()
+		at, gone := n.gone[cl.Primary]
+		n.membersMu.Unlock()
+		return gone && at > since
+	}
+	if n.closing.Load() {
+		return false
+	}
+	s := &n.slots[cl.Slot]
+	if sv := s.serving.Load(); sv != nil {
+		return n.licensed(sv, before) // its leases ran out this moment
+	}
+	at := s.darkSince.Load()
+	return at > 0 && at > since
 }
 
 // Balanced reports whether every slot is where the plan wants it, with its

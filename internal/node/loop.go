@@ -173,6 +173,7 @@ func (n *Node) carryOut() {
 			}
 		}
 		if len(out.InForce) > 0 {
+			n.named(out.InForce)
 			n.merge(out.InForce)
 		}
 		for i, no := range out.Touched {
@@ -192,6 +193,16 @@ func (n *Node) carryOut() {
 		}
 		if len(out.InForce) > 0 {
 			n.spread(out.InForce)
+		}
+	}
+}
+
+// named notes for which slots this node is a new primary, to be opened now.
+func (n *Node) named(claims []*shard.Claim) {
+	table, now := n.table.Load(), n.now()
+	for _, cl := range claims {
+		if was := table.Claim(cl.Slot); cl.Primary == n.id && (was == nil || was.Primary != n.id) {
+			n.slots[cl.Slot].darkSince.Store(now)
 		}
 	}
 }

@@ -177,6 +177,7 @@ type Node struct {
 	evictWake  chan struct{}
 	relief     atomic.Int64 // evictions that a copy asks for
 	joined     atomic.Bool  // the seeds were asked, or there are none
+	wasReady   atomic.Bool  // Ready would have returned
 	alone      atomic.Bool  // no seed but this node itself
 	leaving    atomic.Bool
 	asked      atomic.Int64 // questions of peers being answered
@@ -326,14 +327,28 @@ func (n *Node) canList(cl *shard.Claim) bool {
 
 // Ready returns when the node has joined, every slot is claimed and this
 // node's own copies are caught up.
-func (n *Node) Ready(ctx context.Context) error {
-	return n.await(ctx, func() bool {
-		if !n.joined.Load() {
-			return false
-		}
-		h := n.tally()
-		return h.Unclaimed+h.NoPrimary == 0 && n.uncovered.Load() == 0
-	})
+func (n *Node) Ready(ctx context.Context) error { return n.await(ctx, n.ready) }
+
+func (n *Node) ready() bool {
+	if !n.joined.Load() {
+		return false
+	}
+	h := n.tally()
+	ok := h.Unclaimed+h.NoPrimary+h.passing == 0 && n.uncovered.Load() == 0
+	if ok {
+		n.wasReady.Store(true)
+	}
+	return ok
+}
+
+// IsReady reports whether Ready would return, or did once and every slot has its
+// primary, but for those that pass to another one now.
+func (n *Node) IsReady() bool {
+	if !n.wasReady.Load() {
+		return n.ready()
+	}
+	h := n.tally()
+	return h.Unclaimed+h.NoPrimary == 0
 }
 
 // await polls a condition that the control loop brings about.

@@ -474,6 +474,7 @@ func (n *Node) drainLocked(s *slot, now int64) progress {
 		n.coreMu.Unlock()
 		if ok {
 			// From here on nothing is read or acknowledged; the view follows.
+			s.darkSince.Store(now)
 			s.shut()
 			n.stats.handovers.Add(1)
 			return handing

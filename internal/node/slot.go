@@ -32,6 +32,9 @@ type slot struct {
 	// leftAt is since when this node holds records that no claim asks it to; 0
 	// if there are none. Written under mu.
 	leftAt atomic.Int64
+	// darkSince is when this primary, not open now, ceased to be or was named; see
+	// passes.
+	darkSince atomic.Int64
 	// fitness tells the core whether the copy may be listed; nil: as the
 	// claims say.
 	fitness atomic.Pointer[fitness]

@@ -55,6 +55,9 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	if v.Open {
 		n.serveLocked(s, old)
 	} else {
+		if s.serving.Load() != nil {
+			s.darkSince.Store(n.now())
+		}
 		s.shut()
 		if n.feeds.any() && old.Open {
 			n.unfeed(no)

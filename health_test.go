@@ -1,0 +1,116 @@
+//go:build !race || slow
+
+package slotmesh_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
+)
+
+// TestHandOversAreNoFailure looks at the health of three nodes all the while
+// slots are handed over for every reason that somebody may have planned.
+func TestHandOversAreNoFailure(t *testing.T) {
+	parallel(t)
+	// Where tests share two cores a hand-over may take seconds.
+	caches := slotmeshtest.Start(t, 3, slotmesh.WithFailureTimeout(10*time.Second))
+	for i := range 300 {
+		set(t, caches[0], fmt.Sprint("key", i), "value")
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	looks := make([]int, len(caches))
+	moving := make([]int, len(caches))
+	for i, c := range caches {
+		h := c.Handler()
+		wg.Go(func() {
+			pace := time.NewTicker(2 * time.Millisecond)
+			defer pace.Stop()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-pace.C:
+				}
+				state := c.Cluster().Health()
+				if state.State == "failing" || state.NoPrimary > 0 {
+					t.Errorf("node %d is %s: %q", i+1, state.State, state.Reasons)
+					return
+				}
+				if w := ask(h, "GET", "/readyz", ""); w.Code != 200 && !strings.Contains(w.Body.String(), "leaving") && !strings.Contains(w.Body.String(), "closed") {
+					t.Errorf("node %d is not ready: %s", i+1, w.Body)
+					return
+				}
+				looks[i]++
+				moving[i] = max(moving[i], state.Moving)
+			}
+		})
+	}
+	view := caches[0].Cluster()
+	var first, second []uint16
+	for s := range view.Slots() {
+		switch {
+		case s.Primary == "n1" && s.Number%2 == 0:
+			first = append(first, s.Number)
+		case s.Primary == "n2":
+			second = append(second, s.Number)
+		}
+	}
+	if err := view.MoveSlots(t.Context(), first, "n3"); err != nil {
+		t.Errorf("MoveSlots = %v", err)
+	}
+	if err := view.Failover(t.Context(), second); err != nil {
+		t.Errorf("Failover = %v", err)
+	}
+	if err := caches[1].Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown = %v", err)
+	}
+	await(t, "the two left are at rest", func() error {
+		for _, c := range []*slotmesh.Cache{caches[0], caches[2]} {
+			if h := c.Cluster().Health(); !h.Balanced || h.State != "ok" {
+				return fmt.Errorf("%+v", h)
+			}
+		}
+		return nil
+	})
+	close(stop)
+	wg.Wait()
+	if slices.Min(looks) < 10 || slices.Max(moving) == 0 {
+		t.Errorf("%d looks saw at most %d slots move: too few to tell", looks, moving)
+	}
+}
+
+// TestLossOfAllHoldersIsAFailure ends two of three nodes at once: about a third of
+// the slots have lost both of their holders.
+func TestLossOfAllHoldersIsAFailure(t *testing.T) {
+	parallel(t)
+	caches := slotmeshtest.Start(t, 3, slotmesh.WithOrphanWait(time.Hour))
+	h := caches[0].Handler()
+	lost := 0
+	for s := range caches[0].Cluster().Slots() {
+		if s.Primary != "n1" && !slices.Contains(s.Backups, "n1") {
+			lost++
+		}
+	}
+	var wg sync.WaitGroup
+	for _, c := range caches[1:] {
+		wg.Go(func() { wantErr(t, "Close", c.Close(), nil) })
+	}
+	wg.Wait()
+	await(t, "the survivor says that it fails", func() error {
+		health := caches[0].Cluster().Health()
+		if health.State != "failing" || health.NoPrimary != lost {
+			return fmt.Errorf("%d slots lost both holders: %+v", lost, health)
+		}
+		if w := ask(h, "GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "no live primary") {
+			return fmt.Errorf("/readyz = %d %s", w.Code, w.Body)
+		}
+		return nil
+	})
+}
