@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/slotmesh/slotmesh"
 )
@@ -83,4 +85,97 @@ func ExampleTyped_GetOrLoadMany() {
 	// 42 20 <nil>
 	// 7 10 <nil>
 	// 42 20 <nil>
+}
+
+func loadMany(t *testing.T, p pair) {
+	ctx := t.Context()
+	var keys []string
+	for i := range 200 {
+		keys = append(keys, unique(t, strconv.Itoa(i)))
+	}
+	set(t, p.w, keys[0], "0")
+	keys = append(keys, keys[1], keys[0])
+	for round := range 2 {
+		calls, asked := 0, 0
+		for i, r := range p.r.GetOrLoadMany(ctx, keys, func(_ context.Context, missing []string) (map[string][]byte, error) {
+			calls, asked = calls+1, len(missing)
+			got := map[string][]byte{}
+			for _, key := range missing {
+				if n, _ := strconv.Atoi(key[strings.LastIndex(key, "/")+1:]); n%10 != 9 {
+					got[key] = []byte(strconv.Itoa(n))
+				}
+			}
+			return got, nil
+		}, slotmesh.LoadTTL(time.Hour), slotmesh.LoadNegative(time.Hour)) {
+			n, _ := strconv.Atoi(keys[i][strings.LastIndex(keys[i], "/")+1:])
+			switch {
+			case r.Key != keys[i]:
+				t.Errorf("result %d is of %q, want %q", i, r.Key, keys[i])
+			case n%10 == 9:
+				wantErr(t, "GetOrLoadMany of a key without value", r.Err, slotmesh.ErrNotFound)
+			case r.Err != nil || string(r.Value) != strconv.Itoa(n):
+				t.Errorf("GetOrLoadMany of %q = %q, %v", r.Key, r.Value, r.Err)
+			}
+		}
+		if want := 1 - round; calls != want || round == 0 && asked != 199 {
+			t.Errorf("round %d: %d loads of %d keys, want %d of 199", round, calls, asked, want)
+		}
+	}
+	wantTTL(t, p.w, keys[5], 59*time.Minute, time.Hour)
+	if got := p.r.GetOrLoadMany(ctx, nil, func(context.Context, []string) (map[string][]byte, error) { t.Error("called"); return nil, nil }); len(got) != 0 {
+		t.Errorf("GetOrLoadMany of nothing = %v", got)
+	}
+}
+
+func loadManyFromEverywhere(t *testing.T, p pair) {
+	var keys []string
+	for i := range 50 {
+		keys = append(keys, unique(t, strconv.Itoa(i)))
+	}
+	var mu sync.Mutex
+	loads := map[string]int{}
+	fromAll(p, 5, func(c *slotmesh.Cache) {
+		for _, r := range c.GetOrLoadMany(t.Context(), keys, func(_ context.Context, missing []string) (map[string][]byte, error) {
+			time.Sleep(10 * time.Millisecond) // as an origin would
+			mu.Lock()
+			defer mu.Unlock()
+			got := map[string][]byte{}
+			for _, key := range missing {
+				loads[key]++
+				got[key] = []byte(key)
+			}
+			return got, nil
+		}) {
+			if r.Err != nil || string(r.Value) != r.Key {
+				t.Errorf("GetOrLoadMany of %q = %q, %v", r.Key, r.Value, r.Err)
+			}
+		}
+	})
+	for key, n := range loads {
+		if n != 1 {
+			t.Errorf("%q was loaded %d times, want once", key, n)
+		}
+	}
+}
+
+func loadManyErrors(t *testing.T, p pair) {
+	mine := errors.New("mine")
+	for _, r := range p.r.GetOrLoadMany(t.Context(), []string{unique(t, "a"), unique(t, "b")}, func(context.Context, []string) (map[string][]byte, error) {
+		return nil, mine
+	}) {
+		var le *slotmesh.LoadError
+		if !errors.As(r.Err, &le) || le.Key != r.Key || !errors.Is(r.Err, mine) {
+			t.Errorf("GetOrLoadMany = %v, want a LoadError", r.Err)
+		}
+	}
+	done, cancel := context.WithCancel(t.Context())
+	r := p.r.GetOrLoadMany(done, []string{unique(t, "c")}, func(ctx context.Context, _ []string) (map[string][]byte, error) {
+		cancel()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	wantErr(t, "GetOrLoadMany", r[0].Err, context.Canceled)
+	if got, err := p.w.GetOrLoad(t.Context(), unique(t, "c"), func(context.Context, string) ([]byte, error) { return []byte("v"), nil }); string(got) != "v" || err != nil {
+		t.Errorf("GetOrLoad after it = %q, %v", got, err)
+	}
 }

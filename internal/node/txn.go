@@ -233,21 +233,7 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 		return errNotYet
 	}
 	if err != nil || len(recs) == 0 { // an answer like a read's
-		if seen > s.acked.Load() {
-			s.insertWaiterLocked(seen, func(e error) {
-				if e == nil {
-					e = err
-				}
-				done(e)
-			})
-			s.mu.Unlock()
-			return nil
-		}
-		s.mu.Unlock()
-		if err == nil {
-			done(nil)
-		}
-		return err
+		return s.answerLocked(seen, err, done)
 	}
 	if err := n.writableLocked(s, sv, c); err != nil {
 		s.mu.Unlock()
@@ -263,14 +249,9 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 	}
 	version := recs[len(recs)-1].Version
 	r.Version = version
-	if err := n.engine.Apply(s.no, recs); err != nil {
+	if err := n.applyLocked(s, recs); err != nil {
 		s.mu.Unlock()
-		if errors.Is(err, store.ErrNoMemory) && !n.cfg.EvictNone {
-			n.relief.Store(8)
-			n.wakeEvict()
-			return errNotYet // there is room in a moment
-		}
-		return engineError(err)
+		return err
 	}
 	s.last = version
 	for i := range recs {
