@@ -74,9 +74,15 @@ type Host struct {
 	life   chan struct{} // closed when that start is killed or shut down
 }
 
-// Run makes a cluster in a bubble, waits until it is stable, and calls f. The
-// nodes are closed after that.
+// Run makes a cluster in a bubble and calls f. The nodes are closed after that.
 func Run(t *testing.T, cfg Config, f func(sc *Cluster)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(New(t, cfg)) })
+}
+
+// New makes a cluster in the bubble that a test runs in, and waits until it is
+// stable. The nodes are closed at the end of the test, if not by Close.
+func New(t *testing.T, cfg Config) *Cluster {
 	t.Helper()
 	switch {
 	case cfg.Backups == 0:
@@ -84,29 +90,27 @@ func Run(t *testing.T, cfg Config, f func(sc *Cluster)) {
 	case cfg.Backups < 0:
 		cfg.Backups = 0
 	}
-	synctest.Test(t, func(t *testing.T) {
-		sc := &Cluster{T: t, Net: simnet.New(cfg.Seed), cfg: cfg, hosts: map[string]*Host{}, log: slog.New(slog.DiscardHandler)}
-		if *simlog {
-			sc.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	sc := &Cluster{T: t, Net: simnet.New(cfg.Seed), cfg: cfg, hosts: map[string]*Host{}, log: slog.New(slog.DiscardHandler)}
+	if *simlog {
+		sc.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	begin := time.Now()
+	t.Cleanup(func() {
+		sc.Close()
+		if t.Failed() {
+			t.Logf("seed %d, after %v", cfg.Seed, time.Since(begin))
 		}
-		begin := time.Now()
-		defer func() {
-			sc.closeAll()
-			if t.Failed() {
-				t.Logf("seed %d, after %v", cfg.Seed, time.Since(begin))
-			}
-		}()
-		var names []string
-		for i := range cfg.Nodes {
-			names = append(names, fmt.Sprintf("n%d", i+1))
-			sc.Host(names[i])
-		}
-		if !cfg.Idle {
-			sc.Start(names...)
-			sc.AwaitStable(startTimeout)
-		}
-		f(sc)
 	})
+	var names []string
+	for i := range cfg.Nodes {
+		names = append(names, fmt.Sprintf("n%d", i+1))
+		sc.Host(names[i])
+	}
+	if !cfg.Idle {
+		sc.Start(names...)
+		sc.AwaitStable(startTimeout)
+	}
+	return sc
 }
 
 // Host returns the host of a name, and adds it at first use.
@@ -231,7 +235,8 @@ func (sc *Cluster) seeds(context.Context) ([]string, error) {
 // Advance lets time pass.
 func (sc *Cluster) Advance(d time.Duration) { <-time.After(d) }
 
-func (sc *Cluster) closeAll() {
+// Close closes all nodes.
+func (sc *Cluster) Close() {
 	sc.Net.HealAll()
 	var wg sync.WaitGroup
 	for _, h := range sc.Hosts() {
