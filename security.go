@@ -51,8 +51,9 @@ func WithSecret(keys ...[]byte) Option { return func(o *options) { o.cfg.Secret 
 
 // RotateSecret replaces the keys of WithSecret while the cluster works. To
 // exchange old for new without a gap, give every node (old, new), then every
-// node (new, old), then every node (new). Connections that were made under a
-// key no longer given are closed and made anew, one a second.
+// node (new, old), then every node (new). From the second step on nodes may join
+// with the new key alone. Connections that were made under a key no longer given are
+// closed and made anew, one a second; calls wait for that and do not fail.
 //
 // Errors: ErrInvalid for keys WithSecret would not take, for none, and on a
 // node that was opened without; ErrClosed.
