@@ -1,6 +1,7 @@
 package slotmesh_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -201,4 +202,40 @@ func BenchmarkGetNear(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(caches[1].Stats().NearHits-before)/float64(b.N), "near/op")
+}
+
+// TestPageShowsTheNearCache reads a key of another node until it is near, and has
+// it taken back.
+func TestPageShowsTheNearCache(t *testing.T) {
+	parallel(t)
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithNearCache(1<<20))
+	key := keyServedBy(t, caches[0])
+	set(t, caches[0], key, "one")
+	type figures struct {
+		Hits, Revocations      uint64
+		Entries, Bytes, Grants int
+	}
+	shown := func(c *slotmesh.Cache) figures {
+		t.Helper()
+		var v struct{ Near *figures }
+		if w := ask(c.Handler(), "GET", "/debug/slotmesh", "application/json"); json.Unmarshal(w.Body.Bytes(), &v) != nil || v.Near == nil {
+			t.Fatalf("the page has no near cache: %s", w.Body)
+		}
+		return *v.Near
+	}
+	if got := shown(caches[1]); got != (figures{}) {
+		t.Errorf("before any read it shows %+v", got)
+	}
+	slotmeshtest.Await(t, "the page shows hits, and what they take", func() error {
+		wantValue(t, caches[1], key, "one")
+		reader, primary := shown(caches[1]), shown(caches[0])
+		if reader.Hits == 0 || reader.Entries == 0 || reader.Bytes == 0 || primary.Grants == 0 {
+			return fmt.Errorf("%+v, the primary %+v", reader, primary)
+		}
+		return nil
+	})
+	set(t, caches[0], key, "two")
+	if got := shown(caches[0]); got.Revocations == 0 {
+		t.Errorf("after a write the primary shows %+v, want a revocation", got)
+	}
 }

@@ -28,6 +28,7 @@ type view struct {
 	Slots   viewSlots  `json:"slots"`
 	Moves   viewMoves  `json:"moves"`
 	Rates   viewRates  `json:"rates"`
+	Near    viewNear   `json:"near"`
 	Calls   []viewCall `json:"calls"`
 	Hot     viewHot    `json:"hot"`
 	Slow    []viewSlow `json:"slow"`
@@ -98,6 +99,20 @@ type viewRates struct {
 	Evictions float64  `json:"evictions"`
 	Expiries  float64  `json:"expiries"`
 	Lag       float64  `json:"replicationLag"`
+}
+
+// viewNear is this node's near cache, and what it granted to those of others.
+// Without WithNearCache all but the grants is 0. Counts are since it was opened.
+type viewNear struct {
+	Hits        uint64  `json:"hits"`
+	HitRate     float64 `json:"hitRate"` // hits per second
+	Entries     int     `json:"entries"`
+	Bytes       int64   `json:"bytes"`
+	Rejected    uint64  `json:"rejected"`
+	Evicted     uint64  `json:"evicted"`
+	Grants      int     `json:"grants"`      // keys served here that others may answer reads of
+	Revocations uint64  `json:"revocations"` // of those
+	RevokeRate  float64 `json:"revokeRate"`  // revocations per second
 }
 
 type viewCall struct {
@@ -208,7 +223,7 @@ func (o *observer) observe(ctx context.Context) {
 		v.State = "degraded"
 	}
 	v.Nodes = o.nodes(members, s)
-	v.Rates = rates(before, o.stats)
+	v.Rates, v.Near = rates(before, o.stats), near(before, o.stats)
 	o.left = o.left.next(now, h.Moving)
 	for _, n := range v.Nodes {
 		o.left.Copied += n.Copied
@@ -286,6 +301,19 @@ func rates(a, b sample) viewRates {
 		Unserved: per(none(a.s), none(b.s)), HitRatio: b.hits,
 		Evictions: per(a.s.Evictions, b.s.Evictions), Expiries: per(a.s.Expiries, b.s.Expiries), Lag: micros(b.s.ReplicationLag),
 	}
+}
+
+func near(a, b sample) viewNear {
+	s := &b.s
+	v := viewNear{
+		Hits: s.NearHits, Entries: s.NearEntries, Bytes: s.NearBytes, Rejected: s.NearRejected, Evicted: s.NearEvicted,
+		Grants: s.NearGrants, Revocations: s.Revocations,
+	}
+	if seconds := b.at.Sub(a.at).Seconds(); !a.at.IsZero() && seconds > 0 {
+		v.HitRate = float64(s.NearHits-a.s.NearHits) / seconds
+		v.RevokeRate = float64(s.Revocations-a.s.Revocations) / seconds
+	}
+	return v
 }
 
 func callRates(a, b sample) []viewCall {

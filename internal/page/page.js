@@ -15,7 +15,7 @@
   let cursor = -1;          // place in the map
   let paused = false;
   let newsAt = 0;
-  const history = { calls: [], served: [], hits: [], lag: [] };
+  const history = { calls: [], served: [], hits: [], near: [], lag: [] };
 
   const color = (name) => {
     if (!colorOf.has(name)) {
@@ -228,6 +228,11 @@
     text("t-served-sub", `${number(r.evictions)} evicted, ${number(r.expiries)} expired /s`);
     text("t-hits", percent(r.hitRatio));
     text("t-hits-sub", `${number(v.records)} records held here`);
+    const near = v.near;
+    $("near").hidden = !(near.hits || near.entries || near.grants || near.revocations);
+    text("t-near", number(near.hitRate));
+    text("t-near-sub", `${number(near.entries)} keys of others, ${bytes(near.bytes)}`);
+    text("t-near-grants", `${number(near.grants)} keys granted, ${number(near.revokeRate)} revoked /s`);
     text("t-lag", micros(r.replicationLag) === "–" ? "none" : micros(r.replicationLag));
     text("t-mem", bytes(self.memory || 0));
     const full = self.memoryLimit ? self.memory / self.memoryLimit : 0;
@@ -242,6 +247,7 @@
     spark("s-calls", history.calls, r.local + r.remote);
     spark("s-served", history.served, r.served);
     spark("s-hits", history.hits, r.hitRatio || 0);
+    spark("s-near", history.near, near.hitRate);
     spark("s-lag", history.lag, r.replicationLag);
 
     if (!v.slots.unchanged) { v.nodes.map((n) => n.name).sort().forEach(color); takeSlots(v.slots); tell(); }

@@ -130,7 +130,7 @@ func traffic(t *testing.T, caches []*slotmesh.Cache) {
 
 func TestPageShowsTheClusterLive(t *testing.T) {
 	browserPath(t)
-	caches := slotmeshtest.Start(t, 3, slotmesh.WithCluster("orders"), slotmesh.WithSlowCalls(3*time.Millisecond))
+	caches := slotmeshtest.Start(t, 3, slotmesh.WithCluster("orders"), slotmesh.WithSlowCalls(3*time.Millisecond), slotmesh.WithNearCache(8<<20))
 	traffic(t, caches)
 	ctx := tab(t, 1400, 1000)
 	run(t, ctx, "open the page", scheme("light"), chromedp.Navigate(serve(t, caches[0])))
@@ -140,6 +140,7 @@ func TestPageShowsTheClusterLive(t *testing.T) {
 	eventually(t, ctx, "calls are counted", `parseFloat(document.querySelector("#t-calls").textContent) > 0`)
 	eventually(t, ctx, "every node reports", `[...document.querySelectorAll("#nodes tr")].every(r => r.cells[9].textContent.includes("iB"))`)
 	eventually(t, ctx, "hot keys are listed", `[...document.querySelectorAll("#hotkeys .key")].some(c => c.textContent.startsWith("cart:"))`)
+	eventually(t, ctx, "the near cache is shown", `document.querySelector("#near").offsetParent && / keys of others, .*B$/.test(document.querySelector("#t-near-sub").textContent) && /^[1-9].* keys granted, .* revoked \/s$/.test(document.querySelector("#t-near-grants").textContent)`)
 	eventually(t, ctx, "events are listed", `[...document.querySelectorAll("#events tr")].some(r => r.textContent.includes("node opened"))`)
 
 	// The map is drawn in as many colours as there are nodes.
@@ -197,6 +198,7 @@ func TestPageFitsANarrowWindow(t *testing.T) {
 	eventually(t, ctx, "the page is ready", `document.body.dataset.ready === "true"`)
 	var over int
 	run(t, ctx, "measure", chromedp.Evaluate(`document.documentElement.scrollWidth - innerWidth`, &over))
+	eventually(t, ctx, "a near cache that there is not is not shown", `document.querySelector("#near").offsetParent === null`)
 	if over > 0 {
 		t.Errorf("the page is %d pixels wider than the window", over)
 	}
