@@ -61,6 +61,11 @@ func (c *Core) Restore(slot uint16, b []byte) error {
 	if flags&4 != 0 {
 		s.accepted = s.known
 	}
+	for _, cl := range []*Claim{s.known, s.accepted} {
+		if cl != nil && cl.Slot != slot {
+			return fmt.Errorf("%w: saved slot %d holds a claim of slot %d", ErrMessage, slot, cl.Slot)
+		}
+	}
 	*c.slot(slot) = s
 	return nil
 }
