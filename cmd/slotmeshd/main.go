@@ -88,7 +88,7 @@ func run(ctx context.Context, stop func(), args []string, getenv func(string) st
 	if c.secretFile != "" {
 		following, end := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
-		wg.Go(func() { followSecrets(following, c.secretFile, cache, log) }) // until end
+		wg.Go(func() { followSecrets(following, c.secretFile, secretsEvery, cache, log) }) // until end
 		defer wg.Wait()
 		defer end()
 	}

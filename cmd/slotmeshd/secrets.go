@@ -13,9 +13,9 @@ import (
 const secretsEvery = 5 * time.Second
 
 // followSecrets gives the cache the keys of a file whenever they change, until
-// ctx ends. A file that cannot be read changes nothing.
-func followSecrets(ctx context.Context, file string, cache *slotmesh.Cache, log *slog.Logger) {
-	tick := time.NewTicker(secretsEvery)
+// ctx ends; it looks so often. A file that cannot be read changes nothing.
+func followSecrets(ctx context.Context, file string, every time.Duration, cache *slotmesh.Cache, log *slog.Logger) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	now, _ := flags.Secrets(file)
 	last, failing := digest(now), false
