@@ -257,3 +257,27 @@ func deletePrefix(t *testing.T, p pair) {
 		t.Errorf("%d keys after Clear, want none", len(seen))
 	}
 }
+
+// FuzzParseCursor reads cursors that may come from anybody, as in a link to the next
+// page. What is taken is a cursor that comes back as itself.
+func FuzzParseCursor(f *testing.F) {
+	f.Add(slotmesh.CursorAt(0).String())
+	f.Add(slotmesh.CursorAt(1<<40 + 7).String())
+	f.Add("gIABAAAA")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := slotmesh.ParseCursor(text)
+		if err != nil {
+			if !errors.Is(err, slotmesh.ErrInvalid) {
+				t.Errorf("ParseCursor(%q) = %v, want ErrInvalid", text, err)
+			}
+			return
+		}
+		if again, err := slotmesh.ParseCursor(c.String()); err != nil || again != c {
+			t.Errorf("cursor of %q came back as %v, %v, want %v", text, again, err, c)
+		}
+		if s := c.Slot(); s < 0 || s > 16384 {
+			t.Errorf("cursor of %q is in slot %d", text, s)
+		}
+		c.Number()
+	})
+}

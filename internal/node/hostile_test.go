@@ -28,6 +28,7 @@ func FuzzPeer(f *testing.F) {
 	f.Add(byte(3), uint16(5), []byte("\x09\x01\x00value"))
 	f.Add(byte(4), uint16(16384), []byte("\x09\x01\x00value"))
 	f.Add(byte(5), uint16(5), []byte("\x01\x00\x00value"))
+	f.Add(byte(6), uint16(0), (&helloAnswer{used: 1 << 60, clock: 1 << 41, probed: probeFailed}).append(nil))
 	n := start(f, "victim", nil)
 	p := &transport.Peer{}
 	f.Fuzz(func(t *testing.T, stream byte, slot uint16, b []byte) {
@@ -39,7 +40,7 @@ func FuzzPeer(f *testing.F) {
 		}
 		call := transport.Call{Op: transport.Op(num(0)), Slot: slot, Key: string(b), Value: b, Old: b, Flags: uint16(num(1)), Kind: uint8(num(2)), Expiry: int64(num(3)), Version: num(4)}
 		recs := []transport.Record{{Key: string(b), Value: b, Version: num(1), Kind: uint8(num(2)), Tombstone: num(3)&1 == 0}}
-		switch stream % 6 {
+		switch stream % 7 {
 		case 0:
 			n.Control(p, b)
 		case 1:
@@ -52,6 +53,11 @@ func FuzzPeer(f *testing.F) {
 			n.AppendAck(p, &transport.AppendAck{Slot: slot, Epoch: num(0), Version: num(1), Session: num(2), Gap: num(3)&1 == 0, Refused: num(4)&1 == 0, Short: num(5)&1 == 0})
 		case 5:
 			n.Chunk(p, &transport.Chunk{Slot: slot, Session: num(0), Kind: uint8(num(1)), Seq: num(2), Last: true, Lo: num(3), Hi: num(4), Count: num(5), Body: b, Records: recs})
+		case 6: // before there is a stream
+			if _, err := n.Hello(transport.Identity{Name: string(b)}, b); err != nil {
+				t.Fatal(err)
+			}
+			n.surroundings("seed", parseHello(b), time.Now(), time.Now())
 		}
 		if n.closing.Load() {
 			t.Fatal("the node has closed")
