@@ -3,7 +3,9 @@ package pebblestore_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -174,6 +176,45 @@ func TestEverySecIsDurableAfterASecond(t *testing.T) {
 		if v := <-marks; v != 7 || time.Since(start) > 1100*time.Millisecond {
 			t.Errorf("mark %d after %v", v, time.Since(start))
 		}
+		fail(t, s.Close())
+	})
+}
+
+// Meta values are on disk when SetMeta returns, though what was confirmed in the
+// same flush leaves its sync to the next one; and who saves some while another
+// waits for the disk is not held up by a lock.
+func TestMetaIsSyncedWhenSetMetaReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, mem := &slow{}, vfs.NewCrashableMem()
+		s := open(t, pebblestore.Options{Dir: "data", FS: errorfs.Wrap(mem, disk), Fsync: pebblestore.Always})
+		fail(t, s.Apply(1, []store.Record{{Key: "a", Value: make([]byte, 100), Version: 1}}))
+		fail(t, s.Sync(1))
+		s.UnloadAll()
+		gen, err := s.Begin(1)
+		fail(t, err)
+		d, err := s.Digest(1, 0, math.MaxUint64)
+		fail(t, err)
+		disk.armed.Store(true)
+		fail(t, s.Apply(2, []store.Record{{Key: "b", Version: 1}}))
+		synctest.Wait() // it is being flushed
+		var wg sync.WaitGroup
+		for _, name := range []string{"one", "two"} {
+			wg.Go(func() {
+				fail(t, s.SetMeta(map[string][]byte{name: {1}}))
+				crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+				again := open(t, pebblestore.Options{Dir: "data", FS: crashed})
+				if found := ""; again.Meta(name, func(n string, _ []byte) bool { found = n; return true }) != nil || found != name {
+					t.Errorf("%q is not on disk when SetMeta returns", name)
+				}
+				fail(t, again.Close())
+			})
+		}
+		synctest.Wait()
+		if ok, err := s.Confirm(1, gen, 0, math.MaxUint64, d); !ok || err != nil {
+			t.Errorf("Confirm = %v, %v", ok, err)
+		}
+		fail(t, s.Apply(2, []store.Record{{Key: "b", Version: 2}}))
+		wg.Wait()
 		fail(t, s.Close())
 	})
 }

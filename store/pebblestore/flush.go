@@ -75,6 +75,9 @@ func (s *Store) write(u *unit) error {
 		}
 		sp.slot.busy.Add(-int32(len(sp.moves)))
 	}
+	for _, fn := range u.metas {
+		fn()
+	}
 	s.tell(u, synced)
 	s.queue.finish(u)
 	return nil
@@ -86,9 +89,10 @@ const maxUnsynced = 32
 
 // maySyncLater reports whether the sync of a unit may be left to the next one.
 // Units that end with work of their own are many and small while copies of slots
-// are confirmed; a sync for each would take longer than all else.
+// are confirmed; a sync for each would take longer than all else. Who saves meta
+// values was promised a sync when the unit is done.
 func (s *Store) maySyncLater(u *unit) bool {
-	return u.after != nil && s.unsynced < maxUnsynced && s.queue.last() != u
+	return u.after != nil && u.metas == nil && s.unsynced < maxUnsynced && s.queue.last() != u
 }
 
 // mark adds the highest versions of the slots that a unit writes to.

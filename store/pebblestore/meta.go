@@ -4,8 +4,7 @@ import "fmt"
 
 // SetMeta implements store.Engine.
 func (s *Store) SetMeta(values map[string][]byte) error {
-	s.metaMu.Lock() // or two calls could reach disk and memory in different order
-	defer s.metaMu.Unlock()
+	var saved error // set before the unit is done
 	u, err := s.queue.add(func(u *unit) {
 		for name, v := range values {
 			if v == nil {
@@ -14,6 +13,7 @@ func (s *Store) SetMeta(values map[string][]byte) error {
 				u.set(metaKey(name), v)
 			}
 		}
+		u.metas = append(u.metas, func() { saved = s.mem.SetMeta(values) })
 	})
 	if err != nil {
 		return err
@@ -22,7 +22,7 @@ func (s *Store) SetMeta(values map[string][]byte) error {
 	if err := s.queue.await(u); err != nil {
 		return fmt.Errorf("save meta values: %w", err)
 	}
-	return s.mem.SetMeta(values)
+	return saved
 }
 
 // Meta implements store.Engine.

@@ -42,6 +42,7 @@ type unit struct {
 	sync  bool // even where the engine runs without fsync
 	slots map[uint16]*span
 	after func() error  // work that follows the batch and ends the unit
+	metas []func()      // run once it is written: memory has meta values in the order of the disk
 	done  chan struct{} // closed once it is written
 
 	key, value []byte // scratch

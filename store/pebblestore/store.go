@@ -45,8 +45,7 @@ type Store struct {
 	unsynced  int                 // the flusher's: units written since the last sync
 	moved     map[uint16]struct{} // the flusher's: slots whose marks are to be told
 
-	full   atomic.Bool // the last search for something to unload found nothing
-	metaMu sync.Mutex  // held while meta values are saved
+	full atomic.Bool // the last search for something to unload found nothing
 
 	reading sync.RWMutex // shared by who uses db; guards closed
 	closed  bool
