@@ -51,7 +51,7 @@ type Slot struct {
 // "ok".
 type Health struct {
 	// NoPrimary are slots that have had no live primary for longer than a hand-over may
-	// take: WithFailureTimeout and a second. Until then they are among those Moving.
+	// take: twice WithFailureTimeout and a second. Until then they are among those Moving.
 	NoPrimary    int
 	ShortBackups int // slots with fewer backups than asked for and possible
 	Moving       int // slots on their way to another node

@@ -184,8 +184,9 @@ func (n *Node) serving(s *slot, now time.Time) bool {
 
 // passing is for how long a slot may have no open primary before it counts as
 // without one. A hand-over takes milliseconds; on a busy machine a primary may hold
-// calls for holdLimit, and then waits for its successor until that would count as dead.
-func (n *Node) passing() time.Duration { return n.cfg.FailureTimeout + holdLimit }
+// calls for holdLimit, wait for its successor until that would count as dead, and
+// then need as long to be primary again.
+func (n *Node) passing() time.Duration { return 2*n.cfg.FailureTimeout + holdLimit }
 
 // passes reports whether a slot that nobody serves, as far as this node sees, was
 // served a moment ago: it is on its way to another primary, which it mostly gets.
