@@ -10,7 +10,7 @@ func (n *xnode) stand(v View) {
 	case k == nil:
 	case k.Holds(n.id):
 		b := Ballot{k.Epoch, k.Primary}
-		if v.Open || k.Primary != n.id && n.stream == b && !n.filling {
+		if v.Open || k.Primary != n.id && n.stream == b && !n.filling && !n.strays(k) {
 			n.standing = k
 		}
 	case n.standing != nil && Compare(k, n.standing) > 0:

@@ -107,7 +107,7 @@ func (n *xnode) canList(cl *Claim) bool {
 	if n.learned == (Ballot{cl.Epoch, cl.Primary}) {
 		return true
 	}
-	if n.filling {
+	if n.filling || n.strays(cl) {
 		return false
 	}
 	newest, known := n.core.Newest(0), n.core.View(0).Known
@@ -116,6 +116,12 @@ func (n *xnode) canList(cl *Claim) bool {
 	}
 	return newest.Holds(n.id) && contains(cl.Lineage, newest.Lineage) ||
 		known.Holds(n.id) && contains(cl.Lineage, known.Lineage)
+}
+
+// strays reports whether what this node holds is in sync in a lineage that cl
+// does not include, as after a fork that it has lost.
+func (n *xnode) strays(cl *Claim) bool {
+	return n.standing != nil && !contains(cl.Lineage, n.standing.Lineage)
 }
 
 // step is what a node's own loop does.
@@ -441,7 +447,7 @@ func (n *xnode) settle(v View) {
 // onReport answers a new primary with the records held.
 func (n *xnode) onReport(from *xnode, b Ballot) {
 	a := n.core.Newest(0)
-	if n.below(b) || a == nil || a.Primary != b.To || a.Epoch != b.Epoch || n.filling {
+	if n.below(b) || a == nil || a.Primary != b.To || a.Epoch != b.Epoch || n.filling || n.strays(a) {
 		return
 	}
 	have := n.data

@@ -36,6 +36,19 @@ func usual() int {
 // back stays gone for the Cores that took the proof.
 func TestExploreVotes(t *testing.T) { explore(t, rules{votes: true}, max(1, usual()/3)) }
 
+// keptSeeds are of walks that once broke a promise:
+//   - 1000038224: a primary went on as a fork while it was listed as a backup by
+//     its successor, and then took itself for in sync.
+var keptSeeds = []uint64{1000038224}
+
+func TestExploreKeptSeeds(t *testing.T) {
+	for _, seed := range keptSeeds {
+		if w := walk(seed, rules{}, false); w.fault != "" {
+			t.Errorf("seed %d: %s", seed, w.fault)
+		}
+	}
+}
+
 func explore(t *testing.T, r rules, n int) {
 	var sum walkStats
 	faults := map[string][]uint64{}

@@ -189,7 +189,7 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 	}
 	n.leaveStreamLocked(s)
 	n.merger.forget(s.no)
-	s.standing = nil
+	s.standing.Store(nil)
 	gen, err := n.beginGeneration(s.no, a.empty)
 	if err != nil {
 		n.log.Error("learner cannot begin", "slot", s.no, "err", err)

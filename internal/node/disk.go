@@ -68,7 +68,7 @@ func (n *Node) readPast() {
 		addHolders(n.past.held, cl)
 		for id := range n.past.old {
 			if cl.Holds(id) {
-				n.slots[no].standing = cl
+				n.slots[no].standing.Store(cl)
 			}
 		}
 		return true
@@ -78,7 +78,7 @@ func (n *Node) readPast() {
 		if v := n.engine.MaxVersion(s.no); v > 0 {
 			n.core.SeeEpoch(s.no, v>>seqBits)
 			s.ring.reset(v)
-			if s.standing == nil {
+			if s.standing.Load() == nil {
 				s.leftAt.Store(1)
 			}
 		}

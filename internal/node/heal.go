@@ -21,15 +21,16 @@ const (
 // claim no longer lists this node: of the same lineage they are leftovers; of
 // another one they may hold acknowledged writes the winner lacks.
 func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
-	if !n.cfg.Off.Offers && !shard.SameLineage(s.standing, winner) && !n.outdated(s.standing, winner) && n.engine.SlotStats(s.no).Records > 0 {
-		s.duty = s.standing
-		s.dutySince = n.merger.loserSince(s.no, s.standing.Lineage, winner.Lineage)
+	standing := s.standing.Load()
+	if !n.cfg.Off.Offers && !shard.SameLineage(standing, winner) && !n.outdated(standing, winner) && n.engine.SlotStats(s.no).Records > 0 {
+		s.duty = standing
+		s.dutySince = n.merger.loserSince(s.no, standing.Lineage, winner.Lineage)
 		n.owed.Add(1)
 		n.duties = append(n.duties, s.no)
 	} else {
 		s.leftAt.Store(n.now())
 	}
-	s.standing = nil
+	s.standing.Store(nil)
 	n.leaveStreamLocked(s)
 }
 
@@ -75,7 +76,7 @@ func (n *Node) pressDuties(now int64) {
 			continue
 		}
 		s.mu.Lock()
-		if s.leftAt.Load() > 0 && now-s.leftAt.Load() > 2*int64(n.cfg.RepairDelay) && s.standing == nil && s.duty == nil && s.stream.session == 0 {
+		if s.leftAt.Load() > 0 && now-s.leftAt.Load() > 2*int64(n.cfg.RepairDelay) && s.standing.Load() == nil && s.duty == nil && s.stream.session == 0 {
 			_ = n.engine.Drop(s.no)
 			n.merger.forget(s.no)
 			n.ringBytes.Add(-int64(s.ring.reset(math.MaxUint64)))

@@ -318,6 +318,9 @@ func (n *Node) canList(cl *shard.Claim) bool {
 			return false
 		}
 	}
+	if n.slots[cl.Slot].strays(cl) {
+		return false
+	}
 	newest, known := n.core.Newest(cl.Slot), n.core.Known(cl.Slot)
 	if newest == nil {
 		return n.engine.SlotStats(cl.Slot).Records == 0

@@ -38,6 +38,9 @@ type slot struct {
 	// fitness tells the core whether the copy may be listed; nil: as the
 	// claims say.
 	fitness atomic.Pointer[fitness]
+	// standing is the claim under which this node's records were in sync; nil:
+	// leftovers. Written under mu.
+	standing atomic.Pointer[shard.Claim]
 
 	mu        sync.Mutex // guards all below
 	view      shard.View
@@ -55,7 +58,6 @@ type slot struct {
 	duty      *shard.Claim           // of a loser of a fork: the claim whose records are to be offered
 	told      uint64                 // of a primary: its copies know that it is acknowledged
 	dutySince uint64                 // records up to here are as old as the fork; see merger
-	standing  *shard.Claim           // the claim under which this node's records were in sync; nil: leftovers
 	offering  uint64                 // session of the offer under way; 0 if none
 	guests    *guests                // of a primary: those who wait for more than an acknowledgement; nil if none
 	changed   chan struct{}          // closed and replaced when the role changes
@@ -325,6 +327,14 @@ func (s *slot) noteLocked() {
 	}
 }
 
+// strays reports whether this node's records are in sync in a lineage that cl
+// does not include, though cl may list this node: it has lost a fork to a claim
+// that counted on it. It has to be left out, and offer what it holds, first.
+func (s *slot) strays(cl *shard.Claim) bool {
+	standing := s.standing.Load()
+	return standing != nil && !cl.Inherits(standing)
+}
+
 // standLocked notes under which claim the copy is in sync, once it is.
 func (s *slot) standLocked(self shard.NodeID) {
 	k := s.view.Known
@@ -332,8 +342,8 @@ func (s *slot) standLocked(self shard.NodeID) {
 		return
 	}
 	follows := s.stream.primary == k.Primary && s.stream.epoch == k.Epoch && !s.stream.filling
-	if s.view.Open || follows {
-		s.standing = k
+	if s.view.Open || follows && !s.strays(k) {
+		s.standing.Store(k)
 	}
 }
 

@@ -44,7 +44,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 		n.merger.note(n.id, old.Known, v.Known, s.acked.Load())
 		s.leftAt.Store(0)
 		s.standLocked(n.id)
-	case s.standing != nil && shard.Compare(v.Known, s.standing) > 0:
+	case s.standing.Load() != nil && shard.Compare(v.Known, s.standing.Load()) > 0:
 		n.deposedLocked(s, v.Known)
 	}
 	if v.Open && s.duty != nil {
@@ -255,7 +255,7 @@ func (n *Node) report(from shard.NodeID, no uint16, epoch uint64) {
 	s := &n.slots[no]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.view.Promised != (shard.Ballot{Epoch: epoch, To: from}) || s.stream.filling {
+	if s.view.Promised != (shard.Ballot{Epoch: epoch, To: from}) || s.stream.filling || s.view.Known != nil && s.strays(s.view.Known) {
 		return
 	}
 	for _, e := range s.ring.after(s.acked.Load()) {
