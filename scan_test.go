@@ -278,6 +278,8 @@ func FuzzParseCursor(f *testing.F) {
 		if s := c.Slot(); s < 0 || s > 16384 {
 			t.Errorf("cursor of %q is in slot %d", text, s)
 		}
-		c.Number()
+		if at := slotmesh.CursorAt(c.Number()); at.Slot() < c.Slot() && c.Number() != 0 {
+			t.Errorf("cursor of %q goes back from slot %d to %d as a number", text, c.Slot(), at.Slot())
+		}
 	})
 }
