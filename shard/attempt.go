@@ -244,10 +244,12 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 	} else {
 		need = append(need, n.base())
 	}
-	if a.orphan {
+	stray := c.stray(n)
+	switch {
+	case a.orphan:
 		a.fork = true
 		c.stats.Orphans++
-	} else {
+	case stray == nil:
 		for _, id := range append(slices.Clone(n.Backups), n.Primary) {
 			if id == c.self || c.IsDown(id) || slices.Contains(s.unfit, id) || a.fork && !slices.Contains(a.promises, id) {
 				continue
@@ -260,7 +262,7 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 			cl.Witnesses = append(cl.Witnesses, id)
 		}
 	}
-	cl.Lineage = append(slices.Clone(cl.Lineage), diff64(s.merge, cl.Lineage)...)
+	cl.Lineage = append(slices.Clone(cl.Lineage), diff64(append(stray, s.merge...), cl.Lineage)...)
 	slices.Sort(cl.Lineage)
 	if a.fork {
 		cl.Lineage = append(cl.Lineage, c.lineage())
@@ -269,6 +271,15 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 		c.stats.Forks++
 	}
 	c.propose(slot, s, cl, need, now)
+}
+
+// stray is the lineage of this node's copy where cl, which lists it, does not
+// include it; see CoreConfig.
+func (c *Core) stray(cl *Claim) []uint64 {
+	if c.cfg.Stray == nil || !c.holds(cl) {
+		return nil
+	}
+	return slices.Clone(c.cfg.Stray(cl))
 }
 
 // propose starts the second step.

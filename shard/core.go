@@ -74,6 +74,11 @@ type CoreConfig struct {
 	// by another node: it is in sync with that primary, or the claim founds
 	// the slot and nothing is held.
 	CanList func(c *Claim) bool
+	// Stray returns the lineage of this node's copy where the claim, which lists
+	// this node, does not include it: it has lost a fork. nil, or a nil function:
+	// it does. A promotion from such a claim lists nobody else, since nobody else
+	// has these records.
+	Stray func(c *Claim) (lineage []uint64)
 	// Awake reports whether a node was heard from lately, if only by a
 	// heartbeat. One that was has the failure timeout to settle, and no slot
 	// goes on without a quorum for its silence. nil: nobody is.

@@ -124,6 +124,14 @@ func (n *xnode) strays(cl *Claim) bool {
 	return n.standing != nil && !contains(cl.Lineage, n.standing.Lineage)
 }
 
+// stray tells the Core what this node strays into.
+func (n *xnode) stray(cl *Claim) []uint64 {
+	if n.strays(cl) {
+		return n.standing.Lineage
+	}
+	return nil
+}
+
 // step is what a node's own loop does.
 func (n *xnode) step() {
 	n.detect()

@@ -122,7 +122,7 @@ func (w *world) start(host int) *xnode {
 	n.core = NewCore(CoreConfig{
 		Self: n.id, Seats: n.seats, Rand: w.rng.Uint64, Majority: w.majority,
 		Resend: xResend, Failure: time.Duration(w.failure), Settle: xSettle, PartitionWait: 100, OrphanWait: 150,
-		CanList: n.canList, OffForce: w.rules.noForce, off: w.rules.off,
+		CanList: n.canList, Stray: n.stray, OffForce: w.rules.noForce, off: w.rules.off,
 	})
 	if len(n.seats) > 0 {
 		if err := n.core.Restore(0, w.hosts[host].core.Save(0)); err != nil {

@@ -258,7 +258,8 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.core = shard.NewCore(shard.CoreConfig{
 		Self: n.id, Rand: n.env.Uint64, Majority: n.cfg.Policy == Majority,
 		Resend: n.resend, BackOff: max(n.cfg.Lease/4, 20*time.Millisecond), Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
-		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Awake: n.awake, OffForce: n.cfg.Off.Force,
+		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Stray: n.stray,
+		Awake: n.awake, OffForce: n.cfg.Off.Force,
 	})
 	n.readPast()
 	n.readSettings()
@@ -308,7 +309,15 @@ func (n *Node) background(f func()) bool {
 	return true
 }
 
-// canList: see shard.CoreConfig. It is called by the core.
+// stray: see shard.CoreConfig. It is called by the core, like canList.
+func (n *Node) stray(cl *shard.Claim) []uint64 {
+	if s := &n.slots[cl.Slot]; s.strays(cl) {
+		return s.standing.Load().Lineage
+	}
+	return nil
+}
+
+// canList: see shard.CoreConfig.
 func (n *Node) canList(cl *shard.Claim) bool {
 	if f := n.slots[cl.Slot].fitness.Load(); f != nil {
 		if f.learned == (shard.Ballot{Epoch: cl.Epoch, To: cl.Primary}) {
@@ -318,7 +327,7 @@ func (n *Node) canList(cl *shard.Claim) bool {
 			return false
 		}
 	}
-	if n.slots[cl.Slot].strays(cl) {
+	if n.stray(cl) != nil {
 		return false
 	}
 	newest, known := n.core.Newest(cl.Slot), n.core.Known(cl.Slot)
