@@ -86,7 +86,7 @@ func ParseCursor(text string) (Cursor, error) {
 		return c, nil
 	}
 	hash, w := binary.Uvarint(b)
-	if w <= 0 || len(b) < w+2 {
+	if w <= 0 || len(b) < w+2 || slot == hashtag.Slots { // nothing is behind the end
 		return Cursor{}, fail
 	}
 	kind := b[w]

@@ -278,7 +278,7 @@ func FuzzParseCursor(f *testing.F) {
 		if s := c.Slot(); s < 0 || s > 16384 {
 			t.Errorf("cursor of %q is in slot %d", text, s)
 		}
-		if at := slotmesh.CursorAt(c.Number()); at.Slot() < c.Slot() && c.Number() != 0 {
+		if at := slotmesh.CursorAt(c.Number()); at.Slot() < c.Slot() && c.Number() != 0 { // 0: the end
 			t.Errorf("cursor of %q goes back from slot %d to %d as a number", text, c.Slot(), at.Slot())
 		}
 	})
