@@ -140,7 +140,9 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 		c.oppose(slot, s, id)
 	}
 	for _, cl := range []*Claim{s.known, s.accepted} {
-		if cl != nil && (s.invitedBy != cl.Primary || cl != s.known) {
+		// A primary that invites has fenced itself. What was accepted from it may
+		// be what is known by now, from another message.
+		if cl != nil && (s.invitedBy != cl.Primary || Compare(cl, s.known) > 0) {
 			c.oppose(slot, s, cl.Primary)
 		}
 	}

@@ -319,7 +319,7 @@ func (p *play) deliver(out *strings.Builder, senders, receivers []NodeID) {
 		m := p.mail[i]
 		p.mail = slices.Delete(p.mail, i, i+1)
 		fmt.Fprintf(out, "%s to %s: %s\n", letter(m.from), letter(m.To), p.said(m.Message))
-		p.cores[to(m)].Receive(m.from, m.Message, p.now)
+		p.cores[to(m)].Receive(m.from, wired(p.t, m.Message), p.now)
 		if n == 200 {
 			p.t.Fatalf("they do not stop talking:\n%s", out)
 		}

@@ -32,6 +32,16 @@ func newCast(t *testing.T, ids ...NodeID) *cast {
 	return c
 }
 
+// wired is a message as it arrives: no claim in it is the sender's own, nor that of
+// another message.
+func wired(t *testing.T, m Message) Message {
+	ms, err := DecodeMessages(AppendMessages(nil, []Message{m}))
+	if err != nil || len(ms) != 1 {
+		t.Fatalf("%+v does not pass the wire: %v", m, err)
+	}
+	return ms[0]
+}
+
 // take collects what the Cores want to send.
 func (c *cast) take() {
 	for _, id := range []NodeID{nodeA, nodeB, nodeC, nodeD} {
@@ -54,7 +64,7 @@ func (c *cast) hand(among ...NodeID) {
 		}
 		m := c.mail[i]
 		c.mail = slices.Delete(c.mail, i, i+1)
-		c.cores[m.To].Receive(m.from, m.Message, c.now)
+		c.cores[m.To].Receive(m.from, wired(c.t, m.Message), c.now)
 	}
 }
 
