@@ -44,9 +44,14 @@ func (n *Node) readPast() {
 		n.takeNames(&fields{b: v})
 		return false
 	})
+	last := n.savedCounter()
 	for id, name := range n.past.names {
-		if name == n.cfg.Name {
-			n.past.old[id] = true
+		if name != n.cfg.Name {
+			continue
+		}
+		n.past.old[id] = true
+		if id.Counter() == last {
+			n.supplant(id) // this process has its disk
 		}
 	}
 	saved := shard.NewCore(shard.CoreConfig{})

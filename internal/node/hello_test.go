@@ -5,10 +5,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/internal/env"
+	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 )
 
@@ -85,5 +88,26 @@ func TestSeedNameIsResolvedToAllItsAddresses(t *testing.T) {
 	})
 	for !a.knows(b) {
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// A node that is back may be told of its own earlier life by members that have not
+// heard of its end. It knows better: it has that one's port.
+func TestEarlierLifeIsNoMember(t *testing.T) {
+	n := start(t, "a", nil)
+	old := shard.NewNodeID(n.id.Counter()-1, 7)
+	m := gossip.Member{ID: gossip.NodeID(old), Name: "a", Addr: n.addr, Weight: 1, MinProto: 1, MaxProto: 1}
+	elsewhere := m
+	elsewhere.ID, elsewhere.Addr = gossip.NodeID(shard.NewNodeID(n.id.Counter()-1, 8)), "127.0.0.1:1"
+	for _, kind := range []gossip.EventKind{gossip.Joined, gossip.Failed} {
+		n.onMember(gossip.Event{Kind: kind, Member: m})
+		n.onMember(gossip.Event{Kind: kind, Member: elsewhere})
+	}
+	members := n.Members()
+	if slices.ContainsFunc(members, func(m Member) bool { return m.ID == old }) {
+		t.Errorf("its earlier life is among the members: %+v", members)
+	}
+	if len(members) != 2 {
+		t.Errorf("%d members, want the other one of its name, which may be cut off: %+v", len(members), members)
 	}
 }

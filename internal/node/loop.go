@@ -185,6 +185,9 @@ func (n *Node) carryOut() {
 			byPeer[e.To] = append(byPeer[e.To], e.Message)
 		}
 		for id, ms := range byPeer {
+			if n.peer(id).live() == nil {
+				continue // as many as its slots, where it has just died
+			}
 			for len(ms) > 0 {
 				k := min(len(ms), 2048)
 				n.sendControl(id, shard.AppendMessages([]byte{ctlMessages}, ms[:k]))

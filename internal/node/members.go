@@ -21,6 +21,11 @@ func (n *Node) onMember(e gossip.Event) {
 		n.membersMu.Unlock()
 		return // proved: gossip is only late
 	}
+	if e.Member.Name == n.cfg.Name && e.Member.Addr == n.addr && id.Compare(n.id) < 0 {
+		n.membersMu.Unlock()
+		n.supplant(id) // this process has its port
+		return
+	}
 	name := n.countMemberLocked(id, e.Kind)
 	switch e.Kind {
 	case gossip.Joined, gossip.Updated:
@@ -102,6 +107,16 @@ func (n *Node) buryLocked(id shard.NodeID) {
 	delete(n.members, id)
 	delete(n.vanished, id)
 	n.gone[id] = n.now()
+}
+
+// supplant takes an earlier start of this node itself for gone, whatever others
+// still say of it: gossip can tell a node that was away of its own earlier life, and
+// not that it has ended.
+func (n *Node) supplant(id shard.NodeID) {
+	n.membersMu.Lock()
+	n.buryLocked(id)
+	n.membersMu.Unlock()
+	n.post(event{kind: evGone, id: id})
 }
 
 // vanish moves a member among those that may be back, or back among the living.

@@ -16,7 +16,9 @@ const (
 	holdLimit      = time.Second     // a hand-over that can't drain for so long is put off
 	coverEvery     = time.Second     // slots that nobody serves are looked for so often at least
 	lookPart       = 2048            // so many slots under way are looked at each tickIdle, where nothing is noted of them
-	surveyPart     = 512             // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
+	surveyParts    = 8               // in which all slots are looked at where the circumstances have changed
+	mendAfter      = 500 * time.Millisecond
+	surveyPart     = 512 // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
 )
 
 // outlook is what decides about all slots alike: when it changes, all are
@@ -50,7 +52,11 @@ func (n *Node) reconcile(now int64) {
 	case changed || o != n.outlook:
 		n.outlook, n.lookedAt = o, now
 		n.cover(now)
-		n.survey(0, shard.Slots, now)
+		// The others get to work while the rest is decided.
+		for from := 0; from < shard.Slots; from += shard.Slots / surveyParts {
+			n.carryOut()
+			n.survey(from, from+shard.Slots/surveyParts, now)
+		}
 	case tick && now-n.lapsedAt >= int64(n.cfg.Lease) && n.lapses(now):
 		n.lookedAt, n.lapsedAt = now, now
 		n.cover(now)
@@ -350,6 +356,11 @@ func (n *Node) mendGroupLocked(s *slot, plan *shard.Assignment, now int64) bool 
 	dead := slices.ContainsFunc(cl.Witnesses, n.isDown)
 	if !dead && 1+len(cl.Backups)+len(cl.Witnesses) >= shard.GroupSize(n.cfg.Backups) {
 		return false
+	}
+	// Where calls wait for a dead backup to be dropped, or a primary to be
+	// replaced, that comes first: in most slots a dead node is but a witness.
+	if dead && now-n.failedAt < int64(mendAfter) && !n.mutedLocked(s) {
+		return true
 	}
 	w := n.witnesses(plan, cl.Primary, cl.Backups, s.no)
 	// Fewer witnesses only where those that live cannot let this primary serve:
