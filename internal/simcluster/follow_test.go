@@ -84,7 +84,7 @@ func TestFollowMissesNothing(t *testing.T) {
 					}
 				})
 				nm := &nemesis{sc: sc, r: rand.New(rand.NewPCG(seed, 4)), t: t, begin: time.Now(), spared: "n3"}
-				for range 6 {
+				for range 4 {
 					nm.step()
 				}
 				nm.end()

@@ -22,9 +22,9 @@ func TestKillsInEachPhaseOfAMove(t *testing.T) {
 		reached func(source, target node.Stats) bool
 	}{
 		{"copies begun", 0, func(s, _ node.Stats) bool { return s.Copies > 0 }},
-		{"copies being filled", 2, func(_, t node.Stats) bool { return t.Learners > 0 }},
-		{"records sent", 1, func(s, _ node.Stats) bool { return s.BytesCopied > 0 }},
-		{"handed over", 0, func(s, _ node.Stats) bool { return s.Handovers > 0 }},
+		{"copies being filled", 1, func(_, t node.Stats) bool { return t.Learners > 0 }},
+		{"records sent", 0, func(s, _ node.Stats) bool { return s.BytesCopied > 0 }},
+		{"handed over", 1, func(s, _ node.Stats) bool { return s.Handovers > 0 }},
 	}
 	victims := [][]string{{"n1"}, {"n4"}, {"n1", "n4"}}
 	for i := range len(phases) * len(victims) {
