@@ -295,7 +295,8 @@ func TestGarbageOnBothPortsDoesNoHarm(t *testing.T) {
 	if err := b.Broadcast([]byte("still here")); err != nil {
 		t.Fatal(err)
 	}
-	a.await(t, "the broadcast arrived", func() bool { return slices.Equal(a.messages, []string{"still here"}) })
+	// Some of the garbage may have been a message: here is no secret.
+	a.await(t, "the broadcast arrived", func() bool { return slices.Contains(a.messages, "still here") })
 	a.awaitMembers(t, "a", "b", "c")
 	if a.heard(gossip.Failed, "b") {
 		t.Error("b failed")
