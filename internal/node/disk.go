@@ -20,6 +20,7 @@ type past struct {
 	claims map[uint16]*shard.Claim // the newest that any disk knows in force
 	names  map[shard.NodeID]string
 	old    map[shard.NodeID]bool // this node's own earlier IDs
+	last   uint64                // counter of the last of them
 	held   map[shard.NodeID]bool // holders of the claims on this node's own disk when it was opened
 }
 
@@ -44,14 +45,10 @@ func (n *Node) readPast() {
 		n.takeNames(&fields{b: v})
 		return false
 	})
-	last := n.savedCounter()
+	n.past.last = n.savedCounter()
 	for id, name := range n.past.names {
-		if name != n.cfg.Name {
-			continue
-		}
-		n.past.old[id] = true
-		if id.Counter() == last {
-			n.supplant(id) // this process has its disk
+		if name == n.cfg.Name {
+			n.past.old[id] = true
 		}
 	}
 	saved := shard.NewCore(shard.CoreConfig{})

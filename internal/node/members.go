@@ -21,9 +21,8 @@ func (n *Node) onMember(e gossip.Event) {
 		n.membersMu.Unlock()
 		return // proved: gossip is only late
 	}
-	if e.Member.Name == n.cfg.Name && e.Member.Addr == n.addr && id.Compare(n.id) < 0 {
+	if n.earlierLifeLocked(id, &e.Member) {
 		n.membersMu.Unlock()
-		n.supplant(id) // this process has its port
 		return
 	}
 	name := n.countMemberLocked(id, e.Kind)
@@ -109,14 +108,12 @@ func (n *Node) buryLocked(id shard.NodeID) {
 	n.gone[id] = n.now()
 }
 
-// supplant takes an earlier start of this node itself for gone, whatever others
-// still say of it: gossip can tell a node that was away of its own earlier life, and
-// not that it has ended.
-func (n *Node) supplant(id shard.NodeID) {
-	n.membersMu.Lock()
-	n.buryLocked(id)
-	n.membersMu.Unlock()
-	n.post(event{kind: evGone, id: id})
+// earlierLifeLocked reports whether a member is an earlier start of this node, whose
+// port or disk this process has: gossip can tell a node of its own earlier life, and
+// not that it has ended. It is no member, and counts as dead when any stranger does;
+// not at once, since until then there may be newer claims than those heard so far.
+func (n *Node) earlierLifeLocked(id shard.NodeID, m *gossip.Member) bool {
+	return m.Name == n.cfg.Name && id.Compare(n.id) < 0 && (m.Addr == n.addr || n.past.old[id] && id.Counter() == n.past.last)
 }
 
 // vanish moves a member among those that may be back, or back among the living.
