@@ -47,9 +47,6 @@ func hammer(t *testing.T, wg *sync.WaitGroup, stop chan struct{}, c *slotmesh.Ca
 // never pause; in the middle a fourth joins that knows the new one alone, and gets
 // its share of the slots. No call fails.
 func TestSecretRotatesAtFullRate(t *testing.T) {
-	if testing.Short() {
-		t.Skip("keeps all processors busy for some seconds")
-	}
 	const cluster = "hammered"
 	var log lockedBuffer
 	caches := slotmeshtest.Start(t, 3, slotmesh.WithSecret(oldKey), slotmesh.WithCluster(cluster), slotmesh.WithOpTimeout(30*time.Second),

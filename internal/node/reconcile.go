@@ -11,14 +11,14 @@ const (
 	maxCopies      = 512 // copies under way at once
 	leastHandovers = 128 // hand-overs under way at once: calls wait meanwhile
 	maxHandovers   = 1024
-	emptyFactor    = 8               // so many times as many where the slots are empty
-	copyStall      = 5 * time.Second // a copy that does not get on for so long begins again
-	holdLimit      = time.Second     // a hand-over that can't drain for so long is put off
-	coverEvery     = time.Second     // slots that nobody serves are looked for so often at least
-	lookPart       = 2048            // so many slots under way are looked at each tickIdle, where nothing is noted of them
-	surveyParts    = 8               // in which all slots are looked at where the circumstances have changed
-	mendAfter      = 500 * time.Millisecond
-	surveyPart     = 512 // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
+	emptyFactor    = 8                      // so many times as many where the slots are empty
+	copyStall      = 5 * time.Second        // a copy that does not get on for so long begins again
+	holdLimit      = time.Second            // a hand-over that can't drain for so long is put off
+	coverEvery     = time.Second            // slots that nobody serves are looked for so often at least
+	lookPart       = 2048                   // so many slots under way are looked at each tickIdle, where nothing is noted of them
+	surveyParts    = 8                      // in which all slots are looked at where the circumstances have changed
+	mendAfter      = 500 * time.Millisecond // a dead witness is not replaced sooner after a death
+	surveyPart     = 512                    // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
 )
 
 // outlook is what decides about all slots alike: when it changes, all are

@@ -261,17 +261,7 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 	for i := range recs {
 		n.wroteLocked(s, &recs[i], recs[0].Version, false)
 	}
-	if n.cfg.AckPrimary && s.revocationsLocked(version) == version {
-		ready := n.advanceLocked(s)
-		s.mu.Unlock()
-		finish(ready, nil)
-		done(nil)
-		return nil
-	}
-	s.waiters = append(s.waiters, waiter{version, done})
-	ready := n.advanceLocked(s)
-	s.mu.Unlock()
-	finish(ready, nil)
+	n.writtenLocked(s, c, version, done)
 	return nil
 }
 

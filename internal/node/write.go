@@ -108,18 +108,23 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	if s.guests != nil {
 		n.wroteLocked(s, &recs[0], version, c.Op == opRemove)
 	}
-	if (c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary) && s.revocationsLocked(version) == version {
-		ready := n.advanceLocked(s)
-		s.mu.Unlock()
-		finish(ready, nil)
-		done(nil)
-		return nil
+	n.writtenLocked(s, c, version, done)
+	return nil
+}
+
+// writtenLocked ends a call that wrote up to version: done is called when all copies
+// have it, or at once where the primary's word is enough. It unlocks the slot.
+func (n *Node) writtenLocked(s *slot, c *Call, version uint64, done func(error)) {
+	atOnce := (c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary) && s.revocationsLocked(version) == version
+	if !atOnce {
+		s.waiters = append(s.waiters, waiter{version, done})
 	}
-	s.waiters = append(s.waiters, waiter{version, done})
 	ready := n.advanceLocked(s)
 	s.mu.Unlock()
 	finish(ready, nil)
-	return nil
+	if atOnce {
+		done(nil)
+	}
 }
 
 // answerLocked ends a call that writes nothing, with err or none: like a read it
