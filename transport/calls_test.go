@@ -73,7 +73,7 @@ func TestExpiredAndCancelledCallsInTheQueueAreWithdrawn(t *testing.T) {
 		ab, _ := connect(t, a, b)
 		synctest.Wait()
 		out := ab.session.Load().data.out
-		occupy(out)
+		occupy(t, out)
 		errs := make(chan error, 10)
 		done := func(_ *Response, err error) { errs <- err }
 		ab.Call(time.Now().Add(time.Second), &Request{Call: Call{Key: "expired"}}, done)

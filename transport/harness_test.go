@@ -256,11 +256,19 @@ func (n *testNode) down(t testing.TB) Cause {
 	return e.cause
 }
 
-// occupy keeps what is queued from being written until vacate.
-func occupy(o *outbox) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.turn = senders
+// occupy keeps what is queued from being written until vacate. It takes the
+// turn when whoever writes has given it back: there is only one writer.
+func occupy(t testing.TB, o *outbox) {
+	t.Helper()
+	await(t, func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.turn != nobodys {
+			return false
+		}
+		o.turn = senders
+		return true
+	})
 }
 
 func vacate(o *outbox) {

@@ -221,7 +221,7 @@ func TestAbandonEndsTheCallsOfSomeSlots(t *testing.T) {
 		receive(t, arrived)
 	}
 	out := ab.session.Load().data.out
-	occupy(out)
+	occupy(t, out)
 	call(1, false)
 	ab.Abandon(func(slot uint16) bool { return slot == 1 })
 	vacate(out)

@@ -178,7 +178,7 @@ func TestEndOfStreamTellsWhatWasSent(t *testing.T) {
 	ab.Call(time.Time{}, &Request{}, done)
 	receive(t, got)
 	// The second stays in the queue: somebody seems to be writing.
-	occupy(ab.session.Load().data.out)
+	occupy(t, ab.session.Load().data.out)
 	ab.Call(time.Time{}, &Request{}, done)
 	nw.cut()
 	var lost, notSent int
