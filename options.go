@@ -174,11 +174,10 @@ func WithRepairDelay(d time.Duration) Option { return func(o *options) { o.cfg.R
 // WithMoveBudget limits what this node sends to fill copies on others, for moves
 // and repairs together, in bytes of records a second: at least 256 KiB. Default
 // 0: it adapts, from 16 MB/s up, so that the slowest hundredth of the calls takes
-// at most about twice as long as while nothing is copied; slots that move for the
-// sake of balance begin no faster than that either, 256 KiB being counted for each. A
-// slot that is added to
-// faster than its copy may go is copied without a limit towards its end, so that
-// every move ends.
+// at most about twice as long as while nothing is copied, whichever node makes
+// them; slots that move for the sake of balance begin no faster than that either, 64
+// KiB being counted for each. A slot that is added to faster than its copy may go is
+// copied without a limit towards its end, so that every move ends.
 func WithMoveBudget(bytesPerSecond int64) Option {
 	return func(o *options) { o.cfg.MoveBudget = bytesPerSecond }
 }
@@ -236,10 +235,10 @@ func WithRequireFullCoverage(require bool) Option {
 // serves, up to so many bytes beside WithMaxMemory: 0, the default, for none, or
 // 1 MiB to 64 GiB. Reads of them need no network, and see every write
 // acknowledged before they began all the same: the primary grants the right to
-// answer for a quarter of a second at a time, and acknowledges no write of the
+// answer for a seventh of a second at a time, and acknowledges no write of the
 // key before it has taken the right back or its time is over. So a write of such
 // a key takes a round trip to those who hold it, and where one of them has just
-// fallen silent up to a quarter of a second. Misses are kept too.
+// fallen silent up to a seventh of a second. Misses are kept too.
 func WithNearCache(bytes int64) Option { return func(o *options) { o.cfg.NearBytes = bytes } }
 
 // WithLimits bounds the keys and values that calls may carry.

@@ -23,6 +23,7 @@ const (
 	ctlMarks     byte = 12 // acknowledged marks, for a backup that answers stale reads
 	ctlSettings  byte = 13 // shard.Settings
 	ctlRenew     byte = 14 // read leases are good for longer
+	ctlFare      byte = 15 // how long the slowest hundredth of the sender's calls took, in nanoseconds
 )
 
 // fields reads what a control body is made of.
@@ -121,6 +122,10 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.onSettings(id, f.b)
 	case ctlRenew:
 		n.onRenew(id, &f)
+	case ctlFare:
+		if slowest := f.num(); !f.bad {
+			n.pacer.hear(n.now(), id, float64(slowest))
+		}
 	case ctlTableEnd:
 		n.peer(id).pastSeen.Store(true)
 		n.poke()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh/internal/meter"
+	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
 )
 
@@ -16,11 +17,12 @@ const (
 	paceLeast  = 16 << 20
 	paceMost   = 4 << 30
 	slowFactor = 2
-	enoughLook = 50 // calls in a tick of which the slowest hundredth tells something
+	enoughLook = 50        // calls in a tick of which the slowest hundredth tells something
+	callerKept = time.Hour // since a node last told how its calls fare
 
 	// A slot on its way counts for so many bytes beside its records: there are
 	// messages, claims for everybody, and calls that wait while it is handed over.
-	slotCost = 256 << 10
+	slotCost = 64 << 10
 )
 
 // pacer spaces out the chunks of copies. It decides; whoever sends waits.
@@ -34,15 +36,22 @@ type pacer struct {
 	measured float64 // bytes a second that really left, of late
 	busyTill int64   // until when calls may suffer from what was sent
 	callsAt  int64   // when there were enough calls to suffer
-	quiet    float64 // nanoseconds of the slowest hundredth while nothing was sent; 0: not known
-	before   meter.Snapshot
+	callers  map[shard.NodeID]*caller
+}
+
+// caller is how the calls of one node fare, as far as it told.
+type caller struct {
+	slowest float64 // nanoseconds that one call in a hundred of the last tick exceeded
+	quiet   float64 // the same while nothing was sent; 0: not known
+	at      int64   // when it told
 }
 
 func newPacer(fixed int64) *pacer {
+	p := &pacer{fixed: fixed, rate: paceStart, callers: map[shard.NodeID]*caller{}}
 	if fixed > 0 {
-		return &pacer{fixed: fixed, rate: float64(fixed)}
+		p.rate = float64(fixed)
 	}
-	return &pacer{rate: paceStart}
+	return p
 }
 
 // reserve says how long to wait until a chunk of so many bytes may leave. What
@@ -76,34 +85,51 @@ func (p *pacer) turn(now int64) bool {
 	return true
 }
 
-// tick takes in how long calls have taken so far, and how long ago the last
-// tick was.
-func (p *pacer) tick(now int64, took meter.Snapshot, since time.Duration) {
+// hear takes in how long the slowest hundredth of a node's calls took in its last
+// tick, where there were enough of them. The nodes that call are the ones that
+// suffer, and need not be those that copy.
+func (p *pacer) hear(now int64, from shard.NodeID, slowest float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.callsAt = now
+	c := p.callers[from]
+	if c == nil {
+		c = new(caller)
+		p.callers[from] = c
+	}
+	c.slowest, c.at = slowest, now
+	switch {
+	case now <= p.busyTill:
+	case c.quiet == 0:
+		c.quiet = slowest
+	case slowest < c.quiet:
+		c.quiet += (slowest - c.quiet) / 4
+	default: // perhaps others copy
+		c.quiet += (slowest - c.quiet) / 16
+	}
+}
+
+// tick adapts the pace to what was heard since the last tick, which was that
+// long ago.
+func (p *pacer) tick(now int64, since time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if since > 0 {
 		p.measured += (float64(p.sent)/since.Seconds() - p.measured) / 4
 	}
 	p.sent = 0
-	lately := took
-	for i := range lately.Counts {
-		lately.Counts[i] -= p.before.Counts[i]
-	}
-	lately.Count -= p.before.Count
-	p.before = took
-	enough := lately.Count >= enoughLook
-	slowest := slowestHundredth(&lately)
-	if enough {
-		p.callsAt = now
+	slow := false
+	for id, c := range p.callers {
+		switch ago := now - c.at; {
+		case ago > int64(callerKept):
+			delete(p.callers, id)
+		case ago <= int64(since):
+			slow = slow || c.quiet > 0 && c.slowest > slowFactor*c.quiet
+		}
 	}
 	switch {
-	case p.fixed > 0:
-	case now > p.busyTill && enough && p.quiet == 0:
-		p.quiet = slowest
-	case now > p.busyTill && enough:
-		p.quiet += (slowest - p.quiet) / 8
-	case now > p.busyTill:
-	case enough && p.quiet > 0 && slowest > slowFactor*p.quiet:
+	case p.fixed > 0 || now > p.busyTill:
+	case slow:
 		p.rate = max(paceLeast, p.rate*0.8)
 	default:
 		p.rate = min(paceMost, p.rate*1.25)
@@ -137,7 +163,7 @@ func slowestHundredth(s *meter.Snapshot) float64 {
 	return 0
 }
 
-// pace tells the pacer how calls fare.
+// pace tells the pacers, here and elsewhere, how the calls of this node fare.
 func (n *Node) pace(since time.Duration) {
 	var took meter.Snapshot
 	for src := range n.stats.calls {
@@ -149,7 +175,23 @@ func (n *Node) pace(since time.Duration) {
 			took.Count += s.Count
 		}
 	}
-	n.pacer.tick(n.now(), took, since)
+	lately := took
+	for i := range lately.Counts {
+		lately.Counts[i] -= n.paced.Counts[i]
+	}
+	lately.Count -= n.paced.Count
+	n.paced = took
+	if lately.Count >= enoughLook {
+		slowest := slowestHundredth(&lately)
+		n.pacer.hear(n.now(), n.id, slowest)
+		b := body(ctlFare, uint64(slowest))
+		for _, p := range n.allPeers() {
+			if t := p.live(); t != nil {
+				_ = t.SendControl(b)
+			}
+		}
+	}
+	n.pacer.tick(n.now(), since)
 }
 
 // outgrown is how many times the size that a slot had when its copy began may

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh/internal/meter"
+	"github.com/slotmesh/slotmesh/shard"
 )
 
 func TestFixedBudgetIsKept(t *testing.T) {
@@ -21,20 +22,23 @@ func TestFixedBudgetIsKept(t *testing.T) {
 	}
 }
 
-// Copies slow down while calls take longer than twice as long as before, and
-// recover.
+// Copies slow down while the calls of any node take longer than twice as long as
+// before, and recover.
 func TestPaceFollowsTheCalls(t *testing.T) {
 	p := newPacer(0)
-	var calls meter.Histogram
+	caller, other := shard.NewNodeID(1, 1), shard.NewNodeID(2, 1)
 	now := int64(0)
 	ticks := func(n int, took time.Duration, copying bool) float64 {
 		for range n {
-			calls.Add(took, 1000)
+			if took > 0 {
+				p.hear(now, caller, float64(took))
+				p.hear(now, other, float64(time.Millisecond)) // never suffers
+			}
 			if copying {
 				p.reserve(now, 1<<20, false)
 			}
-			now += int64(250 * time.Millisecond)
-			p.tick(now, calls.Snapshot(), 250*time.Millisecond)
+			now += int64(houseTick)
+			p.tick(now, houseTick)
 		}
 		_, rate := p.perSecond()
 		return rate

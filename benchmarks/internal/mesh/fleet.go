@@ -170,7 +170,7 @@ func (f *Fleet) Look(i int) (View, error) {
 // slot where it should be.
 func (f *Fleet) AwaitBalance(timeout time.Duration) error {
 	alive := f.Alive()
-	for deadline := time.Now().Add(timeout); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(200 * time.Millisecond) {
 		var missing error
 		for _, i := range alive {
 			var v Rest
