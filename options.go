@@ -235,10 +235,10 @@ func WithRequireFullCoverage(require bool) Option {
 // serves, up to so many bytes beside WithMaxMemory: 0, the default, for none, or
 // 1 MiB to 64 GiB. Reads of them need no network, and see every write
 // acknowledged before they began all the same: the primary grants the right to
-// answer for a seventh of a second at a time, and acknowledges no write of the
+// answer for a quarter of a second at a time, and acknowledges no write of the
 // key before it has taken the right back or its time is over. So a write of such
 // a key takes a round trip to those who hold it, and where one of them has just
-// fallen silent up to a seventh of a second. Misses are kept too.
+// fallen silent up to a quarter of a second. Misses are kept too.
 func WithNearCache(bytes int64) Option { return func(o *options) { o.cfg.NearBytes = bytes } }
 
 // WithLimits bounds the keys and values that calls may carry.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -48,6 +49,13 @@ func (n *Node) post(e event) {
 	n.poke()
 }
 
+// trickles reports whether little waits for the control loop.
+func (n *Node) trickles() bool {
+	n.eventsMu.Lock()
+	defer n.eventsMu.Unlock()
+	return n.eventsSize < trickled
+}
+
 // poke wakes the control loop.
 func (n *Node) poke() {
 	select {
@@ -59,6 +67,10 @@ func (n *Node) poke() {
 const (
 	tickBusy = 5 * time.Millisecond
 	tickIdle = 50 * time.Millisecond
+	// stepGap lies between two steps while little arrives: that is decided, and
+	// answered, together. Where many slots move one by one it saves most of the work.
+	stepGap  = 2 * time.Millisecond
+	trickled = 64 // so much in the queue does not wait
 )
 
 // loop is the control loop: the only goroutine that decides on claims. It
@@ -66,11 +78,14 @@ const (
 func (n *Node) loop() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for stepped := time.Now(); ; stepped = time.Now() {
 		select {
 		case <-n.stop:
 			return
 		case <-n.wake:
+			if early := stepGap - time.Since(stepped); early > 0 && n.trickles() {
+				time.Sleep(early)
+			}
 		case <-timer.C:
 		}
 		busy := n.step()
@@ -108,8 +123,9 @@ func (n *Node) step() (busy bool) {
 	n.pressDuties(now)
 	n.countMoves()
 	n.tell(now)
+	waiting := n.spread(now)
 	n.stepTook = n.now() - now
-	return n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling) > 0
+	return waiting || n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling) > 0
 }
 
 func (n *Node) take(e *event, now int64) {
@@ -194,8 +210,8 @@ func (n *Node) carryOut() {
 				ms = ms[k:]
 			}
 		}
-		if len(out.InForce) > 0 {
-			n.spread(out.InForce)
+		for _, cl := range out.InForce {
+			n.unspread = append(n.unspread, cl.Slot)
 		}
 	}
 }
@@ -240,18 +256,43 @@ func (n *Node) learn(claims []*shard.Claim) {
 
 const claimBatch = 2048
 
-// spread sends claims to all peers.
-func (n *Node) spread(claims []*shard.Claim) {
-	for len(claims) > 0 {
-		k := min(len(claims), claimBatch)
-		b := shard.AppendClaims(nil, claims[:k])
-		claims = claims[k:]
+// Claims in force are sent to everybody when the oldest has waited for spreadDelay
+// or there are spreadMany: those whom they concern have them from messages, and a
+// caller that has not gets them with a redirect.
+const (
+	spreadDelay = 10 * time.Millisecond
+	spreadMany  = 256
+)
+
+// spread sends the claims that are due to all peers, each slot's newest. It reports
+// whether some wait.
+func (n *Node) spread(now int64) (waiting bool) {
+	switch {
+	case len(n.unspread) == 0:
+		n.spreadAt = 0
+		return false
+	case n.spreadAt == 0:
+		n.spreadAt = now + int64(spreadDelay)
+	}
+	if now < n.spreadAt && len(n.unspread) < spreadMany {
+		return true
+	}
+	slices.Sort(n.unspread)
+	slots, t := slices.Compact(n.unspread), n.table.Load()
+	for part := range slices.Chunk(slots, claimBatch) {
+		claims := make([]*shard.Claim, len(part))
+		for i, slot := range part {
+			claims[i] = t.Claim(slot)
+		}
+		b := shard.AppendClaims(nil, claims)
 		for _, p := range n.allPeers() {
 			if t := p.live(); t != nil {
 				_ = t.SendClaims(b)
 			}
 		}
 	}
+	n.unspread, n.spreadAt = n.unspread[:0], 0
+	return false
 }
 
 // renew asks the control loop for a new epoch of a slot of this node's.

@@ -115,8 +115,9 @@ type Node struct {
 	eventsSize int
 	wake       chan struct{}
 
-	pacer    *pacer     // of copies
-	jobsMu   sync.Mutex // guards jobs
+	pacer    *pacer         // of copies
+	paced    meter.Snapshot // of the calls at houseLoop's last tick; its own
+	jobsMu   sync.Mutex     // guards jobs
 	jobs     []copyJob
 	jobsWake chan struct{}
 
@@ -147,6 +148,8 @@ type Node struct {
 	opened        int         // slots opened since Open
 	steppedAt     int64       // when the loop last ran
 	stepTook      int64       // how long that took
+	unspread      []uint16    // slots whose new claims in force the others have not been sent
+	spreadAt      int64       // when they are to be; 0: there are none
 	savingTook    int64       // how long claims take to be on disk, of late
 	resumedAt     int64       // when it last ran again after being late by a lease
 	dutyAt        int64
