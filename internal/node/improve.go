@@ -1,0 +1,335 @@
+package node
+
+import (
+	"slices"
+	"time"
+
+	"github.com/slotmesh/slotmesh/shard"
+)
+
+// improve takes the next step for one slot that this node serves, and reports
+// how far it is.
+func (n *Node) improve(s *slot, plan *shard.Assignment, now int64) progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := &s.view
+	if !v.Open {
+		if !v.Handover.IsZero() {
+			return handing
+		}
+		return unsettled
+	}
+	cl := v.Known
+	n.restartLocked(s)
+	for _, id := range cl.Backups {
+		if n.deadOrLate(s, id, now) {
+			n.proposeLocked(s, plan, without(cl.Backups, id), now)
+			return unsettled
+		}
+	}
+	if v.Changing {
+		return n.addingLocked(s, plan, now)
+	}
+	if s.learner != nil {
+		return n.superviseLocked(s, plan, now)
+	}
+	if s.hold != nil {
+		return n.drainLocked(s, now)
+	}
+	if n.mendGroupLocked(s, plan, now) {
+		return unsettled
+	}
+	planned := plan.Primary(s.no)
+	if planned.IsZero() {
+		return atRest
+	}
+	backups := plan.Backups(s.no)
+	if n.heldBackLocked(s, backups) {
+		return atRest
+	}
+	if planned != n.id && cl.Holds(planned) && (n.outlook.leaving || len(cl.Backups) >= len(backups)) {
+		return n.moveLocked(s, planned, now) // what it lacks is for its new primary to copy
+	}
+	if p, lacks := n.fillLocked(s, planned, backups, now); lacks {
+		return p
+	}
+	if planned != n.id {
+		return n.moveLocked(s, planned, now)
+	}
+	for _, id := range cl.Backups {
+		if !slices.Contains(backups, id) && id != planned {
+			n.proposeLocked(s, plan, without(cl.Backups, id), now)
+			return unsettled
+		}
+	}
+	for _, l := range s.links {
+		if !l.started {
+			return unsettled
+		}
+	}
+	return atRest
+}
+
+// addingLocked looks after a change under way. A learner that no longer follows,
+// or that does not accept the claim that lists it, is given up: writes wait for
+// it from the proposal on.
+func (n *Node) addingLocked(s *slot, plan *shard.Assignment, now int64) progress {
+	n.coreMu.Lock()
+	proposed := n.core.Newest(s.no)
+	n.coreMu.Unlock()
+	for _, id := range proposed.Backups {
+		if s.view.Known.Holds(id) {
+			continue
+		}
+		g := s.learner
+		if g == nil || g.link.peer.id != id || now-g.touched > int64(copyStall) || n.deadOrLate(s, id, now) {
+			n.stopCopyLocked(s)
+			n.copies.lost(now)
+			n.proposeLocked(s, plan, s.view.Known.Backups, now)
+			return unsettled
+		}
+	}
+	if s.learner != nil {
+		return copying
+	}
+	return unsettled
+}
+
+// superviseLocked lists a learner that is ready, and gives up one that does
+// not get on.
+func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progress {
+	g := s.learner
+	switch id := g.link.peer.id; {
+	case g.stage == stageReady:
+		if n.deadOrLate(s, id, now) {
+			n.stopCopyLocked(s)
+			n.copies.lost(now)
+			return unsettled
+		}
+		// What was granted so far is not bounded by the lease of this one.
+		if !n.ungrantedLocked(s) {
+			return copying
+		}
+		g.touched = now
+		n.copies.done()
+		n.proposeLocked(s, plan, append(slices.Clone(s.view.Known.Backups), id), now)
+	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), g.waited && n.late(s, g.link, now):
+		n.stopCopyLocked(s)
+		n.copies.lost(now)
+		return unsettled
+	}
+	return copying
+}
+
+// mendGroupLocked replaces dead witnesses, and adds those the group lacks.
+func (n *Node) mendGroupLocked(s *slot, plan *shard.Assignment, now int64) bool {
+	cl := s.view.Known
+	dead := slices.ContainsFunc(cl.Witnesses, n.isDown)
+	if !dead && 1+len(cl.Backups)+len(cl.Witnesses) >= shard.GroupSize(n.cfg.Backups) {
+		return false
+	}
+	// Where calls wait for a dead backup to be dropped, or a primary to be
+	// replaced, that comes first: in most slots a dead node is but a witness.
+	if dead && now-n.failedAt < int64(mendAfter) && !n.mutedLocked(s) {
+		return true
+	}
+	w := n.witnesses(plan, cl.Primary, cl.Backups, s.no)
+	// Fewer witnesses only where those that live cannot let this primary serve:
+	// without a quorum the change becomes a fork, where the policy allows it.
+	if len(w) > len(cl.Witnesses) || dead && (len(w) == len(cl.Witnesses) || n.mutedLocked(s)) {
+		n.proposeLocked(s, plan, cl.Backups, now)
+		return true
+	}
+	return false
+}
+
+// mutedLocked reports whether too many witnesses are dead for a primary without
+// backups to get their leases.
+func (n *Node) mutedLocked(s *slot) bool {
+	sv := s.serving.Load()
+	if sv == nil {
+		return false
+	}
+	living := 0
+	for _, p := range sv.voters {
+		if !n.isDown(p.id) {
+			living++
+		}
+	}
+	return living < sv.needed
+}
+
+// heldBackLocked reports whether a slot stays where it is because balance is
+// paused. What somebody placed, what lacks a copy and what leaves moves all the same.
+func (n *Node) heldBackLocked(s *slot, backups []shard.NodeID) bool {
+	o := &n.outlook
+	return o.paused && !o.leaving && len(s.view.Known.Backups) >= len(backups) &&
+		!n.settings.Load().Placed(s.no) && !slices.ContainsFunc(s.view.Known.Backups, n.isLeaving)
+}
+
+// fillLocked starts the copy that the plan asks for next. lacks is false where
+// the slot has them all, or must go without.
+func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID, now int64) (p progress, lacks bool) {
+	for i := -1; i < len(backups); i++ {
+		id := planned
+		if i >= 0 {
+			id = backups[i]
+		}
+		if s.view.Known.Holds(id) {
+			continue
+		}
+		switch p := n.peer(id); {
+		case !n.outlook.settled, n.mayReturn(s.no, id), p.live() == nil:
+			if n.outlook.leaving {
+				continue // it hands over to whom it can
+			}
+			if n.outlook.settled && p.live() == nil {
+				return unsettled, true
+			}
+			return atRest, true // until the outlook changes
+		case now-p.upSince.Load() <= int64(50*time.Millisecond):
+			return unsettled, true
+		case n.agenda.counts[copying] >= n.atOnce(&n.copies, maxCopies, s):
+			if len(s.view.Known.Backups) < len(backups) {
+				return toRepair, true
+			}
+			return toMove, true
+		case len(s.view.Known.Backups) >= len(backups) && !n.outlook.leaving && !n.pacer.turn(now):
+			return toMove, true
+		default:
+			n.startCopyLocked(s, p)
+			return copying, true
+		}
+	}
+	return atRest, false
+}
+
+// handoversAtOnce is how many slots with records may be handed over at once. A
+// slow disk holds up a hand-over for as long whatever goes with it, as claims
+// are saved together: the more at once, the sooner all are over.
+func (n *Node) handoversAtOnce() int {
+	const quick = 2 * time.Millisecond
+	return int(min(max(n.savingTook/int64(quick), 1)*leastHandovers, maxHandovers))
+}
+
+// mayReturn reports whether id is to hold the slot only because another node
+// died lately, which may be back.
+func (n *Node) mayReturn(no uint16, id shard.NodeID) bool {
+	return n.outlook.repairing && n.planBefore.Primary(no) != id && !slices.Contains(n.planBefore.Backups(no), id)
+}
+
+// moveLocked begins to hand the slot over.
+func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
+	leaving := n.outlook.leaving
+	if !s.view.Known.Holds(to) && leaving {
+		to = n.heirLocked(s)
+	}
+	switch {
+	case n.outlook.repairing && !leaving && n.planBefore.Primary(s.no) != to && !n.settings.Load().Placed(s.no):
+		return atRest // whoever died may be back soon: until the outlook changes
+	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < max(s.notBefore, s.stayTill):
+		return unsettled
+	case n.agenda.counts[handing] >= n.atOnce(&n.handovers, n.handoversAtOnce(), s):
+		return toMove
+	case !leaving && !n.settings.Load().Placed(s.no) && !n.pacer.turn(now):
+		return toMove
+	}
+	s.hold = &hold{to, now}
+	return n.drainLocked(s, now)
+}
+
+// heirLocked is the first living in-sync backup.
+func (n *Node) heirLocked(s *slot) shard.NodeID {
+	for _, id := range s.view.Known.Backups {
+		if !n.isDown(id) && n.peer(id).live() != nil && !n.isLeaving(id) {
+			return id
+		}
+	}
+	return shard.NodeID{}
+}
+
+// drainLocked hands over once every write is acknowledged.
+func (n *Node) drainLocked(s *slot, now int64) progress {
+	if ungranted := n.ungrantedLocked(s); ungranted && s.acked.Load() == s.last {
+		n.coreMu.Lock()
+		ok := n.core.HandOver(s.no, s.hold.to, now)
+		n.coreMu.Unlock()
+		if ok {
+			// From here on nothing is read or acknowledged; the view follows.
+			s.darkSince.Store(now)
+			s.shut()
+			n.stats.handovers.Add(1)
+			return handing
+		}
+	} else if now-s.hold.since < int64(holdLimit) {
+		return handing
+	}
+	s.hold = nil
+	s.notBefore = now + int64(holdLimit)
+	s.wakeLocked()
+	return unsettled
+}
+
+func without(ids []shard.NodeID, id shard.NodeID) []shard.NodeID {
+	return slices.DeleteFunc(slices.Clone(ids), func(o shard.NodeID) bool { return o == id })
+}
+
+func sameSet(a, b []shard.NodeID) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, id := range a {
+		if !slices.Contains(b, id) {
+			return false
+		}
+	}
+	return true
+}
+
+// proposeLocked proposes other backups, with the witnesses that go with them.
+func (n *Node) proposeLocked(s *slot, plan *shard.Assignment, backups []shard.NodeID, now int64) {
+	n.coreMu.Lock()
+	defer n.coreMu.Unlock()
+	if s.view.Changing { // repeat nothing that is under way
+		if c := n.core.Newest(s.no); c != nil && slices.Equal(c.Backups, backups) {
+			return
+		}
+	}
+	n.core.Change(s.no, backups, n.witnesses(plan, n.id, backups, s.no), now)
+}
+
+func (n *Node) witnesses(plan *shard.Assignment, primary shard.NodeID, backups []shard.NodeID, no uint16) []shard.NodeID {
+	holders := append([]shard.NodeID{primary}, backups...)
+	return plan.WitnessesBeside(no, holders, max(0, shard.GroupSize(n.cfg.Backups)-len(holders)))
+}
+
+// deadOrLate reports whether a copy no longer follows.
+func (n *Node) deadOrLate(s *slot, id shard.NodeID, now int64) bool {
+	if n.isDown(id) {
+		return true
+	}
+	l := s.links[id]
+	if l == nil {
+		return true
+	}
+	if n.late(s, l, now) {
+		return true
+	}
+	return n.lapsed(l.peer, now) // without its lease nothing can be read
+}
+
+// late reports whether a write has waited for the copy longer than allowed.
+func (n *Node) late(s *slot, l *link, now int64) bool {
+	waited, pending := s.pending(now)
+	// The time in which this node itself did not run does not count.
+	return pending && min(waited, time.Duration(now-n.resumedAt)) > n.patience(l.peer) && l.acked < s.last
+}
+
+// dropBackup proposes a claim without a copy that can't be caught up.
+func (n *Node) dropBackup(no uint16, id shard.NodeID, now int64) {
+	v := n.core.View(no)
+	if v.Open && v.Known.Holds(id) && id != n.id && n.plan != nil {
+		backups := without(v.Known.Backups, id)
+		n.core.Change(no, backups, n.witnesses(n.plan, n.id, backups, no), now)
+	}
+}

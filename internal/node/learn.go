@@ -1,0 +1,194 @@
+package node
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// copyBegin is a primary's word that this node is to be its learner. The
+// control loop takes it up, after the claims that came before.
+type copyBegin struct {
+	from                          shard.NodeID
+	slot                          uint16
+	epoch, session, version, mark uint64
+	empty                         bool
+}
+
+func (n *Node) beginCopies(begins []copyBegin) {
+	for i := range begins {
+		b := &begins[i]
+		s := &n.slots[b.slot]
+		s.mu.Lock()
+		if pr := s.view.Promised; b.epoch < pr.Epoch || b.epoch == pr.Epoch && pr.To != b.from {
+			n.refuseLocked(s, b.from, b.epoch, b.session)
+		} else {
+			n.beginCopyLocked(s, b)
+			if s.stream.primary == b.from && s.stream.session == b.session {
+				n.ackLocked(s)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// beginCopyLocked opens an empty generation on the learner.
+func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
+	if s.stream.session == a.session || s.view.Primary {
+		return
+	}
+	if s.duty != nil {
+		return // the old copy is owed to the winner of a fork first
+	}
+	n.leaveStreamLocked(s)
+	n.merger.forget(s.no)
+	s.standing.Store(nil)
+	gen, err := n.beginGeneration(s.no, a.empty)
+	if err != nil {
+		n.log.Error("learner cannot begin", "slot", s.no, "err", err)
+		return
+	}
+	n.ringBytes.Add(-int64(s.ring.reset(a.version)))
+	s.stream = stream{primary: a.from, epoch: a.epoch, session: a.session, pos: a.version, base: a.version, gen: gen, filling: !a.empty}
+	if !a.empty {
+		n.filling.Add(1)
+	}
+	s.last = a.version
+	s.acked.Store(a.mark)
+	s.noteLocked()
+}
+
+// beginGeneration opens the generation that a copy is to fill; where the
+// primary has nothing, it drops what is here.
+func (n *Node) beginGeneration(no uint16, empty bool) (store.Generation, error) {
+	if n.cfg.Off.Leftovers {
+		if empty {
+			return 0, nil
+		}
+		return n.keepLeftovers(no)
+	}
+	if !empty {
+		return n.engine.Begin(no)
+	}
+	if st := n.engine.SlotStats(no); st.Records+st.Tombstones == 0 {
+		return 0, nil
+	}
+	return 0, n.engine.Drop(no)
+}
+
+// keepLeftovers is what is not to be done: see RulesOff.
+func (n *Node) keepLeftovers(no uint16) (store.Generation, error) {
+	gen, err := n.engine.Begin(no)
+	if err != nil {
+		return 0, err
+	}
+	var old []store.Record
+	_, _, err = n.engine.Range(no, store.Cursor{}, func(r store.Record) bool {
+		old = append(old, own(r))
+		return true
+	})
+	return gen, errors.Join(err, n.engine.ApplyTo(no, gen, old))
+}
+
+// Chunk takes in a part of a copy or of an offer. (transport.Handler)
+func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
+	if int(c.Slot) >= shard.Slots {
+		return
+	}
+	if c.Kind == chunkOffer {
+		n.onOffer(p, c)
+		return
+	}
+	s := &n.slots[c.Slot]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &s.stream
+	if st.session != c.Session || !st.filling || st.primary != shard.NodeID(p.ID()) {
+		return // of another session
+	}
+	switch c.Kind {
+	case chunkDigest:
+		if c.Count > 0 {
+			same, err := n.engine.Confirm(c.Slot, st.gen, c.Lo, c.Hi, store.Digest{Sum: c.Sum, Records: int(c.Count)})
+			if err != nil || !same {
+				b := body(ctlCopy, uint64(c.Slot), c.Session, copyNeed)
+				// Where it has little, the digests of ranges are not worth it.
+				if d, err := n.engine.Digest(c.Slot, 0, math.MaxUint64); err == nil && uint64(d.Records) > c.Count/4 {
+					b = binary.AppendUvarint(b, needRanges)
+				}
+				_ = p.SendControl(b)
+				return
+			}
+		}
+	case chunkRanges:
+		if c.Seq != st.count {
+			return
+		}
+		st.count++
+		l, ok := unpackRanges(span{c.Lo, c.Hi}, c.Count, c.Body)
+		if !ok {
+			n.log.Warn("peer sent malformed digests", "peer", p.ID(), "slot", c.Slot)
+			return
+		}
+		wanted, err := l.confirm(n.engine, c.Slot, st.gen)
+		if err != nil {
+			n.log.Error("learner cannot confirm", "slot", c.Slot, "err", err)
+			return
+		}
+		if wanted != nil || !c.Last {
+			_ = p.SendControl(append(body(ctlCopy, uint64(c.Slot), c.Session, copyWant, c.Seq), wanted...))
+			return
+		}
+	case chunkData:
+		if c.Seq != st.count {
+			return // a chunk is missing: the primary begins again in time
+		}
+		st.count++
+		recs := make([]store.Record, len(c.Records))
+		seen := st.epoch
+		for i := range c.Records {
+			recs[i] = store.Record(c.Records[i])
+			seen = max(seen, recs[i].Version>>seqBits)
+		}
+		if seen > st.epoch { // no later claim may give versions below it
+			n.post(event{kind: evSee, slot: c.Slot, epoch: seen})
+		}
+		if err := n.engine.ApplyTo(c.Slot, st.gen, recs); err != nil {
+			n.log.Error("learner cannot store", "slot", c.Slot, "err", err)
+			return
+		}
+		if !c.Last {
+			return
+		}
+	default:
+		return
+	}
+	if err := n.engine.Commit(c.Slot, st.gen); err != nil {
+		n.log.Error("learner cannot commit", "slot", c.Slot, "err", err)
+		return
+	}
+	st.filling = false
+	s.leftAt.Store(0)
+	n.filling.Add(-1)
+	s.standLocked(n.id)
+	s.noteLocked()
+	_ = p.SendControl(body(ctlCopy, uint64(c.Slot), c.Session, copyDone))
+}
+
+// takeFateLocked: see sendFatesLocked.
+func (n *Node) takeFateLocked(s *slot, a *transport.Append) {
+	if a.Call.Number == 0 {
+		s.ring.fates = min(s.ring.fates, a.Mark)
+		return
+	}
+	e := entry{version: a.Version, call: a.Call, result: a.Result, size: bareEntry + len(a.Result.Value)}
+	e.result.Value = bytes.Clone(a.Result.Value)
+	before := s.ring.bytes
+	s.ring.add(e)
+	n.ringBytes.Add(int64(s.ring.bytes - before))
+}
