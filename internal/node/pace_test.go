@@ -4,8 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slotmesh/slotmesh/internal/env"
 	"github.com/slotmesh/slotmesh/internal/meter"
 	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
 )
 
 func TestFixedBudgetIsKept(t *testing.T) {
@@ -68,4 +70,22 @@ func TestSlowestHundredth(t *testing.T) {
 	if got := slowestHundredth(&none); got != 0 {
 		t.Errorf("slowest hundredth of nothing %v", got)
 	}
+}
+
+// Those that call need not be those that copy: a peer's word slows copies down.
+func TestPeersTellHowTheirCallsFare(t *testing.T) {
+	e := env.System()
+	n := &Node{env: e, start: e.Now(), pacer: newPacer(0)}
+	_, before := n.pacer.perSecond()
+	tell := func(took time.Duration) {
+		n.Control(&transport.Peer{}, body(ctlFare, uint64(took)))
+		n.pacer.tick(n.now(), houseTick)
+	}
+	tell(time.Millisecond) // while nothing is copied
+	n.pacer.reserve(n.now(), 1<<20, true)
+	tell(5 * time.Millisecond)
+	if _, after := n.pacer.perSecond(); after >= before {
+		t.Errorf("the pace is %.0f bytes/s after a peer's calls took five times as long, and was %.0f", after, before)
+	}
+	n.Control(&transport.Peer{}, []byte{ctlFare}) // cut short: ignored
 }
