@@ -108,7 +108,9 @@ func TestLargeValuesDoNotDelaySmallCalls(t *testing.T) {
 			t.Fatalf("Set of 64 MiB = %v", err)
 		}
 		t.Logf("p99 of small gets: %v quiet, %v beside values of 64 MiB", quiet, loaded)
-		if loaded <= 3*quiet+time.Millisecond {
+		// Behind one value a get would wait for tens of milliseconds; a few are what
+		// other programs on the machine may cost.
+		if loaded <= 3*quiet+10*time.Millisecond {
 			return
 		}
 		err = errors.Join(err, fmt.Errorf("p99 of small gets %v beside values of 64 MiB, %v quiet", loaded, quiet))

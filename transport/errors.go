@@ -58,6 +58,7 @@ const (
 	verdictClosing   verdict = 6
 	verdictNoSession verdict = 7 // a control or bulk stream without its data stream
 	verdictFailed    verdict = 8 // a Hello whose handler gave an error
+	verdictUnlisted  verdict = 9 // SetPeers does not name the peer
 )
 
 // err gives the error that v means to the side that dialed, nil for OK.

@@ -164,6 +164,8 @@ type testNode struct {
 	mux  *Mux
 	addr string
 	id   NodeID
+
+	expected []PeerAddr // by expect
 }
 
 // nodeID makes IDs that order as n does.
@@ -220,9 +222,15 @@ func (w logWriter) Write(p []byte) (int, error) {
 // connect makes a and b peers and waits until both have seen it.
 func connect(t testing.TB, a, b *testNode) (ab, ba *Peer) {
 	t.Helper()
-	a.SetPeers([]PeerAddr{b.at()})
-	b.SetPeers([]PeerAddr{a.at()})
+	a.expect(b.at())
+	b.expect(a.at())
 	return a.up(t), b.up(t)
+}
+
+// expect lists a peer beside those that it listed before.
+func (n *testNode) expect(peer PeerAddr) {
+	n.expected = append(n.expected, peer)
+	n.SetPeers(n.expected)
 }
 
 const patience = 20 * time.Second

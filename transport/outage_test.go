@@ -174,6 +174,7 @@ func TestAddressOfSomethingElseIsRetried(t *testing.T) {
 
 func TestPeerThatMovesIsFollowed(t *testing.T) {
 	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, newHandler(), nil)
+	b.expect(a.at())
 	dead := b.at()
 	dead.Addr = "127.0.0.1:1"
 	a.SetPeers([]PeerAddr{dead})

@@ -26,6 +26,9 @@ type Transport struct {
 	peers  map[NodeID]*Peer
 	halves map[halfKey]*half
 	closed bool
+
+	unlisted int           // streams that wait for their peer to be listed
+	news     chan struct{} // closed, and another in its place, when peers were listed
 }
 
 // halfKey is unique unless somebody knows another's number, which is random.
@@ -34,7 +37,7 @@ type halfKey struct {
 	number uint64
 }
 
-var errBusy = errors.New("transport: too many unlisted peers")
+var errUnlisted = errors.New("transport: peer is not listed")
 
 // New starts serving on cfg.Listener, which Close closes.
 func New(cfg Config) (*Transport, error) {
@@ -44,7 +47,7 @@ func New(cfg Config) (*Transport, error) {
 	}
 	t := &Transport{
 		cfg: cfg, log: cfg.Logger, start: time.Now(), stop: make(chan struct{}),
-		peers: map[NodeID]*Peer{}, halves: map[halfKey]*half{},
+		peers: map[NodeID]*Peer{}, halves: map[halfKey]*half{}, news: make(chan struct{}),
 	}
 	t.sweep.init()
 	t.srv = t.newServer()
@@ -122,7 +125,8 @@ func endAll(list []*session) {
 // SetPeers says which peers to keep connected, and where they are. Those of
 // an earlier list that are not in this one are disconnected. A peer with a
 // lower ID than ours is waited for, the others are dialed, for ever. t's own
-// ID is ignored.
+// ID is ignored. A peer that dials and is not in the list for listWait is refused:
+// whoever knows the cluster's name, and no more, gets no stream.
 func (t *Transport) SetPeers(list []PeerAddr) {
 	endAll(t.setPeers(list))
 }
@@ -146,6 +150,8 @@ func (t *Transport) setPeers(list []PeerAddr) (over []*session) {
 			t.forgetLocked(p)
 		}
 	}
+	close(t.news)
+	t.news = make(chan struct{})
 	return over
 }
 
@@ -187,33 +193,48 @@ func (t *Transport) Peer(id NodeID) *Peer {
 	return t.peers[id]
 }
 
-// acquaint finds the peer that opened a session, or makes it known, and holds
-// it until release.
-func (t *Transport) acquaint(id Identity) (*Peer, error) {
+// awaitListed reports whether SetPeers names a peer, or does within listWait.
+func (t *Transport) awaitListed(ctx context.Context, id NodeID) bool {
+	ctx, cancel := context.WithTimeout(ctx, listWait)
+	defer cancel()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for waits := false; ; waits = true {
+		if p := t.peers[id]; p != nil && p.listed {
+			return true
+		}
+		if t.closed || ctx.Err() != nil || !waits && t.unlisted >= maxUnlisted {
+			return false
+		}
+		t.unlisted++
+		news := t.news
+		t.mu.Unlock()
+		select {
+		case <-news:
+		case <-ctx.Done():
+		case <-t.stop:
+		}
+		t.mu.Lock()
+		t.unlisted--
+	}
+}
+
+// hold finds the listed peer that opened a session, and keeps it until release.
+func (t *Transport) hold(id NodeID) (*Peer, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, ErrClosed
 	}
-	if p := t.peers[id.ID]; p != nil {
-		p.held++
-		return p, nil
+	p := t.peers[id]
+	if p == nil || !p.listed {
+		return nil, errUnlisted
 	}
-	n := 0
-	for _, p := range t.peers {
-		if !p.listed {
-			n++
-		}
-	}
-	if n >= maxUnlisted {
-		return nil, errBusy
-	}
-	p := t.newPeerLocked(id)
 	p.held++
 	return p, nil
 }
 
-// release ends what acquaint began.
+// release ends what hold began.
 func (t *Transport) release(p *Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

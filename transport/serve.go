@@ -23,7 +23,11 @@ const (
 	ioBuffer     = 32 << 10
 	maxHeader    = 8 << 10
 	maxHalves    = 1024 // data streams that wait for their control stream
-	maxUnlisted  = 256  // peers accepted though SetPeers does not name them
+	maxUnlisted  = 256  // streams that wait for their peer to be listed
+
+	// listWait is for how long they do: gossip may know of a peer a moment after it
+	// has dialed. Then they are refused.
+	listWait = 3 * time.Second
 )
 
 func (t *Transport) newServer() *grpc.Server {
@@ -100,6 +104,9 @@ func (t *Transport) accept(st grpc.ServerStream) (*accepted, error) {
 		v = verdictWrongNode
 	case !dials(a.hs.from.ID, self.ID):
 		v = verdictDirection
+	}
+	if v == verdictOK && !t.awaitListed(st.Context(), a.hs.from.ID) {
+		v = verdictUnlisted
 	}
 	if v != verdictOK {
 		return nil, a.refuse(v)
@@ -186,8 +193,8 @@ func (t *Transport) serveControl(_ any, st grpc.ServerStream) error {
 	s, err := t.accepted(h, a)
 	h.session <- s
 	if err != nil {
-		if errors.Is(err, errBusy) {
-			return a.refuse(verdictBusy)
+		if errors.Is(err, errUnlisted) {
+			return a.refuse(verdictUnlisted)
 		}
 		return a.refuse(verdictClosing)
 	}
@@ -200,7 +207,7 @@ func (t *Transport) serveControl(_ any, st grpc.ServerStream) error {
 }
 
 func (t *Transport) accepted(h *half, a *accepted) (*session, error) {
-	p, err := t.acquaint(h.from)
+	p, err := t.hold(h.from.ID)
 	if err != nil {
 		return nil, err
 	}

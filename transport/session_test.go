@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -29,6 +30,7 @@ func rawConnect(t testing.TB, via, to *testNode, n int) *rawPeer {
 	t.Cleanup(l.close)
 	from := via.cfg.Self
 	from.ID = nodeID(n)
+	to.expect(PeerAddr{from.ID, via.addr})
 	r := &rawPeer{link: l, h: &handshake{from: from, to: to.id, session: rand.Uint64()}}
 	if r.data, _, err = l.open(methodData, r.h); err != nil {
 		t.Fatal(err)
@@ -248,24 +250,46 @@ func TestSetPeersDisconnectsThoseRemoved(t *testing.T) {
 	})
 }
 
-func TestStreamOfAnUnlistedPeerIsAccepted(t *testing.T) {
-	hb := newHandler()
-	hb.request = echo
-	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, hb, nil)
-	a.SetPeers([]PeerAddr{b.at()})
-	ab, ba := a.up(t), b.up(t)
-	if b.Peer(a.id) != ba || ba.Identity().Name != "n1" {
-		t.Error("the unlisted peer is not known")
-	}
-	if _, err := ask(t, ab, &Request{}); err != nil {
-		t.Error(err)
-	}
-	b.SetPeers([]PeerAddr{a.at()}) // it becomes listed while up
-	a.close()
-	b.down(t)
-	if b.Peer(a.id) != ba {
-		t.Error("the listed peer is forgotten")
-	}
+// Gossip may know of a peer a moment after it has dialed.
+func TestStreamOfAnUnlistedPeerWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := newMemory()
+		a, b := startNode(t, nw, 1, newHandler(), nil), startNode(t, nw, 2, newHandler(), nil)
+		a.SetPeers([]PeerAddr{b.at()})
+		time.Sleep(listWait / 2)
+		synctest.Wait()
+		if b.Peer(a.id) != nil || len(a.h.events) > 0 {
+			t.Error("a peer that is not listed is up")
+		}
+		listed := time.Now()
+		b.SetPeers([]PeerAddr{a.at()})
+		a.up(t)
+		b.up(t)
+		if took := time.Since(listed); took > 0 {
+			t.Errorf("up %v after it was listed", took)
+		}
+	})
+}
+
+func TestStreamOfAStrangerIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := newMemory()
+		a, b := startNode(t, nw, 1, newHandler(), nil), startNode(t, nw, 2, newHandler(), nil)
+		began := time.Now()
+		l, err := a.dial(t.Context(), b.addr, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = l.open(methodData, &handshake{from: a.cfg.Self, to: b.id})
+		if !errors.Is(err, ErrDeclined) || time.Since(began) != listWait {
+			t.Errorf("%v after %v, want ErrDeclined after %v", err, time.Since(began), listWait)
+		}
+		l.close()
+		synctest.Wait()
+		if b.unlisted != 0 || b.Peer(a.id) != nil || len(b.h.events) > 0 {
+			t.Error("something is left of the stranger")
+		}
+	})
 }
 
 func TestStrangersAreRefused(t *testing.T) {
@@ -351,6 +375,7 @@ func rawDial(t testing.TB, via, to *testNode, n int) *rawPeer {
 
 func TestControlStreamNeedsItsDataStream(t *testing.T) {
 	a, b := startNode(t, loopback{}, 2, newHandler(), nil), startNode(t, loopback{}, 3, newHandler(), nil)
+	b.expect(a.at())
 	l, err := a.dial(t.Context(), b.addr, false)
 	if err != nil {
 		t.Fatal(err)

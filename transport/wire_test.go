@@ -21,7 +21,7 @@ func TestWireConstants(t *testing.T) {
 		{"verdictOK", int(verdictOK), 0}, {"verdictCluster", int(verdictCluster), 1}, {"verdictProtocol", int(verdictProtocol), 2},
 		{"verdictWrongNode", int(verdictWrongNode), 3}, {"verdictDirection", int(verdictDirection), 4},
 		{"verdictBusy", int(verdictBusy), 5}, {"verdictClosing", int(verdictClosing), 6},
-		{"verdictNoSession", int(verdictNoSession), 7}, {"verdictFailed", int(verdictFailed), 8},
+		{"verdictNoSession", int(verdictNoSession), 7}, {"verdictFailed", int(verdictFailed), 8}, {"verdictUnlisted", int(verdictUnlisted), 9},
 
 		{"OpGet", int(OpGet), 1}, {"OpSet", int(OpSet), 2}, {"OpDelete", int(OpDelete), 3}, {"OpExpire", int(OpExpire), 4},
 		{"OpIncr", int(OpIncr), 5}, {"OpCompare", int(OpCompare), 6}, {"OpPeek", int(OpPeek), 7}, {"OpScan", int(OpScan), 8},
