@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,14 @@ func (c viaRueidis) set(ctx context.Context, key, value string) error {
 }
 func (c viaRueidis) get(ctx context.Context, key string) (string, error) {
 	return c.Do(ctx, c.B().Get().Key(key).Build()).ToString()
+}
+
+// brokenByKill reports whether a call may fail so after a node was killed: its
+// connection broke, or the dead node used up the attempts that the client makes, of
+// which a redirect to it and away from it each take one.
+func brokenByKill(err error) bool {
+	broken := (*net.OpError)(nil)
+	return errors.As(err, &broken) || errors.Is(err, io.EOF) || err != nil && strings.HasPrefix(err.Error(), "MOVED ")
 }
 
 // Clients go on while a node joins, a node leaves and a node is killed, and no
@@ -77,7 +86,7 @@ func TestClientsGoOnThroughChanges(t *testing.T) {
 						if err = s.set(call, key, value); err == nil {
 							got, err = s.get(call, key)
 						}
-						if broken := (*net.OpError)(nil); !killed.Load() || call.Err() != nil || !errors.As(err, &broken) && !errors.Is(err, io.EOF) {
+						if !killed.Load() || call.Err() != nil || !brokenByKill(err) {
 							break
 						}
 						repeats.Add(1)
