@@ -269,7 +269,6 @@ const (
 func (n *Node) spread(now int64) (waiting bool) {
 	switch {
 	case len(n.unspread) == 0:
-		n.spreadAt = 0
 		return false
 	case n.spreadAt == 0:
 		n.spreadAt = now + int64(spreadDelay)

@@ -186,9 +186,7 @@ func (n *Node) pace(since time.Duration) {
 		n.pacer.hear(n.now(), n.id, slowest)
 		b := body(ctlFare, uint64(slowest))
 		for _, p := range n.allPeers() {
-			if t := p.live(); t != nil {
-				_ = t.SendControl(b)
-			}
+			n.sendControl(p.id, b)
 		}
 	}
 	n.pacer.tick(n.now(), since)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
@@ -32,13 +31,9 @@ func TestStrangerIsNotTalkedTo(t *testing.T) {
 	defer tr.Close()
 	tr.SetPeers([]transport.PeerAddr{{ID: transport.NodeID(n.id), Addr: n.addr}})
 	p := tr.Peer(transport.NodeID(n.id))
-	for end := time.Now().Add(20 * time.Second); p.Err() == nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if p.Up() {
-			t.Fatal("a stranger is talked to")
-		}
-	}
-	if !errors.Is(p.Err(), transport.ErrDeclined) {
-		t.Errorf("the stranger was told %v, want ErrDeclined", p.Err())
+	awaitNode(t, "the stranger is answered", func() bool { return p.Up() || p.Err() != nil })
+	if p.Up() || !errors.Is(p.Err(), transport.ErrDeclined) {
+		t.Errorf("up %v, the stranger was told %v, want ErrDeclined", p.Up(), p.Err())
 	}
 	n.peersMu.RLock()
 	defer n.peersMu.RUnlock()
