@@ -133,12 +133,3 @@ func TestThousandVisitsLeaveNothing(t *testing.T) {
 	ahead.Add(int64(forgetMissed))
 	awaitNode(t, "all are forgotten", grownBy(0))
 }
-
-func awaitNode(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within 30s: %s", what)
-		}
-	}
-}

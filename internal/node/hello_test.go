@@ -37,6 +37,16 @@ func start(t testing.TB, name string, change func(*Config)) *Node {
 	return n
 }
 
+// awaitNode waits for a condition.
+func awaitNode(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30s: %s", what)
+		}
+	}
+}
+
 func seeds(addrs ...string) func(context.Context) ([]string, error) {
 	return func(context.Context) ([]string, error) { return addrs, nil }
 }
