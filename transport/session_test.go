@@ -237,9 +237,7 @@ func TestSetPeersDisconnectsThoseRemoved(t *testing.T) {
 			t.Errorf("cause %d, want CauseClosedByUs", c)
 		}
 		b.down(t)
-		if a.Peer(b.id) != nil {
-			t.Error("peer is still known")
-		}
+		await(t, func() bool { return a.Peer(b.id) == nil }) // PeerDown comes first
 		a.SetPeers([]PeerAddr{b.at()})
 		a.up(t)
 		b.up(t)
