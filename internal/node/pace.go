@@ -20,6 +20,8 @@ const (
 	enoughLook = 50        // calls in a tick of which the slowest hundredth tells something
 	callerKept = time.Hour // since a node last told how its calls fare
 
+	burst = 100 * time.Millisecond // of the pace go to slots at once
+
 	// A slot on its way counts for so many bytes beside its records: there are
 	// messages, claims for everybody, and calls that wait while it is handed over.
 	slotCost = 64 << 10
@@ -31,6 +33,7 @@ type pacer struct {
 	fixed int64      // bytes a second asked for; 0: adaptive
 	rate  float64    // bytes a second at present
 	free  int64      // when the next chunk may leave, by the node's clock
+	rests bool       // no slot gets a turn until free
 
 	sent     int64   // bytes since the last tick
 	measured float64 // bytes a second that really left, of late
@@ -70,14 +73,17 @@ func (p *pacer) reserve(now int64, bytes int, urgent bool) time.Duration {
 }
 
 // turn reports whether another slot may be on its way for the sake of balance.
-// Without calls that would suffer, or with a fixed pace, it always may.
+// Without calls that would suffer, or with a fixed pace, it always may. Turns
+// come in bursts: slots that move together share their messages, and one that
+// moves alone costs five times as much.
 func (p *pacer) turn(now int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.fixed > 0 || now-p.callsAt > int64(2*time.Second) || p.callsAt == 0 {
 		return true
 	}
-	if p.free > now+int64(tickIdle) {
+	p.rests = p.free > now+int64(burst) || p.rests && p.free > now
+	if p.rests {
 		return false
 	}
 	p.free = max(p.free, now) + int64(slotCost/p.rate*float64(time.Second))

@@ -58,6 +58,32 @@ func TestPaceFollowsTheCalls(t *testing.T) {
 	}
 }
 
+// Slots that move for balance get their turns together.
+func TestTurnsComeInBursts(t *testing.T) {
+	p := newPacer(0)
+	p.hear(int64(time.Second), shard.NewNodeID(1, 1), float64(time.Millisecond))
+	p.rate = paceLeast
+	const cost = slotCost * time.Second / paceLeast
+	var given []time.Duration
+	for now := time.Second; now < 2*time.Second; now += time.Millisecond {
+		for p.turn(int64(now)) {
+			given = append(given, now)
+		}
+	}
+	bursts := 1
+	for i := 1; i < len(given); i++ {
+		if given[i] != given[i-1] {
+			bursts++
+		}
+	}
+	if most := int((time.Second+burst)/cost) + 1; len(given) < most*9/10 || len(given) > most {
+		t.Errorf("%d turns in a second, want %d", len(given), most)
+	}
+	if most := int(time.Second/burst) + 1; bursts > most {
+		t.Errorf("in %d bursts, want %d", bursts, most)
+	}
+}
+
 func TestSlowestHundredth(t *testing.T) {
 	var h meter.Histogram
 	h.Add(time.Millisecond, 9899)
