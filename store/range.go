@@ -1,6 +1,6 @@
 package store
 
-import "strings"
+import "sync"
 
 const (
 	batchRecords = 128
@@ -12,15 +12,30 @@ const (
 type batch struct {
 	recs   []Record
 	values []byte
+	names  []byte // keys and fields
 	hashes []uint64
+	ends   []int // of the values in values, which may move while it grows
+}
+
+// batches are used again, unless they had to grow beyond what most need.
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func (b *batch) reset() {
+	clear(b.recs)
+	b.recs, b.hashes, b.values, b.names, b.ends = b.recs[:0], b.hashes[:0], b.values[:0], b.names[:0], b.ends[:0]
 }
 
 // Range implements Engine. It copies batches of records under the slot's lock
 // and calls fn without it.
 func (m *Memory) Range(slot uint16, after Cursor, fn func(Record) bool) (Cursor, bool, error) {
-	var b batch
+	b := batches.Get().(*batch)
+	defer func() {
+		if b.reset(); cap(b.values) <= 2*batchBytes {
+			batches.Put(b)
+		}
+	}()
 	for {
-		more, err := m.fill(&b, slot, after)
+		more, err := m.fill(b, slot, after)
 		if err != nil {
 			return after, false, err
 		}
@@ -40,14 +55,13 @@ func (m *Memory) Range(slot uint16, after Cursor, fn func(Record) bool) (Cursor,
 // fill copies the records after a cursor into b and reports whether there are
 // more.
 func (m *Memory) fill(b *batch, slot uint16, after Cursor) (more bool, err error) {
-	b.recs, b.hashes, b.values = b.recs[:0], b.hashes[:0], b.values[:0]
+	b.reset()
 	s, err := m.rlock(slot)
 	if s == nil {
 		return false, err
 	}
 	defer m.gates[slot].RUnlock()
 	from := addr{hash: after.Hash, kind: after.Kind, key: after.Key, field: after.Field}
-	var ends []int // of the values in b.values, which may move while it grows
 	m.eachPage(&s.cur, after.Hash, func(p indexPage, _ uint64) bool {
 		n := p.count
 		for i := p.search(after.Hash); i < n; i++ {
@@ -63,17 +77,19 @@ func (m *Memory) fill(b *batch, slot uint16, after Cursor) (more bool, err error
 				return false
 			}
 			b.values = m.appendValue(b.values, c, &h)
-			ends = append(ends, len(b.values))
-			r := h.record(&a)
-			r.Key, r.Field = strings.Clone(a.key), strings.Clone(a.field)
-			b.recs = append(b.recs, r)
+			b.ends = append(b.ends, len(b.values))
+			b.names = append(append(b.names, a.key...), a.field...)
+			b.recs = append(b.recs, h.record(&a))
 			b.hashes = append(b.hashes, a.hash)
 		}
 		return true
 	})
-	start := 0
-	for i, end := range ends {
-		b.recs[i].Value = b.values[start:end:end]
+	names, start := string(b.names), 0
+	for i, end := range b.ends {
+		r := &b.recs[i]
+		k, f := len(r.Key), len(r.Key)+len(r.Field)
+		r.Key, r.Field, names = names[:k], names[k:f], names[f:]
+		r.Value = b.values[start:end:end]
 		start = end
 	}
 	return more, nil

@@ -10,7 +10,7 @@ import (
 const (
 	unthrottled = 4 << 30 // bytes a second: more than there can be
 	movedValue  = 1 << 10
-	pollTime    = 5 * time.Millisecond
+	pollTime    = 25 * time.Millisecond
 )
 
 // timed is what one timing gave.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"sync"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
@@ -276,6 +277,36 @@ func (n *Node) asks(no uint16, g *learning) bool {
 	return s.learner == g
 }
 
+// chunkBuffer holds the records of a chunk until it is encoded.
+type chunkBuffer struct {
+	recs   []transport.Record
+	values []byte
+}
+
+var chunkBuffers = sync.Pool{New: func() any { return new(chunkBuffer) }}
+
+// add copies the value, which is valid no longer than the call that gave it.
+func (b *chunkBuffer) add(r store.Record) {
+	start := len(b.values)
+	b.values = transport.AppendPieces(b.values, r.Value)
+	if r.Value != nil {
+		r.Value = b.values[start:len(b.values):len(b.values)]
+	}
+	b.recs = append(b.recs, transport.Record(r))
+}
+
+func (b *chunkBuffer) reset() {
+	clear(b.recs)
+	b.recs, b.values = b.recs[:0], b.values[:0]
+}
+
+// release gives the buffer back unless a large value made it grow.
+func (b *chunkBuffer) release() {
+	if b.reset(); cap(b.values) <= 2*chunkBytes {
+		chunkBuffers.Put(b)
+	}
+}
+
 // sendRecords sends the records of some spans of a slot, which are in order, in
 // chunks, the last one marked if the copy ends with them. It reports whether it
 // could.
@@ -288,10 +319,12 @@ func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.
 	if st.Records > skipRecords {
 		far = far / uint64(st.Records) * skipRecords
 	}
+	b := chunkBuffers.Get().(*chunkBuffer)
+	defer b.release()
 	for done := len(spans) == 0; ; {
-		c.Records = c.Records[:0]
+		b.reset()
 		size := 0
-		for !done && size < chunkBytes && len(c.Records) < 4096 {
+		for !done && size < chunkBytes && len(b.recs) < 4096 {
 			if lo := spans[0].lo; lo > at.Hash {
 				at = placeBefore(lo)
 			}
@@ -303,17 +336,16 @@ func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.
 				if len(spans) == 0 || hash < spans[0].lo {
 					return len(spans) > 0 && spans[0].lo-hash < far
 				}
-				r = own(r)
-				c.Records = append(c.Records, transport.Record(r))
+				b.add(r)
 				size += len(r.Key) + len(r.Field) + len(r.Value) + 64
-				return size < chunkBytes && len(c.Records) < 4096
+				return size < chunkBytes && len(b.recs) < 4096
 			})
 			if err != nil {
 				return false
 			}
 			at, done = next, end || len(spans) == 0
 		}
-		c.Last = done && last
+		c.Records, c.Last = b.recs, done && last
 		if size == 0 && !c.Last {
 			return true
 		}
