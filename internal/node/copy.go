@@ -80,7 +80,7 @@ func (n *Node) startCopyLocked(s *slot, p *peer) {
 // acknowledged; nothing that they wake takes the slot's lock.
 func (n *Node) stopCopyLocked(s *slot) {
 	if s.learner != nil {
-		delete(s.links, s.learner.link.peer.id)
+		s.links = s.links.without(s.learner.link)
 		s.learner = nil
 		n.stats.copiesStopped.Add(1)
 		n.agenda.note(s.no)

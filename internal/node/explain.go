@@ -96,7 +96,7 @@ func bit(is bool) uint64 {
 func copiesLocked(s *slot, sv *serving) (copies []ExplainedCopy) {
 	for _, id := range sv.claim.Backups {
 		c := ExplainedCopy{Node: id, InSync: true}
-		if l := s.links[id]; l != nil && l.acked < s.last && l.acked>>seqBits == s.last>>seqBits {
+		if l := s.links.to(id); l != nil && l.acked < s.last && l.acked>>seqBits == s.last>>seqBits {
 			c.Behind = s.last - l.acked
 		}
 		copies = append(copies, c)

@@ -308,7 +308,7 @@ func (n *Node) deadOrLate(s *slot, id shard.NodeID, now int64) bool {
 	if n.isDown(id) {
 		return true
 	}
-	l := s.links[id]
+	l := s.links.to(id)
 	if l == nil {
 		return true
 	}

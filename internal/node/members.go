@@ -176,7 +176,7 @@ func (n *Node) resume(p *peer) {
 	for i := range n.slots {
 		s := &n.slots[i]
 		s.mu.Lock()
-		if l := s.links[p.id]; l != nil && s.view.Open {
+		if l := s.links.to(p.id); l != nil && s.view.Open {
 			l.started = false
 			if g := s.learner; g != nil && g.link == l && g.stage < stageCopied {
 				n.stopCopyLocked(s) // chunks may be lost: it begins again
@@ -184,7 +184,7 @@ func (n *Node) resume(p *peer) {
 			n.restartLocked(s)
 		}
 		if t := s.settle; t != nil {
-			if l := s.links[p.id]; l != nil {
+			if l := s.links.to(p.id); l != nil {
 				l.started = false
 				n.unionLocked(s)
 			}

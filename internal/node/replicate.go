@@ -113,7 +113,7 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 		mark = max(s.durable, firstVersion(s.view.Known.Epoch))
 	}
 	for _, id := range s.view.Required {
-		l := s.links[id]
+		l := s.links.to(id)
 		if l == nil {
 			return nil
 		}
@@ -194,7 +194,7 @@ func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
 // restartLocked takes up the streams that broke off: the queue was full, the
 // connection ended, or the copy had no room.
 func (n *Node) restartLocked(s *slot) {
-	for id, l := range s.links {
+	for _, l := range s.links {
 		if l.started || l.peer.live() == nil {
 			continue
 		}
@@ -209,7 +209,7 @@ func (n *Node) restartLocked(s *slot) {
 			if s.learner != nil && s.learner.link == l {
 				n.stopCopyLocked(s)
 			} else {
-				n.lose(s.no, id)
+				n.lose(s.no, l.peer.id)
 			}
 		}
 	}
@@ -223,7 +223,7 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 	}
 	s := &n.slots[a.Slot%shard.Slots]
 	s.mu.Lock()
-	l := s.links[shard.NodeID(p.ID())]
+	l := s.links.to(shard.NodeID(p.ID()))
 	if l == nil || !s.view.Primary || s.view.Known.Epoch != a.Epoch || l.session != a.Session {
 		s.mu.Unlock()
 		return

@@ -44,23 +44,23 @@ type slot struct {
 
 	mu        sync.Mutex // guards all below
 	view      shard.View
-	last      uint64                 // last version given or applied under the present stream
-	waiters   []waiter               // of versions above acked, in order
-	ring      ring                   // recent writes, acknowledged or not
-	links     map[shard.NodeID]*link // of a primary: its backups and learner
-	hold      *hold                  // of a primary about to hand over: new writes wait
-	notBefore int64                  // no hand-over before
-	stayTill  int64                  // nor before this, of the control loop alone; see healHold
-	learner   *learning              // of a primary: the copy being made
-	stream    stream                 // of a backup or learner: what it follows
-	durable   uint64                 // with SyncWrites: synced up to this version
-	settle    *settlement            // of a primary in force and not open
-	duty      *shard.Claim           // of a loser of a fork: the claim whose records are to be offered
-	told      uint64                 // of a primary: its copies know that it is acknowledged
-	dutySince uint64                 // records up to here are as old as the fork; see merger
-	offering  uint64                 // session of the offer under way; 0 if none
-	guests    *guests                // of a primary: those who wait for more than an acknowledgement; nil if none
-	changed   chan struct{}          // closed and replaced when the role changes
+	last      uint64        // last version given or applied under the present stream
+	waiters   []waiter      // of versions above acked, in order
+	ring      ring          // recent writes, acknowledged or not
+	links     links         // of a primary: to its backups and learner
+	hold      *hold         // of a primary about to hand over: new writes wait
+	notBefore int64         // no hand-over before
+	stayTill  int64         // nor before this, of the control loop alone; see healHold
+	learner   *learning     // of a primary: the copy being made
+	stream    stream        // of a backup or learner: what it follows
+	durable   uint64        // with SyncWrites: synced up to this version
+	settle    *settlement   // of a primary in force and not open
+	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
+	told      uint64        // of a primary: its copies know that it is acknowledged
+	dutySince uint64        // records up to here are as old as the fork; see merger
+	offering  uint64        // session of the offer under way; 0 if none
+	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
+	changed   chan struct{} // closed and replaced when the role changes
 }
 
 // front is what calls need of a slot without its lock. Those of all slots lie
@@ -164,6 +164,30 @@ type link struct {
 	// and then is awaited itself; nothing else is sent meanwhile.
 	parked  bool
 	awaited uint64
+}
+
+// links are few: looking through them costs less than a map. None is changed
+// where another may be looking through it.
+type links []*link
+
+func (ls links) to(id shard.NodeID) *link {
+	for _, l := range ls {
+		if l.peer.id == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// without leaves ls as it is.
+func (ls links) without(gone *link) links {
+	rest := make(links, 0, len(ls))
+	for _, l := range ls {
+		if l != gone {
+			rest = append(rest, l)
+		}
+	}
+	return rest
 }
 
 // stream is a copy's side: whom it follows and how far it has got.
@@ -349,8 +373,8 @@ func (s *slot) standLocked(self shard.NodeID) {
 
 // linkLocked adds a copy that the primary sends to.
 func (s *slot) linkLocked(l *link) {
-	if s.links == nil {
-		s.links = map[shard.NodeID]*link{}
+	if old := s.links.to(l.peer.id); old != nil {
+		s.links = s.links.without(old)
 	}
-	s.links[l.peer.id] = l
+	s.links = append(s.links, l)
 }

@@ -107,9 +107,9 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		}
 	}
 	keep := s.view.Required
-	for id := range s.links {
-		if !slices.Contains(keep, id) && (s.learner == nil || s.learner.link.peer.id != id) {
-			delete(s.links, id)
+	for _, l := range s.links {
+		if !slices.Contains(keep, l.peer.id) && (s.learner == nil || s.learner.link.peer.id != l.peer.id) {
+			s.links = s.links.without(l)
 		}
 	}
 	if g := s.learner; g != nil && cl.Holds(g.link.peer.id) {
@@ -295,7 +295,7 @@ func (n *Node) pressSettlements(now int64) {
 					if !t.reported[id] {
 						ask[id] = append(ask[id], no)
 						epochs[no] = t.epoch
-					} else if l := s.links[id]; l != nil && t.begun && l.acked == 0 {
+					} else if l := s.links.to(id); l != nil && t.begun && l.acked == 0 {
 						n.beginLocked(s, l)
 					}
 				}
