@@ -99,7 +99,7 @@ func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 		began := n.now()
 		if lease := n.grant(p, &req.Call, &res); lease > 0 {
 			n.looked(SourceServed, &req.Call, res.Found, began)
-			p.Respond(req.ID, &transport.Response{Result: res, Mark: n.slots[req.Slot].acked.Load(), Lease: lease.Microseconds()})
+			p.Respond(req.ID, &transport.Response{Result: res, Mark: n.fronts[req.Slot].acked.Load(), Lease: lease.Microseconds()})
 			if end != nil {
 				end(nil)
 			}
@@ -122,7 +122,7 @@ func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 				lease = n.grant(p, &call, &later)
 			}
 			if lease > 0 {
-				p.Respond(id, &transport.Response{Result: later, Mark: n.slots[slot].acked.Load(), Lease: lease.Microseconds()})
+				p.Respond(id, &transport.Response{Result: later, Mark: n.fronts[slot].acked.Load(), Lease: lease.Microseconds()})
 			} else {
 				n.respond(p, id, slot, &later, err)
 			}
@@ -141,7 +141,7 @@ func (n *Node) answerRead(p *transport.Peer, req *transport.Request) {
 }
 
 func (n *Node) respond(p *transport.Peer, id uint64, slot uint16, r *Result, err error) {
-	rsp := transport.Response{Result: *r, Mark: n.slots[slot].acked.Load()}
+	rsp := transport.Response{Result: *r, Mark: n.fronts[slot].acked.Load()}
 	rsp.Code = codeOf(err)
 	switch rsp.Code {
 	case transport.CodeMoved:

@@ -74,11 +74,7 @@ func entrySize(e *entry) int {
 // ringTopLocked is the version of the last append under the slot's present
 // stream, which the next one names as its predecessor.
 func (s *slot) ringTopLocked() uint64 {
-	first := firstVersion(s.view.Known.Epoch)
-	if n := len(s.ring.entries); n > 0 {
-		first = max(s.ring.entries[n-1].version, first)
-	}
-	return max(s.ring.base, first)
+	return max(s.ring.top, s.ring.base, firstVersion(s.view.Known.Epoch))
 }
 
 // appendOf makes the message of an entry; its records are appended to recs.
@@ -158,10 +154,10 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 }
 
 // heard raises the mark that calls carry.
-func (s *slot) heard(mark uint64) {
+func (f *front) heard(mark uint64) {
 	for {
-		old := s.mark.Load()
-		if mark <= old || s.mark.CompareAndSwap(old, mark) {
+		old := f.mark.Load()
+		if mark <= old || f.mark.CompareAndSwap(old, mark) {
 			return
 		}
 	}

@@ -217,12 +217,13 @@ type entry struct {
 type ring struct {
 	base    uint64 // every append of the slot above it is in entries
 	fates   uint64 // and the fate of every call that was given a version above it; at most base
+	top     uint64 // version of the last entry; 0 before the first
 	entries []entry
 	bytes   int
 }
 
 func (r *ring) add(e entry) {
-	if n := len(r.entries); n > 0 && r.entries[n-1].version >= e.version {
+	if len(r.entries) > 0 && r.top >= e.version {
 		for i := range r.entries {
 			if r.entries[i].version == e.version {
 				return
@@ -237,6 +238,7 @@ func (r *ring) add(e entry) {
 		}
 	}
 	r.entries = append(r.entries, e)
+	r.top = e.version
 	r.bytes += e.size
 }
 

@@ -115,7 +115,7 @@ func (n *Node) arrive(c *Call, t *trip, rsp *transport.Response, err error) (Res
 	default:
 		return Result{}, transport.ErrNotSent
 	}
-	n.slots[c.Slot].heard(rsp.Mark)
+	n.fronts[c.Slot].heard(rsp.Mark)
 	t.source = SourceRemote
 	if rsp.Code == transport.CodeOK {
 		if t.near.wanted && rsp.Lease > 0 {
