@@ -19,19 +19,28 @@ type Tx struct {
 	c      *Cache
 	ctx    context.Context
 	slot   uint16
-	reads  map[string]txRead
-	order  []string // keys of reads in the order they were read
-	writes map[string]node.TxnWrite
-	writer []string // keys of writes in the order they were first written
+	reads  []txRead        // in the order they were read
+	writes []node.TxnWrite // in the order their keys were first written
 	size   int
 	err    error
 	over   bool
+
+	// Most transactions have no more.
+	someReads  [4]txRead
+	someWrites [2]node.TxnWrite
 }
 
 type txRead struct {
-	item  Item
-	found bool
-	res   node.Result
+	key string
+	res node.Result
+}
+
+// version is 0 for an absent key.
+func (r *txRead) version() uint64 {
+	if !r.res.Found {
+		return 0
+	}
+	return r.res.Version
 }
 
 // Txn runs f, whose reads and writes of keys in the slot of tag take effect
@@ -66,7 +75,8 @@ func (c *Cache) Txn(ctx context.Context, tag string, f func(tx *Tx) error) error
 		if err := jitter(ctx, attempt); err != nil {
 			return err
 		}
-		tx := &Tx{c: c, ctx: ctx, slot: hashtag.Slot(tag), reads: map[string]txRead{}, writes: map[string]node.TxnWrite{}}
+		tx := &Tx{c: c, ctx: ctx, slot: hashtag.Slot(tag)}
+		tx.reads, tx.writes = tx.someReads[:0], tx.someWrites[:0]
 		err := tx.run(f)
 		switch {
 		case errors.Is(tx.err, ErrConflict):
@@ -91,21 +101,18 @@ func (tx *Tx) run(f func(*Tx) error) error {
 // commit sends what the transaction saw and what it writes. One that writes
 // nothing saw its keys as they were together at its last read.
 func (tx *Tx) commit() error {
-	if len(tx.writer) == 0 {
+	if len(tx.writes) == 0 {
 		return nil
 	}
-	var t node.Txn
-	for _, key := range tx.writer {
-		t.Writes = append(t.Writes, tx.writes[key])
-	}
-	_, err := tx.send(&t)
+	_, err := tx.send(&node.Txn{Writes: tx.writes})
 	return err
 }
 
 // send has the primary do t if what was read so far still holds.
 func (tx *Tx) send(t *node.Txn) (node.Result, error) {
-	for _, key := range tx.order {
-		t.Checks = append(t.Checks, node.TxnCheck{Key: key, Version: tx.reads[key].item.Version})
+	t.Checks = make([]node.TxnCheck, len(tx.reads))
+	for i := range tx.reads {
+		t.Checks[i] = node.TxnCheck{Key: tx.reads[i].key, Version: tx.reads[i].version()}
 	}
 	call := node.Call{Op: transport.OpTxn, Slot: tx.slot, Value: t.Pack(make([]byte, 0, tx.size+64))}
 	return tx.c.n.Do(tx.ctx, &call)
@@ -138,19 +145,40 @@ func (tx *Tx) check(keys ...string) error {
 	return nil
 }
 
+// readOf is what was read of a key, nil if it was not. Transactions are small:
+// looking through them costs less than a map.
+func (tx *Tx) readOf(key string) *txRead {
+	for i := range tx.reads {
+		if tx.reads[i].key == key {
+			return &tx.reads[i]
+		}
+	}
+	return nil
+}
+
+// writeOf is what was written to a key, nil if nothing was.
+func (tx *Tx) writeOf(key string) *node.TxnWrite {
+	for i := range tx.writes {
+		if tx.writes[i].Key == key {
+			return &tx.writes[i]
+		}
+	}
+	return nil
+}
+
 // read has keys among the reads, all of them as they are at one moment.
 func (tx *Tx) read(keys ...string) error {
-	var missing []string
-	for i, key := range keys {
-		if _, ok := tx.reads[key]; !ok && !contains(keys[:i], key) {
+	missing := make([]string, 0, len(keys))
+	for _, key := range keys {
+		if tx.readOf(key) == nil && !contains(missing, key) {
 			missing = append(missing, key)
 		}
 	}
-	if len(tx.order)+len(missing) > node.MaxTxnKeys {
+	if len(tx.reads)+len(missing) > node.MaxTxnKeys {
 		return tx.fail(fmt.Errorf("%w: a transaction that reads more than %d keys", ErrTooLarge, node.MaxTxnKeys))
 	}
 	// What is read alone has to be confirmed together with what was read before.
-	alone, confirmed := len(missing) == 1 && len(tx.order) == 0, true
+	alone, confirmed := len(missing) == 1 && len(tx.reads) == 0, true
 	for len(missing) > 0 || !confirmed {
 		var got []node.Result
 		if !alone {
@@ -173,7 +201,7 @@ func (tx *Tx) read(keys ...string) error {
 			if err != nil {
 				return tx.fail(err)
 			}
-			got, confirmed = []node.Result{r}, len(tx.order) == 0
+			got, confirmed = []node.Result{r}, len(tx.reads) == 0
 		}
 		for i := range got {
 			tx.remember(missing[i], got[i])
@@ -184,12 +212,7 @@ func (tx *Tx) read(keys ...string) error {
 }
 
 func (tx *Tx) remember(key string, r node.Result) {
-	rd := txRead{item: Item{Key: key}, found: r.Found, res: r}
-	if rd.found {
-		rd.item = newItem(key, r)
-	}
-	tx.reads[key] = rd
-	tx.order = append(tx.order, key)
+	tx.reads = append(tx.reads, txRead{key, r})
 	tx.size += len(key) + 16
 }
 
@@ -207,13 +230,13 @@ func (tx *Tx) result(key string) (node.Result, error) {
 	if err := tx.check(key); err != nil {
 		return node.Result{}, err
 	}
-	if w, ok := tx.writes[key]; ok {
+	if w := tx.writeOf(key); w != nil {
 		return node.Result{Found: !w.Delete, Value: w.Value, Schema: w.Schema}, nil
 	}
 	if err := tx.read(key); err != nil {
 		return node.Result{}, err
 	}
-	return tx.reads[key].res, nil
+	return tx.readOf(key).res, nil
 }
 
 // Get returns key's value, the transaction's own write included. It is the
@@ -234,13 +257,13 @@ func (tx *Tx) Get(key string) ([]byte, error) {
 func (tx *Tx) GetMany(keys ...string) []ItemResult {
 	err := tx.check(keys...)
 	if err == nil {
-		var missing []string
+		unwritten := make([]string, 0, len(keys))
 		for _, key := range keys {
-			if _, written := tx.writes[key]; !written {
-				missing = append(missing, key)
+			if tx.writeOf(key) == nil {
+				unwritten = append(unwritten, key)
 			}
 		}
-		err = tx.read(missing...)
+		err = tx.read(unwritten...)
 	}
 	results := make([]ItemResult, len(keys))
 	for i, key := range keys {
@@ -249,11 +272,9 @@ func (tx *Tx) GetMany(keys ...string) []ItemResult {
 			results[i].Err = err
 			continue
 		}
-		if results[i].Value, results[i].Err = tx.Get(key); results[i].Err == nil {
-			results[i].Version, results[i].Expires = tx.reads[key].item.Version, tx.reads[key].item.Expires
-			if _, written := tx.writes[key]; written {
-				results[i].Item = Item{Key: key, Value: results[i].Value}
-			}
+		if results[i].Value, results[i].Err = tx.Get(key); results[i].Err == nil && tx.writeOf(key) == nil {
+			it := newItem(key, tx.readOf(key).res)
+			results[i].Version, results[i].Expires = it.Version, it.Expires
 		}
 	}
 	return results
@@ -285,7 +306,7 @@ func (tx *Tx) set(key string, value []byte, schema uint32, opts []SetOption) err
 		Key: key, Value: append([]byte{}, value...), Schema: schema,
 		Flags: call.Flags & (transport.FlagRelative | transport.FlagKeepTTL), Expiry: call.Expiry,
 	}
-	if before, ok := tx.writes[key]; ok && w.Flags&transport.FlagKeepTTL != 0 {
+	if before := tx.writeOf(key); before != nil && w.Flags&transport.FlagKeepTTL != 0 {
 		// What is kept is the expiry as this transaction has set it.
 		w.Flags, w.Expiry = before.Flags, before.Expiry
 	}
@@ -309,7 +330,7 @@ func (tx *Tx) conditions(key string, call *node.Call) error {
 		if err := tx.read(key); err != nil {
 			return err
 		}
-		if tx.reads[key].item.Version != call.Version {
+		if tx.readOf(key).version() != call.Version {
 			return ErrVersionMismatch
 		}
 	}
@@ -317,19 +338,21 @@ func (tx *Tx) conditions(key string, call *node.Call) error {
 }
 
 func (tx *Tx) write(w node.TxnWrite) error {
-	before, ok := tx.writes[w.Key]
-	size := tx.size - len(before.Value) + len(w.Value)
-	if !ok {
+	before := tx.writeOf(w.Key)
+	size := tx.size + len(w.Value)
+	if before != nil {
+		size -= len(before.Value)
+	} else {
 		size += len(w.Key) + 32
 	}
-	if !ok && len(tx.writer) == node.MaxTxnKeys || !tx.c.n.Fits(w.Key, size) {
-		return tx.fail(fmt.Errorf("%w: %d keys and %d bytes in one transaction", ErrTooLarge, len(tx.writer)+1, size))
+	if before == nil && len(tx.writes) == node.MaxTxnKeys || !tx.c.n.Fits(w.Key, size) {
+		return tx.fail(fmt.Errorf("%w: %d keys and %d bytes in one transaction", ErrTooLarge, len(tx.writes)+1, size))
 	}
-	if !ok {
-		tx.writer = append(tx.writer, w.Key)
+	if tx.size = size; before != nil {
+		*before = w
+	} else {
+		tx.writes = append(tx.writes, w)
 	}
-	tx.size = size
-	tx.writes[w.Key] = w
 	return nil
 }
 

@@ -90,6 +90,7 @@ func packRead(b []byte, cur *store.Item) []byte {
 // alias b.
 func UnpackReads(b []byte, most int) (reads []Result, ok bool) {
 	f := fields{b: b}
+	reads = make([]Result, 0, min(most, len(b)))
 	for f.more() && len(reads) < most {
 		var r Result
 		if r.Found = f.num() != 0; r.Found {
@@ -105,10 +106,14 @@ func UnpackReads(b []byte, most int) (reads []Result, ok bool) {
 // slot are at fault.
 func unpackTxn(b []byte, slot uint16, maxKey, maxValue int) (t Txn, ok bool) {
 	f := fields{b: b}
-	for range f.count(MaxTxnKeys) {
+	count := f.count(MaxTxnKeys)
+	t.Checks = make([]TxnCheck, 0, count)
+	for range count {
 		t.Checks = append(t.Checks, TxnCheck{Key: str(f.bytes(maxKey)), Version: f.num()})
 	}
-	for range f.count(MaxTxnKeys) {
+	count = f.count(MaxTxnKeys)
+	t.Writes = make([]TxnWrite, 0, count)
+	for range count {
 		w := TxnWrite{Key: str(f.bytes(maxKey))}
 		flags := f.num()
 		w.Flags, w.Delete = uint16(flags)&^txnDelete, flags&txnDelete != 0
@@ -118,7 +123,9 @@ func unpackTxn(b []byte, slot uint16, maxKey, maxValue int) (t Txn, ok bool) {
 		t.Writes = append(t.Writes, w)
 	}
 	if f.more() {
-		for range f.count(MaxTxnKeys) {
+		count = f.count(MaxTxnKeys)
+		t.Reads = make([]string, 0, count)
+		for range count {
 			t.Reads = append(t.Reads, str(f.bytes(maxKey)))
 		}
 	}
@@ -182,8 +189,12 @@ func (n *Node) decideTxn(c *Call, r *Result, now int64) (recs []store.Record, se
 		if len(r.Value)+len(cur.Value) > min(maxTxnReads, n.cfg.MaxValue)-64 {
 			break
 		}
+		if r.Value == nil { // the others are likely to be as large
+			r.Value = make([]byte, 0, min((len(cur.Value)+32)*len(t.Reads), maxTxnReads))
+		}
 		r.Value = packRead(r.Value, &cur)
 	}
+	recs = make([]store.Record, 0, len(t.Writes))
 	for _, w := range t.Writes {
 		rec := store.Record{Key: w.Key, Value: w.Value, Expiry: w.Expiry, Schema: w.Schema}
 		if w.Flags&transport.FlagRelative != 0 && w.Expiry > 0 {
