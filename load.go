@@ -53,8 +53,16 @@ const (
 	maxLoadTimeout     = 10 * time.Minute
 )
 
-// loadOptionsOf allocates nothing unless there is a fault.
+// loadOptionsOf allocates nothing unless there is a fault. It is on the way of a
+// hit, mostly without options.
 func loadOptionsOf(opts []LoadOption) (loadOptions, error) {
+	if len(opts) == 0 {
+		return loadOptions{timeout: defaultLoadTimeout}, nil
+	}
+	return readLoadOptions(opts)
+}
+
+func readLoadOptions(opts []LoadOption) (loadOptions, error) {
 	o := loadOptions{timeout: defaultLoadTimeout}
 	var f faults
 	for _, opt := range opts {
@@ -181,8 +189,8 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, load func(ctx context
 	if err != nil {
 		return nil, fmt.Errorf("GetOrLoad of %s: %w", quoted(key), err)
 	}
-	r, err := c.getOrLoad(ctx, key, 0, nil, load, o)
-	if err != nil {
+	var r node.Result
+	if err := c.getOrLoad(ctx, key, 0, nil, load, &o, &r); err != nil {
 		return nil, err
 	}
 	return present(r.Value), nil
@@ -208,24 +216,25 @@ type flight struct {
 	cancel  context.CancelFunc
 }
 
-// getOrLoad is GetOrLoad of values with a schema; known, if not nil, says
+// getOrLoad is GetOrLoad, into r, of values with a schema; known, if not nil, says
 // which values count as present. A hit is on the hot path.
-func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o loadOptions) (node.Result, error) {
+func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions, r *node.Result) error {
 	call := keyCall(transport.OpGet, key)
-	r, err := c.n.Do(ctx, &call)
+	err := c.n.DoInto(ctx, &call, r)
 	switch {
 	case err != nil:
-		return node.Result{}, err
+		return err
 	case r.Found && (known == nil || known(r.Schema)):
 		if r.Expiry > 0 && o.due(time.Duration(r.Int)*time.Millisecond) {
-			c.refresh(ctx, key, schema, r.Version, load, o)
+			c.refresh(ctx, key, schema, r.Version, load, *o)
 		}
-		return r, nil
+		return nil
 	case r.Schema&node.SchemaAbsent != 0:
-		return node.Result{}, ErrNotFound
+		return ErrNotFound
 	}
 	// A value that is there is of another schema.
-	return c.miss(ctx, key, schema, node.Load{Wait: true, Ignore: r.Version}, known, load, o)
+	*r, err = c.miss(ctx, key, schema, node.Load{Wait: true, Ignore: r.Version}, known, load, *o)
+	return err
 }
 
 // miss waits for a load, its own or somebody else's.

@@ -184,13 +184,14 @@ func (t *Typed[T]) GetOrLoad(ctx context.Context, key string, load func(ctx cont
 	if err != nil {
 		return none, fmt.Errorf("GetOrLoad of %s: %w", quoted(t.prefix+key), err)
 	}
-	r, err := t.c.getOrLoad(ctx, t.prefix+key, t.schema, t.known, func(ctx context.Context, _ string) ([]byte, error) {
+	var r node.Result
+	err = t.c.getOrLoad(ctx, t.prefix+key, t.schema, t.known, func(ctx context.Context, _ string) ([]byte, error) {
 		v, err := load(ctx, key)
 		if err != nil {
 			return nil, err
 		}
 		return t.codec.encode(t.prefix+key, v)
-	}, o)
+	}, &o, &r)
 	if err != nil {
 		return none, err
 	}
