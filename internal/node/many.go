@@ -93,9 +93,7 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 			continue
 		}
 		if looks(c.Op) {
-			if wait, at, err := n.read(c, &results[i]); err == nil && wait == 0 {
-				n.looked(SourceLocal, c, results[i].Found, at)
-				results[i].Local = true
+			if n.lookHere(c, &results[i]) {
 				continue
 			}
 			if n.near != nil && n.near.read(n, c, &results[i]) {

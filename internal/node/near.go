@@ -70,7 +70,7 @@ type nearEntry struct {
 	gen        uint64
 	mono, wall int64 // at the latest
 	freq       uint8
-	res        Result // Value is never changed
+	res        Result // never changed, and so read without the lock
 }
 
 // nearFlight is a request for a read lease under way. Its shard's mu guards it.
@@ -214,23 +214,18 @@ func (nc *nearCache) read(n *Node, c *Call, r *Result) bool {
 		return false
 	}
 	e.freq = sh.touch(hash)
-	res := e.res
 	sh.mu.Unlock()
+	res := &e.res
 	if res.Expiry > 0 && res.Expiry <= n.slotTime(now) {
 		return false
 	}
-	res.Near, res.Local = true, true
-	if res.Found {
-		if res.Expiry > 0 {
-			res.Int = max(res.Expiry-n.slotTime(now), 1)
-		}
-		if c.Op == transport.OpGet {
-			res.Value = append(c.Value[len(c.Value):], res.Value...)
-		} else {
-			res.Value = nil
-		}
+	*r = Result{Version: res.Version, Expiry: res.Expiry, Schema: res.Schema, Found: res.Found, Near: true, Local: true}
+	if res.Expiry > 0 {
+		r.Int = max(res.Expiry-n.slotTime(now), 1)
 	}
-	*r = res
+	if res.Found && c.Op == transport.OpGet {
+		r.Value = append(c.Value[len(c.Value):], res.Value...)
+	}
 	nc.hits.Add(1)
 	n.looked(SourceLocal, c, r.Found, at)
 	return true

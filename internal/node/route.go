@@ -81,9 +81,7 @@ func (n *Node) do(ctx context.Context, c *Call, r *Result, end *CallEnd) (err er
 		return err
 	}
 	if looks(c.Op) {
-		if wait, began, err := n.read(c, r); err == nil && wait == 0 {
-			n.looked(SourceLocal, c, r.Found, began)
-			r.Local = true
+		if n.lookHere(c, r) {
 			return nil
 		}
 		return n.lookFar(ctx, c, r, end)
