@@ -149,7 +149,7 @@ func measureAPICells(s settings, systems []named) ([]*line, error) {
 	return lines, nil
 }
 
-const nearWarmUp = 500 * time.Millisecond
+const nearWarmUp = 2 * time.Second
 
 // warmUp runs a cell and forgets what it gave.
 func warmUp(sys named, l *line, took time.Duration) error {
