@@ -216,7 +216,7 @@ type flight struct {
 	cancel  context.CancelFunc
 }
 
-// getOrLoad is GetOrLoad, into r, of values with a schema; known, if not nil, says
+// getOrLoad is GetOrLoad, into r, which is zero before, of values with a schema; known, if not nil, says
 // which values count as present. A hit is on the hot path.
 func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions, r *node.Result) error {
 	call := keyCall(transport.OpGet, key)
@@ -370,24 +370,42 @@ func (c *Cache) loadIt(ctx context.Context, slot uint16, k flightKey, token uint
 		c.forget(slot, k.key, token)
 		return node.Result{}, ctx.Err()
 	case errors.Is(err, ErrNotFound):
-		c.landAbsent(ctx, slot, k.key, token, o)
+		c.landAbsent(ctx, k.key, token, o)
 		return node.Result{}, ErrNotFound
 	case err != nil:
-		c.loadFailed(slot, k.key, token, err)
+		call := failedCall(k.key, token, err)
+		c.release(ctx, &call)
 		return node.Result{}, &LoadError{k.key, err}
 	}
 	return c.land(ctx, k, token, value, o)
 }
 
-// loadFailed tells those who wait that a load failed, or where it only took
+// failedCall tells those who wait that a load failed, or where it only took
 // too long lets one of them try.
-func (c *Cache) loadFailed(slot uint16, key string, token uint64, err error) {
+func failedCall(key string, token uint64, err error) node.Call {
+	l := node.Release{Token: token, How: node.ReleaseFailed, Text: err.Error()}
 	if errors.Is(err, errLoadTimeout) {
-		c.forget(slot, key, token)
-		return
+		l = node.Release{Token: token}
 	}
-	call := node.Release{Token: token, How: node.ReleaseFailed, Text: err.Error()}.Call(slot, key)
-	c.n.Forget(&call)
+	return l.Call(keyCall(0, key).Slot, key)
+}
+
+// absentCall tells those who wait that there is no value.
+func absentCall(key string, token uint64) node.Call {
+	return node.Release{Token: token, How: node.ReleaseAbsent}.Call(keyCall(0, key).Slot, key)
+}
+
+// releaseWait bounds how long the outcome of a load waits for its primary.
+const releaseWait = time.Second
+
+// release ends a load without a value before its callers are told: who calls
+// after them is not to be answered with a load that was over by then.
+func (c *Cache) release(ctx context.Context, call *node.Call) {
+	ctx, cancel := context.WithTimeout(ctx, releaseWait)
+	defer cancel()
+	if _, err := c.n.Do(ctx, call); err != nil {
+		c.n.Forget(call)
+	}
 }
 
 // land stores a loaded value. Where the right to load was lost meanwhile, or
@@ -402,15 +420,15 @@ func (c *Cache) land(ctx context.Context, k flightKey, token uint64, value []byt
 
 // landAbsent tells the others that there is no value, and remembers it as o
 // says.
-func (c *Cache) landAbsent(ctx context.Context, slot uint16, key string, token uint64, o *loadOptions) {
+func (c *Cache) landAbsent(ctx context.Context, key string, token uint64, o *loadOptions) {
 	if o.negative > 0 {
 		call := fillCall(key, node.SchemaAbsent, token, nil, o.negative)
 		if _, err := c.n.Do(ctx, &call); err == nil {
 			return
 		}
 	}
-	call := node.Release{Token: token, How: node.ReleaseAbsent}.Call(slot, key)
-	c.n.Forget(&call)
+	call := absentCall(key, token)
+	c.release(ctx, &call)
 }
 
 func fillCall(key string, schema uint32, token uint64, value []byte, life time.Duration) node.Call {

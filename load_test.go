@@ -49,6 +49,7 @@ func TestGetOrLoad(t *testing.T) {
 		"the loader's error reaches all":             loadErrors,
 		"a loader that panics":                       loadPanics,
 		"no value":                                   loadAbsent,
+		"a load that has ended":                      loadEnds,
 		"a remembered absence":                       loadNegative,
 		"TTL and jitter":                             loadTTL,
 		"stale while revalidating":                   loadStale,
@@ -138,6 +139,25 @@ func loadAbsent(t *testing.T, p pair) {
 	_, _ = p.r.GetOrLoad(t.Context(), key, counted(&runs, "", slotmesh.ErrNotFound))
 	if runs.Load() != before+1 {
 		t.Error("an absence was remembered that should not be")
+	}
+}
+
+// Who calls after a load has ended without a value makes a load of its own.
+func loadEnds(t *testing.T, p pair) {
+	for i := range 10 {
+		keys := []string{unique(t, fmt.Sprint(i, "a")), unique(t, fmt.Sprint(i, "b"))}
+		for _, none := range []error{slotmesh.ErrNotFound, errors.New("origin is down")} {
+			var runs atomic.Int64
+			load := counted(&runs, "", none)
+			many := func(context.Context, []string) (map[string][]byte, error) { runs.Add(1); return nil, none }
+			_, _ = p.w.GetOrLoad(t.Context(), keys[0], load)
+			_, _ = p.r.GetOrLoad(t.Context(), keys[0], load)
+			_ = p.w.GetOrLoadMany(t.Context(), keys, many)
+			_ = p.r.GetOrLoadMany(t.Context(), keys, many)
+			if n := runs.Load(); n != 4 {
+				t.Fatalf("4 calls one after another made %d loads that failed with %v", n, none)
+			}
+		}
 	}
 }
 

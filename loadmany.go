@@ -129,42 +129,61 @@ func (b *loadBatch) take(keys []string, got []node.Result, errs []error, leased 
 	return open
 }
 
-// loadAll runs the loader for keys that this call has the right to load.
+// loadAll runs the loader for keys that this call has the right to load, and
+// has their primaries know what came of it.
 func (b *loadBatch) loadAll(keys []string) {
 	values, err := runLoader(b.ctx, b.c, b.o.timeout, func(ctx context.Context) (map[string][]byte, error) { return b.load(ctx, keys) })
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		for _, key := range keys {
-			slot := keyCall(0, key).Slot
-			if b.ctx.Err() != nil {
-				b.results[b.at[key]].Err = b.ctx.Err()
-				b.c.forget(slot, key, b.token)
-				continue
-			}
-			b.results[b.at[key]].Err = &LoadError{key, err}
-			b.c.loadFailed(slot, key, b.token, err)
-		}
-		return
+	if errors.Is(err, ErrNotFound) {
+		err = nil
 	}
-	fills := make([]node.Call, 0, len(keys))
-	for _, key := range keys {
-		value, ok := values[key]
-		if !ok {
-			b.results[b.at[key]].Err = ErrNotFound
-			b.c.landAbsent(b.ctx, keyCall(0, key).Slot, key, b.token, b.o)
-			continue
-		}
-		b.results[b.at[key]].Value = append([]byte{}, value...)
-		b.schemas[b.at[key]] = b.schema
-		fills = append(fills, fillCall(key, b.schema, b.token, value, b.o.lifetime()))
+	ctx, cancel := b.ctx, context.CancelFunc(func() {})
+	if err != nil {
+		ctx, cancel = context.WithTimeout(ctx, releaseWait)
 	}
-	filled, errs := b.c.n.DoMany(b.ctx, fills)
-	for i := range fills {
-		switch key := fills[i].Key; {
-		case errs[i] == nil:
-			item := newItem(key, filled[i])
-			b.results[b.at[key]].Version, b.results[b.at[key]].Expires = item.Version, item.Expires
-		case !errors.Is(errs[i], ErrConflict):
-			b.c.forget(fills[i].Slot, key, b.token)
+	defer cancel()
+	calls := make([]node.Call, len(keys))
+	for i, key := range keys {
+		res := &b.results[b.at[key]]
+		switch value, ok := values[key]; {
+		case err != nil && b.ctx.Err() != nil: // somebody else may load
+			res.Err = b.ctx.Err()
+			calls[i] = node.Release{Token: b.token}.Call(keyCall(0, key).Slot, key)
+		case err != nil:
+			res.Err = &LoadError{key, err}
+			calls[i] = failedCall(key, b.token, err)
+		case !ok && b.o.negative > 0:
+			res.Err = ErrNotFound
+			calls[i] = fillCall(key, node.SchemaAbsent, b.token, nil, b.o.negative)
+		case !ok:
+			res.Err = ErrNotFound
+			calls[i] = absentCall(key, b.token)
+		default:
+			res.Value, b.schemas[b.at[key]] = append([]byte{}, value...), b.schema
+			calls[i] = fillCall(key, b.schema, b.token, value, b.o.lifetime())
+		}
+	}
+	b.settle(ctx, calls)
+}
+
+// settle makes the calls that end a load. Where one fails the right to load is
+// given back without waiting, unless it was lost.
+func (b *loadBatch) settle(ctx context.Context, calls []node.Call) {
+	done, errs := b.c.n.DoMany(ctx, calls)
+	for i := range calls {
+		key, fills := calls[i].Key, calls[i].Op == transport.OpSet
+		res := &b.results[b.at[key]]
+		switch {
+		case errs[i] == nil && fills && res.Err == nil:
+			item := newItem(key, done[i])
+			res.Version, res.Expires = item.Version, item.Expires
+		case errs[i] == nil || errors.Is(errs[i], ErrConflict):
+		case !fills:
+			b.c.n.Forget(&calls[i])
+		case res.Err == nil:
+			b.c.forget(calls[i].Slot, key, b.token)
+		default:
+			call := absentCall(key, b.token)
+			b.c.n.Forget(&call)
 		}
 	}
 }
