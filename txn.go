@@ -145,8 +145,9 @@ func (tx *Tx) check(keys ...string) error {
 	return nil
 }
 
-// readOf is what was read of a key, nil if it was not. Transactions are small:
-// looking through them costs less than a map.
+// readOf is what was read of a key, nil if it was not. Most transactions are
+// small: looking through them costs less than a map. Of 1024 keys all looks
+// together take some milliseconds.
 func (tx *Tx) readOf(key string) *txRead {
 	for i := range tx.reads {
 		if tx.reads[i].key == key {

@@ -30,7 +30,7 @@ func (b *batch) reset() {
 func (m *Memory) Range(slot uint16, after Cursor, fn func(Record) bool) (Cursor, bool, error) {
 	b := batches.Get().(*batch)
 	defer func() {
-		if b.reset(); cap(b.values) <= 2*batchBytes {
+		if b.reset(); cap(b.values)+cap(b.names) <= 3*batchBytes {
 			batches.Put(b)
 		}
 	}()

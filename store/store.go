@@ -145,6 +145,7 @@ type Engine interface {
 	// too) after cursor in order, until fn returns false or the slot ends. It
 	// returns the place of the last record fn saw, and done at the slot's end.
 	// Records present throughout are seen once; no lock is held while fn runs.
+	// Keys and fields stay valid, values until fn returns.
 	Range(slot uint16, after Cursor, fn func(Record) bool) (next Cursor, done bool, err error)
 
 	// Digest of the slot's current records whose address hashes into [lo, hi];

@@ -320,7 +320,10 @@ func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.
 		far = far / uint64(st.Records) * skipRecords
 	}
 	b := chunkBuffers.Get().(*chunkBuffer)
-	defer b.release()
+	defer func() {
+		c.Records = nil
+		b.release()
+	}()
 	for done := len(spans) == 0; ; {
 		b.reset()
 		size := 0

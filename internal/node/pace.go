@@ -20,7 +20,8 @@ const (
 	enoughLook = 50        // calls in a tick of which the slowest hundredth tells something
 	callerKept = time.Hour // since a node last told how its calls fare
 
-	burst = 100 * time.Millisecond // of the pace go to slots at once
+	burst       = 100 * time.Millisecond // of the pace go to slots at once
+	longestRest = 5 * burst              // between two, where chunks take all of the pace
 
 	// A slot on its way counts for so many bytes beside its records: there are
 	// messages, claims for everybody, and calls that wait while it is handed over.
@@ -33,7 +34,7 @@ type pacer struct {
 	fixed int64      // bytes a second asked for; 0: adaptive
 	rate  float64    // bytes a second at present
 	free  int64      // when the next chunk may leave, by the node's clock
-	rests bool       // no slot gets a turn until free
+	rests int64      // until then no slot gets a turn, unless free comes first; 0: one may
 
 	sent     int64   // bytes since the last tick
 	measured float64 // bytes a second that really left, of late
@@ -82,10 +83,14 @@ func (p *pacer) turn(now int64) bool {
 	if p.fixed > 0 || now-p.callsAt > int64(2*time.Second) || p.callsAt == 0 {
 		return true
 	}
-	p.rests = p.free > now+int64(burst) || p.rests && p.free > now
-	if p.rests {
+	switch {
+	case p.rests == 0 && p.free > now+int64(burst):
+		p.rests = now + int64(longestRest)
+		return false
+	case p.free > now && now < p.rests:
 		return false
 	}
+	p.rests = 0
 	p.free = max(p.free, now) + int64(slotCost/p.rate*float64(time.Second))
 	p.busyTill = now + int64(time.Second)
 	return true

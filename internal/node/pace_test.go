@@ -84,6 +84,33 @@ func TestTurnsComeInBursts(t *testing.T) {
 	}
 }
 
+// Copies that take all of the pace leave some to slots that have nothing to send.
+func TestTurnsBesideCopies(t *testing.T) {
+	for _, chunk := range []int{chunkBytes, 8 << 20} {
+		p := newPacer(0)
+		p.hear(int64(time.Second), shard.NewNodeID(1, 1), float64(time.Millisecond))
+		p.rate = paceLeast
+		sent, turns, next := 0, 0, time.Second
+		const took = 10 * time.Second
+		for now := time.Second; now < time.Second+took; now += time.Millisecond {
+			p.callsAt = int64(now)
+			if now >= next {
+				next = now + p.reserve(int64(now), chunk, false)
+				sent += chunk
+			}
+			for p.turn(int64(now)) {
+				turns++
+			}
+		}
+		if least := int(took / longestRest / 2); turns < least {
+			t.Errorf("%d turns in %v beside chunks of %d bytes, want at least %d", turns, took, chunk, least)
+		}
+		if least := paceLeast * int(took/time.Second) / 2; sent < least {
+			t.Errorf("%d bytes sent in %v in chunks of %d, want at least %d", sent, took, chunk, least)
+		}
+	}
+}
+
 func TestSlowestHundredth(t *testing.T) {
 	var h meter.Histogram
 	h.Add(time.Millisecond, 9899)

@@ -166,8 +166,8 @@ type link struct {
 	awaited uint64
 }
 
-// links are few: looking through them costs less than a map. None is changed
-// where another may be looking through it.
+// links are few: looking through them costs less than a map. Links may come and
+// go while somebody does: what a list holds is never moved.
 type links []*link
 
 func (ls links) to(id shard.NodeID) *link {
@@ -217,7 +217,7 @@ type entry struct {
 type ring struct {
 	base    uint64 // every append of the slot above it is in entries
 	fates   uint64 // and the fate of every call that was given a version above it; at most base
-	top     uint64 // version of the last entry; 0 before the first
+	top     uint64 // version of the last entry, gone or not; 0 before the first
 	entries []entry
 	bytes   int
 }

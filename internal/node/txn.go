@@ -190,7 +190,7 @@ func (n *Node) decideTxn(c *Call, r *Result, now int64) (recs []store.Record, se
 			break
 		}
 		if r.Value == nil { // the others are likely to be as large
-			r.Value = make([]byte, 0, min((len(cur.Value)+32)*len(t.Reads), maxTxnReads))
+			r.Value = make([]byte, 0, min((len(cur.Value)+32)*len(t.Reads), maxScratch))
 		}
 		r.Value = packRead(r.Value, &cur)
 	}
