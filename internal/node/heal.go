@@ -34,9 +34,13 @@ func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 	n.leaveStreamLocked(s)
 }
 
-// dischargeLocked ends a duty.
+// dischargeLocked ends a duty, and lets the copy begin that waited for it.
 func (n *Node) dischargeLocked(s *slot) {
 	s.duty = nil
+	if s.begun != nil {
+		n.post(event{kind: evBegin, begin: *s.begun})
+		s.begun = nil
+	}
 	n.owed.Add(-1)
 	n.stats.heals.Add(1)
 	s.noteLocked()

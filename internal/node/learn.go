@@ -43,7 +43,9 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 		return
 	}
 	if s.duty != nil {
-		return // the old copy is owed to the winner of a fork first
+		later := *a // the old copy is owed to the winner of a fork first
+		s.begun = &later
+		return
 	}
 	n.leaveStreamLocked(s)
 	n.merger.forget(s.no)

@@ -58,6 +58,7 @@ type slot struct {
 	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
 	told      uint64        // of a primary: its copies know that it is acknowledged
 	dutySince uint64        // records up to here are as old as the fork; see merger
+	begun     *copyBegin    // with a duty: the copy that is to begin once it is done; nil if none
 	offering  uint64        // session of the offer under way; 0 if none
 	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
 	changed   chan struct{} // closed and replaced when the role changes
