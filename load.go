@@ -216,8 +216,8 @@ type flight struct {
 	cancel  context.CancelFunc
 }
 
-// getOrLoad is GetOrLoad, into r, which is zero before, of values with a schema; known, if not nil, says
-// which values count as present. A hit is on the hot path.
+// getOrLoad is GetOrLoad of values with a schema, into r, which is zero before.
+// known, if not nil, says which values count as present. A hit is on the hot path.
 func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions, r *node.Result) error {
 	call := keyCall(transport.OpGet, key)
 	err := c.n.DoInto(ctx, &call, r)
@@ -395,7 +395,8 @@ func absentCall(key string, token uint64) node.Call {
 	return node.Release{Token: token, How: node.ReleaseAbsent}.Call(keyCall(0, key).Slot, key)
 }
 
-// releaseWait bounds how long the outcome of a load waits for its primary.
+// releaseWait bounds how long the callers of a load without a value wait until
+// its primary knows.
 const releaseWait = time.Second
 
 // release ends a load without a value before its callers are told: who calls

@@ -136,11 +136,12 @@ func (b *loadBatch) loadAll(keys []string) {
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
-	ctx, cancel := b.ctx, context.CancelFunc(func() {})
-	if err != nil {
-		ctx, cancel = context.WithTimeout(ctx, releaseWait)
+	ctx := b.ctx
+	if err != nil { // there is nothing to keep: its callers wait for little
+		short, cancel := context.WithTimeout(ctx, releaseWait)
+		defer cancel()
+		ctx = short
 	}
-	defer cancel()
 	calls := make([]node.Call, len(keys))
 	for i, key := range keys {
 		res := &b.results[b.at[key]]

@@ -231,13 +231,20 @@ func (tx *Tx) result(key string) (node.Result, error) {
 	if err := tx.check(key); err != nil {
 		return node.Result{}, err
 	}
+	if tx.writeOf(key) == nil {
+		if err := tx.read(key); err != nil {
+			return node.Result{}, err
+		}
+	}
+	return tx.known(key), nil
+}
+
+// known is result of a key that was read or written.
+func (tx *Tx) known(key string) node.Result {
 	if w := tx.writeOf(key); w != nil {
-		return node.Result{Found: !w.Delete, Value: w.Value, Schema: w.Schema}, nil
+		return node.Result{Found: !w.Delete, Value: w.Value, Schema: w.Schema}
 	}
-	if err := tx.read(key); err != nil {
-		return node.Result{}, err
-	}
-	return tx.readOf(key).res, nil
+	return tx.readOf(key).res
 }
 
 // Get returns key's value, the transaction's own write included. It is the
@@ -273,10 +280,14 @@ func (tx *Tx) GetMany(keys ...string) []ItemResult {
 			results[i].Err = err
 			continue
 		}
-		if results[i].Value, results[i].Err = tx.Get(key); results[i].Err == nil && tx.writeOf(key) == nil {
-			it := newItem(key, tx.readOf(key).res)
-			results[i].Version, results[i].Expires = it.Version, it.Expires
+		r := tx.known(key)
+		if !r.Found {
+			results[i].Err = ErrNotFound
+			continue
 		}
+		it := newItem(key, r)
+		results[i].Value = append([]byte{}, r.Value...)
+		results[i].Version, results[i].Expires = it.Version, it.Expires
 	}
 	return results
 }

@@ -37,9 +37,9 @@ func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 // dischargeLocked ends a duty, and lets the copy begin that waited for it.
 func (n *Node) dischargeLocked(s *slot) {
 	s.duty = nil
-	if s.begun != nil {
-		n.post(event{kind: evBegin, begin: *s.begun})
-		s.begun = nil
+	if s.toBegin != nil {
+		n.post(event{kind: evBegin, begin: *s.toBegin})
+		s.toBegin = nil
 	}
 	n.owed.Add(-1)
 	n.stats.heals.Add(1)

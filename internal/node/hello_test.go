@@ -40,8 +40,10 @@ func start(t testing.TB, name string, change func(*Config)) *Node {
 // awaitNode waits for a condition.
 func awaitNode(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
+	look, end := time.NewTicker(10*time.Millisecond), time.Now().Add(30*time.Second)
+	defer look.Stop()
+	for !ok() {
+		if now := <-look.C; now.After(end) {
 			t.Fatalf("not within 30s: %s", what)
 		}
 	}

@@ -58,7 +58,7 @@ type slot struct {
 	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
 	told      uint64        // of a primary: its copies know that it is acknowledged
 	dutySince uint64        // records up to here are as old as the fork; see merger
-	begun     *copyBegin    // with a duty: the copy that is to begin once it is done; nil if none
+	toBegin   *copyBegin    // with a duty: the copy that is to begin once it is done; nil if none
 	offering  uint64        // session of the offer under way; 0 if none
 	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
 	changed   chan struct{} // closed and replaced when the role changes
@@ -182,13 +182,7 @@ func (ls links) to(id shard.NodeID) *link {
 
 // without leaves ls as it is.
 func (ls links) without(gone *link) links {
-	rest := make(links, 0, len(ls))
-	for _, l := range ls {
-		if l != gone {
-			rest = append(rest, l)
-		}
-	}
-	return rest
+	return slices.DeleteFunc(slices.Clone(ls), func(l *link) bool { return l == gone })
 }
 
 // stream is a copy's side: whom it follows and how far it has got.
