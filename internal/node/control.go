@@ -24,6 +24,8 @@ const (
 	ctlSettings  byte = 13 // shard.Settings
 	ctlRenew     byte = 14 // read leases are good for longer
 	ctlFare      byte = 15 // how long the slowest hundredth of the sender's calls took, in nanoseconds
+	ctlGather    byte = 16 // slots recovered by the sender, and under which epoch: has the other side anything to offer?
+	ctlGathered  byte = 17 // slots to which the sender has nothing to offer
 )
 
 // fields reads what a control body is made of.
@@ -126,6 +128,10 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		if slowest := f.num(); !f.bad {
 			n.pacer.hear(n.now(), id, float64(slowest))
 		}
+	case ctlGather:
+		n.onGather(id, &f)
+	case ctlGathered:
+		n.onGathered(id, &f)
 	case ctlTableEnd:
 		n.peer(id).pastSeen.Store(true)
 		n.poke()

@@ -17,6 +17,8 @@ const (
 	chunkData   uint8 = 2
 	chunkOffer  uint8 = 3 // a fork's loser offers records
 	chunkRanges uint8 = 4 // digests of ranges, for a learner that asked for them
+
+	chunkOfferDigest uint8 = 5 // what the records of a fork's loser sum up to
 )
 
 // A learner's words.
@@ -142,7 +144,7 @@ func (n *Node) copiedLocked(s *slot, g *learning) {
 type copyJob struct {
 	slot    uint16
 	session uint64
-	digest  bool
+	digest  bool         // the slot's digest alone
 	ranges  bool         // digests of ranges are asked for
 	wanted  []byte       // bits of the latest list's ranges that are to be sent
 	offer   *shard.Claim // the winner's claim, where records are offered

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -12,6 +13,7 @@ const (
 	metaCounter = "node/counter" // counter of the last node ID of this disk
 	metaNames   = "node/names"   // names of the node IDs met
 	metaSlot    = "slot/"        // shard.Core.Save of each slot
+	metaOwed    = "owed/"        // the claim whose records a slot owes to the winner of a fork
 )
 
 // past is what the disks of the members remember. No disk is authoritative by
@@ -53,11 +55,8 @@ func (n *Node) readPast() {
 	}
 	saved := shard.NewCore(shard.CoreConfig{})
 	_ = n.engine.Meta(metaSlot, func(name string, v []byte) bool {
-		if len(name) != len(metaSlot)+2 {
-			return true
-		}
-		no := binary.BigEndian.Uint16([]byte(name[len(metaSlot):]))
-		if int(no) >= shard.Slots || saved.Restore(no, v) != nil {
+		no, ok := slotNamed(name, metaSlot)
+		if !ok || saved.Restore(no, v) != nil {
 			n.log.Error("saved claim is damaged", "slot", no)
 			return true
 		}
@@ -75,16 +74,24 @@ func (n *Node) readPast() {
 		}
 		return true
 	})
+	_ = n.engine.Meta(metaOwed, func(name string, v []byte) bool {
+		no, ok := slotNamed(name, metaOwed)
+		if cl, _, err := shard.DecodeClaim(v); ok && err == nil && cl.Slot == no {
+			n.takeDutyLocked(&n.slots[no], cl) // nobody else has the node yet
+		}
+		n.owes[no] = ok
+		return true
+	})
 	for i := range n.slots {
 		s := &n.slots[i]
 		if v := n.engine.MaxVersion(s.no); v > 0 {
 			n.core.SeeEpoch(s.no, v>>seqBits)
 			s.ring.reset(v)
-			if s.standing.Load() == nil {
+			if s.standing.Load() == nil && s.duty == nil {
 				s.leftAt.Store(1)
 			}
 		}
-		s.noteLocked() // nobody else has the node yet
+		s.noteLocked()
 	}
 	n.savePast()
 }
@@ -141,36 +148,40 @@ func (n *Node) onPast(b []byte) {
 	}
 }
 
-// heir says who recovers a slot that the disks remember: of the holders of the
-// newest claim, by name, the first that is back. It waits for all of them, for
-// at most ColdStartWait; after that, where none is back, the planned primary
-// starts from what it has.
-func (n *Node) heir(old *shard.Claim, planned shard.NodeID, now int64) (heir shard.NodeID) {
+// heirs says who recovers a slot that the disks remember.
+type heirs struct {
+	first   shard.NodeID // zero: nobody yet
+	others  []string     // further holders that are back
+	missing []string     // those that are not
+}
+
+// heir says who recovers a slot: of the holders of the newest claim, by name, the
+// first that is back. It waits for all of them, for at most ColdStartWait; after
+// that, where none is back, the planned primary starts from what it has. back says
+// which names are.
+func (n *Node) heir(old *shard.Claim, planned shard.NodeID, back map[string]shard.NodeID, now int64) (h heirs) {
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
-	back := map[string]shard.NodeID{n.cfg.Name: n.id}
-	for id, m := range n.members {
-		back[m.Name] = id
-	}
-	all := true
 	for _, id := range append([]shard.NodeID{old.Primary}, old.Backups...) {
-		now, ok := back[n.past.names[id]]
-		if !ok {
-			all = false
-		} else if heir.IsZero() {
-			heir = now
+		name := n.past.names[id]
+		now, ok := back[name]
+		switch {
+		case !ok:
+			h.missing = append(h.missing, cmp.Or(name, id.String()))
+		case h.first.IsZero():
+			h.first = now
+		case now != h.first && !slices.Contains(h.others, name):
+			h.others = append(h.others, name)
 		}
 	}
-	if all {
-		return heir
+	switch {
+	case len(h.missing) == 0:
+	case now-n.openedAt < int64(n.cfg.ColdStartWait):
+		h.first = shard.NodeID{}
+	case h.first.IsZero():
+		h.first = planned
 	}
-	if now-n.openedAt < int64(n.cfg.ColdStartWait) {
-		return shard.NodeID{}
-	}
-	if heir.IsZero() {
-		return planned
-	}
-	return heir
+	return h
 }
 
 // outdated reports whether a copy on this disk had been dropped by a claim
@@ -194,16 +205,69 @@ func (n *Node) outdated(standing, winner *shard.Claim) bool {
 	return held && !slices.Contains(newer.Backups, n.id)
 }
 
-// durable encodes what the core must have on disk before it speaks.
-func (n *Node) durable(slots []uint16) map[string][]byte {
-	if len(slots) == 0 || !n.engine.Durable() {
+// slotNamed is the slot that a saved value's name ends with.
+func slotNamed(name, prefix string) (no uint16, ok bool) {
+	if len(name) != len(prefix)+2 {
+		return 0, false
+	}
+	no = binary.BigEndian.Uint16([]byte(name[len(prefix):]))
+	return no, int(no) < shard.Slots
+}
+
+func nameOfSlot(prefix string, no uint16) string {
+	return string(binary.BigEndian.AppendUint16([]byte(prefix), no))
+}
+
+// durable encodes what must be on disk before the node speaks and acts: what the
+// core says, and what the slots owe that a claim takes from this node. By the time
+// that is back from a crash the winner may have their lineage, as if it had never
+// lacked anything.
+func (n *Node) durable(out *shard.Output, views []shard.View) map[string][]byte {
+	if !n.engine.Durable() {
 		return nil
 	}
-	saved := make(map[string][]byte, len(slots))
-	for _, no := range slots {
-		saved[string(binary.BigEndian.AppendUint16([]byte(metaSlot), no))] = n.core.Save(no)
+	var saved map[string][]byte
+	save := func(prefix string, no uint16, v []byte) {
+		if saved == nil {
+			saved = make(map[string][]byte, len(out.Persist))
+		}
+		saved[nameOfSlot(prefix, no)] = v
+	}
+	for _, no := range out.Persist {
+		save(metaSlot, no, n.core.Save(no))
+	}
+	for i, no := range out.Touched {
+		standing, known := n.slots[no].standing.Load(), views[i].Known
+		if standing != nil && known != nil && !known.Holds(n.id) && n.lacks(known, standing) {
+			save(metaOwed, no, standing.Append(nil))
+			n.owes[no] = true
+		}
 	}
 	return saved
+}
+
+// forgetOwed removes from the disk what is owed no more. Control loop only.
+func (n *Node) forgetOwed() {
+	var gone map[string][]byte
+	for no := range n.owes {
+		s := &n.slots[no]
+		s.mu.Lock()
+		over := s.duty == nil
+		s.mu.Unlock()
+		if over {
+			if gone == nil {
+				gone = map[string][]byte{}
+			}
+			gone[nameOfSlot(metaOwed, no)] = nil
+			delete(n.owes, no)
+		}
+	}
+	if gone == nil {
+		return
+	}
+	if err := n.engine.SetMeta(gone); err != nil {
+		n.log.Error("cannot save claims", "err", err)
+	}
 }
 
 // onDurable: the engine has synced a slot up to version. Copies acknowledge

@@ -128,6 +128,8 @@ const (
 	eventForked       = "slots went on without a majority"
 	eventHealed       = "forks healed"
 	eventOrphaned     = "slots without a holder started anew"
+	eventAwaited      = "slots wait for the disks of others"
+	eventUnheard      = "slots are served though not all disks were heard"
 	eventUncovered    = "slots have no living primary"
 	eventCovered      = "all slots have a primary"
 	eventMoving       = "slots are on their way"

@@ -22,16 +22,28 @@ const (
 // another one they may hold acknowledged writes the winner lacks.
 func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 	standing := s.standing.Load()
-	if !n.cfg.Off.Offers && !shard.SameLineage(standing, winner) && !n.outdated(standing, winner) && n.engine.SlotStats(s.no).Records > 0 {
-		s.duty = standing
+	if n.lacks(winner, standing) {
 		s.dutySince = n.merger.loserSince(s.no, standing.Lineage, winner.Lineage)
-		n.owed.Add(1)
-		n.duties = append(n.duties, s.no)
+		n.takeDutyLocked(s, standing)
 	} else {
 		s.leftAt.Store(n.now())
 	}
 	s.standing.Store(nil)
 	n.leaveStreamLocked(s)
+}
+
+// lacks reports whether a winner may lack acknowledged writes that are here.
+func (n *Node) lacks(winner, standing *shard.Claim) bool {
+	return !n.cfg.Off.Offers && !shard.SameLineage(standing, winner) && !n.outdated(standing, winner) && n.engine.MaxVersion(standing.Slot) > 0
+}
+
+// takeDutyLocked gives a slot the duty to offer the records of a claim.
+func (n *Node) takeDutyLocked(s *slot, duty *shard.Claim) {
+	if s.duty == nil {
+		n.owed.Add(1)
+		n.duties = append(n.duties, s.no)
+	}
+	s.duty = duty
 }
 
 // dischargeLocked ends a duty, and lets the copy begin that waited for it.
@@ -53,6 +65,7 @@ func (n *Node) pressDuties(now int64) {
 		return
 	}
 	n.dutyAt = now
+	n.forgetOwed()
 	duties := n.duties
 	n.duties = nil
 	for _, no := range duties {
@@ -122,21 +135,30 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 	if what == offerDone {
 		n.dischargeLocked(s)
 		s.leftAt.Store(n.now())
+		n.sendControl(from, body(ctlGathered, uint64(no)))
 		return
 	}
 	if s.offering == session {
 		return // under way
 	}
-	s.offering = session
-	n.queueCopy(copyJob{slot: no, session: session, offer: s.view.Known})
+	// The digest first: mostly, after a start of all, the winner has the same.
+	// Asked again, or where it knows no such chunk, it gets the records.
+	digest := s.summed != session
+	s.offering, s.summed = session, session
+	n.queueCopy(copyJob{slot: no, session: session, offer: s.view.Known, digest: digest})
 }
 
-// sendOffer sends the winner every record of the slot.
+// sendOffer sends the winner the slot's digest, or every record.
 func (n *Node) sendOffer(j copyJob) {
 	s := &n.slots[j.slot]
 	if t := n.peer(j.offer.Primary).live(); t != nil {
 		c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkOffer, Epoch: j.offer.Epoch}
-		n.sendRecords(n.ctx, t, &c, wholeSlot, true, func() bool { return !n.closing.Load() })
+		if !j.digest {
+			n.sendRecords(n.ctx, t, &c, wholeSlot, true, func() bool { return !n.closing.Load() })
+		} else if d, err := n.engine.Digest(j.slot, 0, math.MaxUint64); err == nil {
+			c.Kind, c.Sum, c.Count = chunkOfferDigest, d.Sum, uint64(d.Records)
+			_ = t.SendChunk(n.ctx, &c)
+		}
 	}
 	s.mu.Lock()
 	s.offering = 0 // asked again until the winner has confirmed
@@ -169,13 +191,29 @@ func (n *Node) onOffer(p *transport.Peer, c *transport.Chunk) {
 		delete(n.offers, key)
 	}
 	n.offersMu.Unlock()
-	if !c.Last {
+	if c.Last {
+		n.confirmOffer(s, shard.NodeID(p.ID()), c.Session)
+	}
+}
+
+// onOfferDigest takes in what a loser's records sum up to: if this node has the
+// same there is nothing to send, else all of them are.
+func (n *Node) onOfferDigest(p *transport.Peer, c *transport.Chunk) {
+	s, id := &n.slots[c.Slot], shard.NodeID(p.ID())
+	d, err := n.engine.Digest(c.Slot, 0, math.MaxUint64)
+	if err == nil && d.Sum == c.Sum && uint64(d.Records) == c.Count {
+		n.confirmOffer(s, id, c.Session)
 		return
 	}
-	id, slotNo, session := shard.NodeID(p.ID()), c.Slot, c.Session
+	n.sendControl(id, body(ctlOfferOK, uint64(c.Slot), c.Session, offerSend))
+}
+
+// confirmOffer tells a loser that its records are held here and by the backups,
+// once they are.
+func (n *Node) confirmOffer(s *slot, id shard.NodeID, session uint64) {
 	confirm := func(err error) {
 		if err == nil {
-			n.sendControl(id, body(ctlOfferOK, uint64(slotNo), session, offerDone))
+			n.sendControl(id, body(ctlOfferOK, uint64(s.no), session, offerDone))
 		}
 	}
 	s.mu.Lock()

@@ -17,7 +17,7 @@ func (n *Node) wakeEvict() {
 	}
 }
 
-func (n *Node) serves(slot uint16) bool { return n.slots[slot].serving.Load() != nil }
+func (n *Node) serves(slot uint16) bool { return n.fronts[slot].licence.Load() != nil }
 
 // evictLoop deletes victims while memory is short, as versioned deletes in
 // the stream. It ends when n.stop closes.

@@ -227,7 +227,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 	switch {
 	case n.outlook.repairing && !leaving && n.planBefore.Primary(s.no) != to && !n.settings.Load().Placed(s.no):
 		return atRest // whoever died may be back soon: until the outlook changes
-	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, now < max(s.notBefore, s.stayTill):
+	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, s.gather != nil, now < max(s.notBefore, s.stayTill):
 		return unsettled
 	case n.agenda.counts[handing] >= n.atOnce(&n.handovers, n.handoversAtOnce(), s):
 		return toMove

@@ -134,7 +134,10 @@ func (n *Node) Health() Health {
 			h.Reasons = append(h.Reasons, fmt.Sprintf("%d slots %s", count, what))
 		}
 	}
-	say(h.Unclaimed, "were never claimed")
+	say(h.Unclaimed, "are claimed by nobody yet")
+	if names, slots := n.Awaited(); slots > 0 {
+		say(slots, "wait for what is on the disks of "+strings.Join(names, ", "))
+	}
 	say(h.NoPrimary, "have no live primary")
 	say(h.ShortBackups, "are short of backups")
 	say(h.Moving, "are on their way to another node")

@@ -102,8 +102,12 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 	if int(c.Slot) >= shard.Slots {
 		return
 	}
-	if c.Kind == chunkOffer {
+	switch c.Kind {
+	case chunkOffer:
 		n.onOffer(p, c)
+		return
+	case chunkOfferDigest:
+		n.onOfferDigest(p, c)
 		return
 	}
 	s := &n.slots[c.Slot]

@@ -185,7 +185,7 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 // and says where the call goes.
 func (n *Node) openLocked(s *slot) (*serving, error) {
 	sv := s.serving.Load()
-	if sv == nil {
+	if sv == nil || sv.gathering {
 		s.mu.Unlock()
 		return nil, n.notServing(s)
 	}

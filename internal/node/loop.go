@@ -121,11 +121,12 @@ func (n *Node) step() (busy bool) {
 	n.carryOut()
 	n.pressSettlements(now)
 	n.pressDuties(now)
+	n.pressGathering(now)
 	n.countMoves()
 	n.tell(now)
 	waiting := n.spread(now)
 	n.stepTook = n.now() - now
-	return waiting || n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling) > 0
+	return waiting || n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling)+len(n.gathering) > 0
 }
 
 func (n *Node) take(e *event, now int64) {
@@ -173,7 +174,7 @@ func (n *Node) carryOut() {
 		for i, no := range out.Touched {
 			views[i] = n.core.View(no)
 		}
-		saved := n.durable(out.Persist)
+		saved := n.durable(&out, views)
 		n.coreMu.Unlock()
 		if len(out.Touched) == 0 && len(out.Messages) == 0 && len(out.InForce) == 0 && len(saved) == 0 {
 			return

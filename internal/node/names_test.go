@@ -57,7 +57,7 @@ func TestNamesKeepTheNewestAndThoseClaimsNeed(t *testing.T) {
 		t.Errorf("%d names are kept, want at most %d", size, maxNames)
 	}
 	later := n.openedAt + int64(n.cfg.ColdStartWait)
-	if got := n.heir(old, last, later); got != n.id {
+	if got := n.heir(old, last, n.idsByName(), later).first; got != n.id {
 		t.Errorf("heir of a claim that this node's earlier start held = %v, want this node", got)
 	}
 

@@ -156,6 +156,8 @@ type Node struct {
 	leftoversAt   int64
 	settling      []uint16
 	duties        []uint16
+	owes          map[uint16]bool // slots whose disk says what they owe
+	gathering     []uint16        // slots recovered here that may wait for others
 	resend        time.Duration
 	openedAt      int64
 
@@ -175,6 +177,7 @@ type Node struct {
 	plannedFor atomic.Pointer[[]shard.Member] // whom planShared is for
 	planShared atomic.Pointer[shard.Assignment]
 	planFor    atomic.Pointer[shard.Settings] // that it was made with
+	awaited    atomic.Pointer[awaited]        // whose disks are waited for; nil: nobody's
 	uncovered  atomic.Int64                   // slots without a living primary, as of the last pass
 	owed       atomic.Int64                   // slots whose records are owed to the winner of a fork
 	evictWake  chan struct{}
@@ -208,7 +211,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
 		settingsWake: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]int64{},
-		offers: map[offerKey]uint64{}, merger: newMerger(), downNow: map[shard.NodeID]bool{}, strangers: map[shard.NodeID]int64{},
+		offers: map[offerKey]uint64{}, owes: map[uint16]bool{}, merger: newMerger(), downNow: map[shard.NodeID]bool{}, strangers: map[shard.NodeID]int64{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}

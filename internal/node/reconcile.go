@@ -135,6 +135,8 @@ func (n *Node) cover(now int64) {
 	table := n.table.Load()
 	members := n.memberIDs()
 	met := map[shard.NodeID]int64{}
+	var back map[string]shard.NodeID
+	waiting := awaited{names: map[string]bool{}}
 	for i := range n.slots {
 		no := uint16(i)
 		cl := table.Claim(no)
@@ -142,8 +144,24 @@ func (n *Node) cover(now int64) {
 		case cl == nil:
 			unclaimed++
 			uncovered++
-			if n.outlook.found {
+			if !n.outlook.found {
+				continue
+			}
+			n.membersMu.Lock()
+			old := n.past.claims[no]
+			n.membersMu.Unlock()
+			if old == nil {
 				n.found(no, n.plan, now)
+				continue
+			}
+			if back == nil {
+				back = n.idsByName()
+			}
+			h := n.heir(old, n.plan.Primary(no), back, now)
+			if h.first == n.id {
+				n.recoverSlot(old, h.others, n.plan, now)
+			} else if h.first.IsZero() {
+				waiting.add(h.missing...)
 			}
 			continue
 		case slices.Contains(members, cl.Primary):
@@ -164,6 +182,7 @@ func (n *Node) cover(now int64) {
 	n.knowStrangers(met, now)
 	n.unclaimed = unclaimed > 0 && n.outlook.found
 	n.uncovered.Store(int64(uncovered))
+	n.tellAwaited(waiting)
 }
 
 // look takes the next step for one slot.
@@ -215,25 +234,31 @@ func (n *Node) lapsed(p *peer, now int64) bool {
 	return late > int64(n.cfg.ReplicationTimeout)
 }
 
-// found claims a slot that nobody serves, if it is this node's to claim.
+// found claims a slot that nobody serves and no disk remembers, if it is this node's
+// to claim.
 func (n *Node) found(no uint16, plan *shard.Assignment, now int64) {
-	n.membersMu.Lock()
-	old := n.past.claims[no]
-	n.membersMu.Unlock()
-	if old == nil && plan.Primary(no) != n.id || old != nil && n.heir(old, plan.Primary(no), now) != n.id {
+	if plan.Primary(no) != n.id {
 		return
 	}
-	if old == nil && n.engine.SlotStats(no).Records > 0 {
+	if n.engine.SlotStats(no).Records > 0 {
 		_ = n.engine.Drop(no) // of a cluster that nobody remembers
 	}
 	n.coreMu.Lock()
 	defer n.coreMu.Unlock()
-	if old == nil {
-		n.core.Found(no, plan.Backups(no), plan.Witnesses(no), now)
-		return
+	n.core.Found(no, plan.Backups(no), plan.Witnesses(no), now)
+}
+
+// recoverSlot claims a slot that nobody serves and disks remember. others are
+// further holders of before that are back.
+func (n *Node) recoverSlot(old *shard.Claim, others []string, plan *shard.Assignment, now int64) {
+	witnesses := plan.WitnessesBeside(old.Slot, []shard.NodeID{n.id}, shard.GroupSize(n.cfg.Backups)-1)
+	n.coreMu.Lock()
+	n.core.SeeEpoch(old.Slot, old.Epoch)
+	began := n.core.Recover(old.Slot, old.Lineage, witnesses, now)
+	n.coreMu.Unlock()
+	if began {
+		n.gather(old.Slot, others, now)
 	}
-	n.core.SeeEpoch(no, old.Epoch)
-	n.core.Recover(no, old.Lineage, plan.WitnessesBeside(no, []shard.NodeID{n.id}, shard.GroupSize(n.cfg.Backups)-1), now)
 }
 
 func (n *Node) isDown(id shard.NodeID) bool { return n.downNow[id] }

@@ -20,7 +20,7 @@ var (
 // licensed reports whether sv's leases are held now. The caller's call came
 // in before.
 func (n *Node) licensed(sv *serving, now time.Time) bool {
-	return sv.held(sv.claim.Slot, int64(now.Sub(n.start)), now.UnixNano())
+	return !sv.gathering && sv.held(sv.claim.Slot, int64(now.Sub(n.start)), now.UnixNano())
 }
 
 func (l *licence) held(slot uint16, mono, wall int64) bool {

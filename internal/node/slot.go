@@ -59,7 +59,9 @@ type slot struct {
 	told      uint64        // of a primary: its copies know that it is acknowledged
 	dutySince uint64        // records up to here are as old as the fork; see merger
 	toBegin   *copyBegin    // with a duty: the copy that is to begin once it is done; nil if none
+	gather    *gathering    // of a slot recovered here: whose records it waits for; nil if for nobody's
 	offering  uint64        // session of the offer under way; 0 if none
+	summed    uint64        // session of the offer whose digest was sent
 	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
 	changed   chan struct{} // closed and replaced when the role changes
 }
@@ -68,7 +70,7 @@ type slot struct {
 // side by side, 512 KiB that stay in a processor's caches, as the slots
 // themselves do not.
 type front struct {
-	// licence is that of serving.
+	// licence is that of serving, nil while that gathers.
 	licence atomic.Pointer[licence]
 	// acked is the version up to which every write is acknowledged.
 	acked atomic.Uint64
@@ -100,6 +102,7 @@ func (f *front) pending(now int64) (time.Duration, bool) {
 type serving struct {
 	claim *shard.Claim
 	*licence
+	gathering bool // calls wait: it takes offers alone, see gathering
 }
 
 // licence says whose leases an open primary needs. Slots with the same copies
@@ -133,6 +136,10 @@ func (n *Node) shareLicence(l *licence) *licence {
 // serve opens a slot to calls, and shut closes it. s.mu is held.
 func (s *slot) serve(sv *serving) {
 	s.serving.Store(sv)
+	if sv.gathering {
+		s.licence.Store(nil)
+		return
+	}
 	s.licence.Store(sv.licence)
 }
 

@@ -47,6 +47,9 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	case s.standing.Load() != nil && shard.Compare(v.Known, s.standing.Load()) > 0:
 		n.deposedLocked(s, v.Known)
 	}
+	if v.Known != nil && v.Known.Primary != n.id {
+		s.gather = nil
+	}
 	if v.Open && s.duty != nil {
 		n.dischargeLocked(s) // the winner is this node: it has what it owes
 	}
@@ -130,7 +133,10 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 	if n.cfg.Off.Leases {
 		*l = licence{}
 	}
-	s.serve(&serving{claim: cl, licence: n.shareLicence(l)})
+	if s.gather != nil && s.gather.epoch == 0 {
+		s.gather.epoch = cl.Epoch
+	}
+	s.serve(&serving{cl, n.shareLicence(l), s.gather != nil})
 }
 
 // settleLocked asks the listed backups for their records above the

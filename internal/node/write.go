@@ -16,10 +16,9 @@ import (
 func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error)) error {
 	s := &n.slots[c.Slot]
 	s.mu.Lock()
-	sv := s.serving.Load()
-	if sv == nil {
-		s.mu.Unlock()
-		return n.notServing(s)
+	sv, err := n.openLocked(s)
+	if err != nil {
+		return err
 	}
 	if req.Repeat {
 		if e := s.ring.find(req.ID2); e != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/slotmesh/slotmesh/internal/errfs"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/store/pebblestore"
 )
@@ -39,7 +40,7 @@ func newDisk(seed uint64) *disk {
 // open is the start of a process.
 func (d *disk) open(kind Disks) (store.Engine, error) {
 	d.mu.Lock()
-	o := pebblestore.Options{Dir: "data", FS: errorfs.Wrap(d.fs, d), Fsync: pebblestore.EverySec, Limit: 16 << 20}
+	o := pebblestore.Options{Dir: "data", FS: errfs.Wrap(d.fs, d), Fsync: pebblestore.EverySec, Limit: 16 << 20}
 	d.mu.Unlock()
 	if kind == SyncedDisks {
 		o.Fsync = pebblestore.Always

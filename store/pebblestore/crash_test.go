@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/slotmesh/slotmesh/internal/errfs"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/store/pebblestore"
 )
@@ -134,7 +135,7 @@ func TestCrashLeavesAPrefix(t *testing.T) {
 		ops := rand.New(rand.NewPCG(seed, 8))
 		fsync := pebblestore.Fsync(seed % 3)
 		opts := pebblestore.Options{
-			Dir: "data", FS: errorfs.Wrap(c.fs, c), Fsync: fsync,
+			Dir: "data", FS: errfs.Wrap(c.fs, c), Fsync: fsync,
 			MaxDirty: 1 << (10 + ops.IntN(8)), MaxDirtyAge: time.Millisecond,
 		}
 		for slot := range c.history { // as it is before the first step

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/slotmesh/slotmesh/internal/errfs"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/store/pebblestore"
 )
@@ -65,7 +66,7 @@ func TestFailedDiskParksTheEngine(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					f := &faulty{err: tt.err, match: tt.match}
 					mem := vfs.NewMem()
-					s := newForgetful(open(t, pebblestore.Options{Dir: "data", FS: errorfs.Wrap(mem, f), Fsync: fsync, Limit: 16 << 20}))
+					s := newForgetful(open(t, pebblestore.Options{Dir: "data", FS: errfs.Wrap(mem, f), Fsync: fsync, Limit: 16 << 20}))
 					fail(t, s.Apply(1, []store.Record{{Key: "kept", Value: []byte("v"), Version: 1}}))
 					fail(t, s.Sync(1))
 					s.UnloadAll()
@@ -113,7 +114,7 @@ func TestOpenOnFullDiskReportsIt(t *testing.T) {
 		f.armed.Store(true)
 		mem := vfs.NewMem()
 		for range 2 {
-			if _, err := pebblestore.Open(pebblestore.Options{Dir: "data", FS: errorfs.Wrap(mem, f), Recover: true}); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, pebblestore.ErrCorrupt) {
+			if _, err := pebblestore.Open(pebblestore.Options{Dir: "data", FS: errfs.Wrap(mem, f), Recover: true}); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, pebblestore.ErrCorrupt) {
 				t.Errorf("Open = %v, want ENOSPC", err)
 			}
 		}
@@ -137,7 +138,7 @@ func TestWritersWaitForASlowDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const maxDirty = 64 << 10
 		disk := &slow{}
-		s := open(t, pebblestore.Options{FS: errorfs.Wrap(vfs.NewMem(), disk), Fsync: pebblestore.Always, MaxDirty: maxDirty})
+		s := open(t, pebblestore.Options{FS: errfs.Wrap(vfs.NewMem(), disk), Fsync: pebblestore.Always, MaxDirty: maxDirty})
 		disk.armed.Store(true)
 		start := time.Now()
 		for v := range uint64(1000) { // 1 MB
@@ -186,7 +187,7 @@ func TestEverySecIsDurableAfterASecond(t *testing.T) {
 func TestMetaIsSyncedWhenSetMetaReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, mem := &slow{}, vfs.NewCrashableMem()
-		s := open(t, pebblestore.Options{Dir: "data", FS: errorfs.Wrap(mem, disk), Fsync: pebblestore.Always})
+		s := open(t, pebblestore.Options{Dir: "data", FS: errfs.Wrap(mem, disk), Fsync: pebblestore.Always})
 		fail(t, s.Apply(1, []store.Record{{Key: "a", Value: make([]byte, 100), Version: 1}}))
 		fail(t, s.Sync(1))
 		s.UnloadAll()

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"github.com/slotmesh/slotmesh/internal/errfs"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/store/pebblestore"
 )
@@ -65,7 +66,7 @@ func TestOpenDoesNotWaitForRecords(t *testing.T) {
 
 	// How many reads it takes to load all.
 	all := newTap(0)
-	opts.FS, opts.Recover = errorfs.Wrap(mem, all), true
+	opts.FS, opts.Recover = errfs.Wrap(mem, all), true
 	s = open(t, opts)
 	if got := s.Stats().Records; got != slots*each {
 		t.Errorf("%d records after Open with Recover, want %d", got, slots*each)
@@ -76,7 +77,7 @@ func TestOpenDoesNotWaitForRecords(t *testing.T) {
 	}
 
 	few := newTap(all.reads / 4)
-	opts.FS, opts.Recover = errorfs.Wrap(mem, few), false
+	opts.FS, opts.Recover = errfs.Wrap(mem, few), false
 	s = open(t, opts)
 	if got := s.Stats().Records; got >= slots*each {
 		t.Errorf("%d records right after Open", got)

@@ -1,0 +1,109 @@
+//go:build !race || slow
+
+package simcluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+	. "github.com/slotmesh/slotmesh/internal/simcluster"
+	"github.com/slotmesh/slotmesh/internal/simnet"
+)
+
+// The disks of the others have what the first holder's had not synced when the power
+// of all failed: no read after that misses it, however early.
+func TestRecoveryHearsAllDisks(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Seed: 601 + seed, Disks: LazyDisks}, func(sc *Cluster) {
+				key := sc.KeyServedBy("n1")
+				sc.Must(sc.Set("n1", key, "old"))
+				sc.Fill("n1", 500)
+				sc.Advance(3 * time.Second) // all of it is on every disk
+				sc.SlowDisk("n1", 5*time.Second)
+				sc.Must(sc.Set("n1", key, "new"))
+				sc.Advance(2 * time.Second)
+				sc.PowerLoss()
+				sc.SlowDisk("n1", 0)
+				sc.StartEvery(time.Second, "n1", "n3", "n2")
+				var got string
+				for {
+					v, found, err := sc.Get("n3", key)
+					if err == nil {
+						if !found {
+							v = "none"
+						}
+						got = v
+						break
+					}
+					if !errors.Is(err, node.ErrNoPrimary) && !errors.Is(err, context.DeadlineExceeded) {
+						t.Fatal(err)
+					}
+				}
+				if got != "new" {
+					t.Errorf("the first read after the power was back gave %q, want %q", got, "new")
+				}
+				sc.AwaitStable(time.Minute)
+				sc.AwaitCopies()
+			})
+		})
+	}
+}
+
+// A loser of a fork that crashes while it owes its records still does when it is
+// back with its disk, also where the winner has taken over its lineage by then.
+func TestRestartKeepsWhatIsOwed(t *testing.T) {
+	t.Parallel()
+	for _, power := range []bool{false, true} {
+		t.Run(fmt.Sprint(power), func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Seed: 620, Policy: node.Available, Disks: SyncedDisks}, func(sc *Cluster) {
+				var ledger Ledger
+				write := func(from, prefix string) {
+					for i := range 100 {
+						if err := ledger.Do(context.Background(), sc, from, fmt.Sprint(prefix, i), prefix); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				sc.Isolate("n3")
+				sc.Advance(15 * time.Second)
+				write("n3", "alone")
+				write("n1", "together")
+				sc.Heal()
+				sc.Net.SetDefault(simnet.Link{Delay: 100 * time.Millisecond})
+				loser := ""
+				for end := time.Now().Add(time.Minute); loser == ""; sc.Advance(50 * time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatal("nobody owes anything")
+					}
+					for _, h := range sc.Up() {
+						if h.Node().Stats().Owed > 0 {
+							loser = h.Name
+						}
+					}
+				}
+				sc.Advance(500 * time.Millisecond) // winners take lineages over
+				if sc.Node(loser).Stats().Owed == 0 {
+					t.Fatal("all was handed over before the fault")
+				}
+				sc.Net.SetDefault(simnet.Link{Delay: 200 * time.Microsecond})
+				if power {
+					sc.PowerLoss()
+					sc.Start("n1", "n2", "n3")
+				} else {
+					sc.Kill(loser)
+					sc.Advance(time.Second)
+					sc.Start(loser)
+				}
+				sc.AwaitStable(2 * time.Minute)
+				sc.AwaitCopies()
+				ledger.Check(sc)
+			})
+		})
+	}
+}
