@@ -45,6 +45,7 @@ type learning struct {
 	touched int64  // when it last got on
 	queued  bool   // its copy waits for its turn to be sent
 	asked   bool   // it was sent digests and has not answered yet
+	again   int    // how often it was sent the first of them once more
 
 	// Of the job under way alone; there is one at a time.
 	seq  uint64     // of the next chunk
@@ -57,6 +58,18 @@ const (
 	stageCopied               // it has the snapshot
 	stageReady                // and everything since: a claim lists it soon
 )
+
+// A learner that has just been reached again may be unable to answer for a moment:
+// a copy begins with a digest that is sent again before all begins anew.
+const (
+	digestAgain = 4 // times the resend interval without an answer
+	maxAgain    = 3
+)
+
+// unanswered reports whether the digest that a copy begins with may be sent again.
+func (g *learning) unanswered() bool {
+	return g.stage == stageCopying && g.asked && !g.queued && g.walk == nil && g.again < maxAgain
+}
 
 // startCopyLocked makes a peer the slot's learner.
 func (n *Node) startCopyLocked(s *slot, p *peer) {

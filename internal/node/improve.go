@@ -113,6 +113,13 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 		g.touched = now
 		n.copies.done()
 		n.proposeLocked(s, plan, append(slices.Clone(s.view.Known.Backups), id), now)
+	case !g.link.started && g.link.peer.live() != nil: // it could not be told
+		n.stopCopyLocked(s)
+		return unsettled
+	case g.unanswered() && now-g.touched > digestAgain*int64(n.resend):
+		g.queued = true
+		g.again++
+		n.queueCopy(copyJob{slot: s.no, session: g.session, digest: true})
 	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), g.waited && n.late(s, g.link, now):
 		n.stopCopyLocked(s)
 		n.copies.lost(now)

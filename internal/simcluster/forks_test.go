@@ -58,6 +58,28 @@ func TestNemesisOfForks(t *testing.T) {
 	}
 }
 
+// Five seconds after the sides of a fork meet again all slots are where the plan
+// wants them, with their backups, and nothing is owed.
+func TestForksHealInFiveSeconds(t *testing.T) {
+	t.Parallel()
+	for i, cut := range []time.Duration{8 * time.Second, 30 * time.Second} {
+		t.Run(cut.String(), func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Policy: node.Available, Seed: 630 + uint64(i)}, func(sc *Cluster) {
+				sc.Fill("n1", 500)
+				sc.Isolate("n3")
+				sc.Advance(cut)
+				for i := range 200 {
+					sc.Must(sc.Set("n3", fmt.Sprint("alone", i), "x"))
+					sc.Must(sc.Set("n1", fmt.Sprint("together", i), "x"))
+				}
+				sc.Heal()
+				sc.AwaitStable(5 * time.Second)
+				sc.AwaitCopies()
+			})
+		})
+	}
+}
+
 // writes sets and deletes keys from random nodes until stop closes.
 func writes(sc *Cluster, ledger *Ledger, client, nodes int, seed uint64, stop <-chan struct{}) {
 	r := rand.New(rand.NewPCG(seed, uint64(client)+300))
