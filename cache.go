@@ -18,9 +18,10 @@ const NoTTL time.Duration = -1
 // Cache is this process's node of a cluster. Its methods are safe for
 // concurrent use. Several caches in one process share nothing.
 type Cache struct {
-	n     *node.Node
-	name  string // of the cluster
-	loads flights
+	n       *node.Node
+	name    string // of the cluster
+	loads   flights
+	guesses guesses
 }
 
 // Open starts a node and joins the cluster that its seeds belong to, or founds

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
@@ -24,6 +25,9 @@ type Tx struct {
 	size   int
 	err    error
 	over   bool
+
+	mayGuess bool // reads may be taken from a copy here, to be confirmed
+	guessed  bool // some were, and are not yet
 
 	// Most transactions have no more.
 	someReads  [4]txRead
@@ -61,8 +65,10 @@ func (r *txRead) version() uint64 {
 // itself.
 //
 // Cost: a round trip for each call that reads, unless the slot is served here,
-// and one for the commit; GetMany reads many keys in one. A transaction that
-// wrote nothing commits for nothing.
+// and one for the commit; GetMany reads many keys in one. Where this node holds
+// a backup of the slot f first reads there, for nothing; the commit, or a message
+// of its own before anything else that f led to is returned, confirms that this was
+// how the keys were. A transaction that wrote nothing otherwise commits for nothing.
 //
 // Errors, beside those of f: ErrCrossSlot, already from the call inside;
 // ErrConflict; ErrTooLarge beyond 1024 keys or where the writes together exceed
@@ -77,17 +83,13 @@ func (c *Cache) Txn(ctx context.Context, tag string, f func(tx *Tx) error) error
 		}
 		tx := &Tx{c: c, ctx: ctx, slot: hashtag.Slot(tag)}
 		tx.reads, tx.writes = tx.someReads[:0], tx.someWrites[:0]
-		err := tx.run(f)
+		tx.mayGuess = attempt == 0 && c.guesses.may(tx.slot)
+		err, again := tx.attempt(f)
 		switch {
-		case errors.Is(tx.err, ErrConflict):
-			continue
-		case tx.err != nil:
-			return tx.err
-		case err != nil:
+		case !again:
 			return err
-		}
-		if err := tx.commit(); !errors.Is(err, ErrConflict) {
-			return err
+		case tx.guessed:
+			c.guesses.missed(tx.slot)
 		}
 	}
 	return fmt.Errorf("%w: what the transaction on %s read was written by others %d times", ErrConflict, quoted(tag), maxAttempts)
@@ -98,14 +100,31 @@ func (tx *Tx) run(f func(*Tx) error) error {
 	return f(tx)
 }
 
-// commit sends what the transaction saw and what it writes. One that writes
-// nothing saw its keys as they were together at its last read.
-func (tx *Tx) commit() error {
-	if len(tx.writes) == 0 {
-		return nil
+// attempt runs f once and commits; again says that what f saw has changed. One
+// that writes nothing saw its keys as they were together at its last read, unless
+// that was guessed; then no more than that is confirmed, also where f failed.
+func (tx *Tx) attempt(f func(*Tx) error) (err error, again bool) {
+	err = tx.run(f)
+	switch {
+	case errors.Is(tx.err, ErrConflict):
+		return nil, true
+	case tx.err != nil:
+		err = tx.err
 	}
-	_, err := tx.send(&node.Txn{Writes: tx.writes})
-	return err
+	var t node.Txn
+	if err == nil {
+		t.Writes = tx.writes
+	}
+	if len(t.Writes) == 0 && !tx.guessed {
+		return err, false
+	}
+	switch _, refused := tx.send(&t); {
+	case errors.Is(refused, ErrConflict):
+		return nil, true
+	case refused != nil:
+		return refused, false
+	}
+	return err, false
 }
 
 // send has the primary do t if what was read so far still holds.
@@ -178,6 +197,11 @@ func (tx *Tx) read(keys ...string) error {
 	if len(tx.reads)+len(missing) > node.MaxTxnKeys {
 		return tx.fail(fmt.Errorf("%w: a transaction that reads more than %d keys", ErrTooLarge, node.MaxTxnKeys))
 	}
+	if tx.mayGuess && len(missing) > 0 && (len(tx.reads) == 0 || tx.guessed) {
+		if ok, err := tx.guess(missing); ok || err != nil {
+			return err
+		}
+	}
 	// What is read alone has to be confirmed together with what was read before.
 	alone, confirmed := len(missing) == 1 && len(tx.reads) == 0, true
 	for len(missing) > 0 || !confirmed {
@@ -187,7 +211,7 @@ func (tx *Tx) read(keys ...string) error {
 			if errors.Is(err, ErrUnknownOutcome) {
 				err = ErrConflict // of what wrote nothing
 			}
-			if err != nil {
+			if tx.guessed = false; err != nil {
 				return tx.fail(err)
 			}
 			reads, ok := node.UnpackReads(r.Value, len(missing))
@@ -200,6 +224,7 @@ func (tx *Tx) read(keys ...string) error {
 			call := keyCall(transport.OpGet, missing[0])
 			r, err := tx.c.n.Do(tx.ctx, &call)
 			if err != nil {
+				tx.guessed = false // it led to nothing
 				return tx.fail(err)
 			}
 			got, confirmed = []node.Result{r}, len(tx.reads) == 0
@@ -210,6 +235,29 @@ func (tx *Tx) read(keys ...string) error {
 		missing, alone = missing[len(got):], false
 	}
 	return nil
+}
+
+// guess reads missing from a copy here; false: there is none. What was guessed
+// before has to be there still, so that all belongs together.
+func (tx *Tx) guess(missing []string) (ok bool, err error) {
+	keys := missing
+	for i := range tx.reads {
+		keys = append(keys, tx.reads[i].key)
+	}
+	got, ok := tx.c.n.Guess(tx.slot, keys)
+	if !ok {
+		return false, nil
+	}
+	for i := range tx.reads {
+		if now := (txRead{res: got[len(missing)+i]}); now.version() != tx.reads[i].version() {
+			return true, tx.fail(ErrConflict)
+		}
+	}
+	for i, key := range missing {
+		tx.remember(key, got[i])
+	}
+	tx.guessed = true
+	return true, nil
 }
 
 func (tx *Tx) remember(key string, r node.Result) {
@@ -376,6 +424,23 @@ func (tx *Tx) Delete(key string) error {
 	}
 	return tx.write(node.TxnWrite{Key: key, Delete: true})
 }
+
+// guesses say where transactions had better not read from a backup: others write
+// the same keys all the time.
+type guesses [256]atomic.Uint32 // by slot: so many more transactions ask the primary
+
+const afterMiss = 32
+
+func (g *guesses) may(slot uint16) bool {
+	left := &g[int(slot)%len(g)]
+	n := left.Load()
+	if n > 0 {
+		left.CompareAndSwap(n, n-1)
+	}
+	return n == 0
+}
+
+func (g *guesses) missed(slot uint16) { g[int(slot)%len(g)].Store(afterMiss) }
 
 // TypedTx is a typed view inside of a transaction.
 type TypedTx[T any] struct {

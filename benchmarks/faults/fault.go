@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/slotmesh/slotmesh/benchmarks/internal/mesh"
@@ -30,6 +32,7 @@ const (
 	warmUp      = time.Second
 	aftermath   = 3 * time.Second // load after the last blow
 	patience    = 20 * time.Second
+	starved     = 30 * time.Second
 	staleWindow = 300 * time.Millisecond // from takeover to SIGCONT
 )
 
@@ -39,6 +42,7 @@ var faults = []fault{
 	{name: "kill_restart", main: true, replicas: 3, backups: 1, victims: 1, strike: restart},
 	{name: "kill_backup", replicas: 3, backups: 1, victims: 1, asBackup: true, strike: kill},
 	{name: "kill_two_of_five", replicas: 5, backups: 2, victims: 2, strike: killTwo},
+	{name: "starve", replicas: 3, backups: 1, strike: starve},
 	{name: "kill_all", replicas: 3, backups: 1, victims: 3}, // see runOutage
 	{name: "scale_out", replicas: 3, backups: 1, change: scaleOut},
 	{name: "scale_in", replicas: 4, backups: 1, change: scaleIn},
@@ -62,6 +66,23 @@ func restart(f *mesh.Fleet) error {
 	return f.Restart(0)
 }
 
+// starve has every processor run others for half a minute: a replica gets a turn
+// in four, or less as it has many threads, while all are healthy.
+func starve(*mesh.Fleet) error {
+	hogs := 4 * runtime.NumCPU()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(hogs + 1))
+	end := time.Now().Add(starved)
+	var wg sync.WaitGroup
+	for range hogs {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
 // pause resumes the victim only after others have taken over and written: what
 // it still holds is old then.
 func pause(f *mesh.Fleet) error {
@@ -80,6 +101,7 @@ type result struct {
 	gapEnd time.Time
 	acked  uint64
 	lost   uint64
+	moved  uint64 // slots that got another primary in a fault without victims
 	stale  int
 	reads  int
 	errors map[string]int
@@ -138,6 +160,10 @@ func runMesh(ft fault, verbose bool, profile string) (result, error) {
 			return r, err
 		}
 	}
+	before, err := promotions(f)
+	if err != nil {
+		return r, err
+	}
 	var errs []error
 	if profile != "" {
 		end, err := f.Profile(ft.victims, profile)
@@ -168,6 +194,11 @@ func runMesh(ft fault, verbose bool, profile string) (result, error) {
 		}
 		r.add(p)
 	}
+	if ft.victims == 0 {
+		after, err := promotions(f)
+		errs = append(errs, err)
+		r.moved = after - before
+	}
 	for i := ft.victims; i < ft.replicas; i++ {
 		var lost uint64
 		if err := f.Replicas[i].Call(patience, "Load.Lost", struct{}{}, &lost); err != nil {
@@ -176,6 +207,18 @@ func runMesh(ft fault, verbose bool, profile string) (result, error) {
 		r.lost = max(r.lost, lost)
 	}
 	return r, errors.Join(errs...)
+}
+
+// promotions is how often slots of a whole fleet got a primary.
+func promotions(f *mesh.Fleet) (sum uint64, err error) {
+	for _, c := range f.Replicas {
+		var n uint64
+		if err := c.Call(patience, "Load.Promotions", struct{}{}, &n); err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 // chooseKeys returns the keys to be written, of which the first are affected by
@@ -192,7 +235,7 @@ func chooseKeys(ft fault, f *mesh.Fleet, v mesh.View) (keys []string, affected i
 	for i := 0; affected < (callers-bystanders)*callerKeys; i++ {
 		key := fmt.Sprint("key", i)
 		slot := hashtag.Slot(key)
-		hit := isVictim(v.Primaries[slot])
+		hit := ft.victims == 0 || isVictim(v.Primaries[slot])
 		if ft.asBackup {
 			hit = false
 			for _, b := range v.Backups[slot] {

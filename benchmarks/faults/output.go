@@ -17,6 +17,7 @@ type line struct {
 	Acked  uint64  `json:"acked"`
 	Lost   uint64  `json:"lost_acked"`
 	Stale  int     `json:"stale_reads"`
+	Moved  uint64  `json:"slots_moved"` // without need
 
 	gaps   []float64 // by round
 	rounds []result
@@ -34,6 +35,7 @@ func (l *line) add(r result) {
 	l.Acked += r.acked
 	l.Lost += r.lost
 	l.Stale += r.stale
+	l.Moved += r.moved
 }
 
 // output prints lines.

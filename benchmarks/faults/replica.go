@@ -46,6 +46,12 @@ func (l *Load) End(_ struct{}, r *Report) error {
 	return nil
 }
 
+// Promotions is how many slots this replica has become the primary of.
+func (l *Load) Promotions(_ struct{}, n *uint64) error {
+	*n = l.cache().Stats().Promotions
+	return nil
+}
+
 // Lost reads all keys and counts the acknowledged writes that are gone.
 func (l *Load) Lost(_ struct{}, lost *uint64) (err error) {
 	*lost, err = l.load.lost()
