@@ -30,7 +30,8 @@ const (
 // Default: records live in memory alone.
 //
 // The memory limit covers Pebble's cache and tables as well; it must be at
-// least 16 MiB. Give WithName too: a disk belongs to a name.
+// least 16 MiB. Give WithName too, so that a node gets its own slots again; a disk
+// that comes back under another name still brings its records.
 func WithDataDir(dir string) Option { return func(o *options) { o.dataDir = dir } }
 
 // WithFsync says when writes are synced to the data directory. Default

@@ -5,6 +5,7 @@ package slotmesh_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,9 +17,10 @@ import (
 func TestFleetComesBackFromItsDisks(t *testing.T) {
 	parallel(t)
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	names := []string{"n0", "n1", "n2"}
 	start := func(i int, seeds ...string) *slotmesh.Cache {
 		opts := []slotmesh.Option{
-			slotmesh.WithName(fmt.Sprint("n", i)), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithCluster(t.Name()),
+			slotmesh.WithName(names[i]), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithCluster(t.Name()),
 			slotmesh.WithDataDir(dirs[i]), slotmesh.WithMaxMemory(64 << 20),
 		}
 		if len(seeds) > 0 {
@@ -49,13 +51,22 @@ func TestFleetComesBackFromItsDisks(t *testing.T) {
 	for _, c := range caches {
 		require.NoError(t, c.Close())
 	}
-	caches = fleet(2, 0, 1)
-	for i := range keys {
-		v, err := caches[i%3].Get(t.Context(), fmt.Sprint("key", i))
-		require.NoError(t, err, "key%d", i)
-		require.Equal(t, fmt.Sprint("value", i), string(v))
-	}
-	for _, c := range caches {
-		require.NoError(t, c.Close())
+	for _, names = range [][]string{
+		names,
+		{"n1", "n0", "other"}, // as where hosts have new names
+	} {
+		begun := time.Now()
+		caches = fleet(2, 0, 1)
+		for i := range keys {
+			v, err := caches[i%3].Get(t.Context(), fmt.Sprint("key", i))
+			require.NoError(t, err, "key%d", i)
+			require.Equal(t, fmt.Sprint("value", i), string(v))
+		}
+		if took := time.Since(begun); took > 25*time.Second { // less than WithColdStartWait
+			t.Errorf("nodes called %v took %v to come back", names, took)
+		}
+		for _, c := range caches {
+			require.NoError(t, c.Close())
+		}
 	}
 }

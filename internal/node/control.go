@@ -26,6 +26,7 @@ const (
 	ctlFare      byte = 15 // how long the slowest hundredth of the sender's calls took, in nanoseconds
 	ctlGather    byte = 16 // slots recovered by the sender, and under which epoch: has the other side anything to offer?
 	ctlGathered  byte = 17 // slots to which the sender has nothing to offer
+	ctlOwn       byte = 18 // node IDs that the disk of the sender was used under
 )
 
 // fields reads what a control body is made of.
@@ -116,6 +117,8 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.membersMu.Lock()
 		n.takeNames(&f)
 		n.membersMu.Unlock()
+	case ctlOwn:
+		n.onOwn(id, f.b)
 	case ctlPast:
 		n.onPast(f.b)
 	case ctlMarks:

@@ -12,6 +12,7 @@ import (
 const (
 	metaCounter = "node/counter" // counter of the last node ID of this disk
 	metaNames   = "node/names"   // names of the node IDs met
+	metaOwn     = "node/own"     // node IDs that this disk was used under, the newest last
 	metaSlot    = "slot/"        // shard.Core.Save of each slot
 	metaOwed    = "owed/"        // the claim whose records a slot owes to the winner of a fork
 )
@@ -21,8 +22,9 @@ const (
 type past struct {
 	claims map[uint16]*shard.Claim // the newest that any disk knows in force
 	names  map[shard.NodeID]string
-	old    map[shard.NodeID]bool // this node's own earlier IDs
+	old    map[shard.NodeID]bool // IDs that this node's disk was used under before
 	last   uint64                // counter of the last of them
+	own    []shard.NodeID        // the same and the present one, the newest last
 	held   map[shard.NodeID]bool // holders of the claims on this node's own disk when it was opened
 }
 
@@ -48,10 +50,13 @@ func (n *Node) readPast() {
 		return false
 	})
 	n.past.last = n.savedCounter()
-	for id, name := range n.past.names {
-		if name == n.cfg.Name {
-			n.past.old[id] = true
-		}
+	_ = n.engine.Meta(metaOwn, func(_ string, v []byte) bool {
+		n.past.own = decodeIDs(v)
+		return false
+	})
+	for _, id := range n.past.own {
+		n.past.old[id] = true
+		n.past.names[id] = n.cfg.Name // whatever it was called then
 	}
 	saved := shard.NewCore(shard.CoreConfig{})
 	_ = n.engine.Meta(metaSlot, func(name string, v []byte) bool {
@@ -96,6 +101,26 @@ func (n *Node) readPast() {
 	n.savePast()
 }
 
+// maxOwn bounds how many of its IDs a node remembers: claims name one of before
+// where a slot had no primary since.
+const maxOwn = 1024
+
+// decodeIDs reads node IDs one after another; what is left over is ignored.
+func decodeIDs(b []byte) (ids []shard.NodeID) {
+	for len(b) >= len(shard.NodeID{}) && len(ids) < maxOwn {
+		ids = append(ids, shard.NodeID(b))
+		b = b[len(shard.NodeID{}):]
+	}
+	return ids
+}
+
+func encodeIDs(b []byte, ids []shard.NodeID) []byte {
+	for _, id := range ids {
+		b = append(b, id[:]...)
+	}
+	return b
+}
+
 // savePast writes this node's identity and the names it knows.
 func (n *Node) savePast() {
 	if !n.engine.Durable() {
@@ -103,11 +128,14 @@ func (n *Node) savePast() {
 	}
 	n.membersMu.Lock()
 	n.past.names[n.id] = n.cfg.Name
-	names := n.namesLocked()
+	if own := n.past.own; !slices.Contains(own, n.id) {
+		n.past.own = append(own[max(0, len(own)-maxOwn+1):], n.id)
+	}
+	names, own := n.namesLocked(), encodeIDs(nil, n.past.own)
 	n.namesDirty = false
 	n.membersMu.Unlock()
 	err := n.engine.SetMeta(map[string][]byte{
-		metaCounter: binary.BigEndian.AppendUint64(nil, n.id.Counter()), metaNames: names,
+		metaCounter: binary.BigEndian.AppendUint64(nil, n.id.Counter()), metaNames: names, metaOwn: own,
 	})
 	if err != nil {
 		n.log.Error("cannot save the node's identity", "err", err)
@@ -117,7 +145,7 @@ func (n *Node) savePast() {
 // tellPast sends a peer what the disks remember, then the mark that ends it.
 func (n *Node) tellPast(to shard.NodeID) {
 	n.membersMu.Lock()
-	names := append([]byte{ctlNames}, n.namesLocked()...)
+	names, own := append([]byte{ctlNames}, n.namesLocked()...), encodeIDs([]byte{ctlOwn}, n.past.own)
 	var claims []*shard.Claim
 	for _, cl := range n.past.claims {
 		if cl != nil {
@@ -126,12 +154,27 @@ func (n *Node) tellPast(to shard.NodeID) {
 	}
 	n.membersMu.Unlock()
 	n.sendControl(to, names)
+	n.sendControl(to, own)
 	for len(claims) > 0 {
 		k := min(len(claims), claimBatch)
 		n.sendControl(to, shard.AppendClaims([]byte{ctlPast}, claims[:k]))
 		claims = claims[k:]
 	}
 	n.sendControl(to, []byte{ctlTableEnd})
+}
+
+// onOwn takes in under which IDs a peer's disk was used: whatever it was called
+// then, what they held is there.
+func (n *Node) onOwn(from shard.NodeID, b []byte) {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	m, ok := n.members[from]
+	if !ok {
+		return
+	}
+	for _, id := range decodeIDs(b) {
+		n.noteNameLocked(id, m.Name)
+	}
 }
 
 func (n *Node) onPast(b []byte) {

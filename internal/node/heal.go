@@ -93,7 +93,7 @@ func (n *Node) pressDuties(now int64) {
 			continue
 		}
 		s.mu.Lock()
-		if s.leftAt.Load() > 0 && now-s.leftAt.Load() > 2*int64(n.cfg.RepairDelay) && s.standing.Load() == nil && s.duty == nil && s.stream.session == 0 {
+		if s.leftAt.Load() > 0 && now-s.leftAt.Load() > 2*int64(n.cfg.RepairDelay) && s.standing.Load() == nil && s.duty == nil && s.stream.session == 0 && s.view.Known != nil {
 			_ = n.engine.Drop(s.no)
 			n.merger.forget(s.no)
 			n.ringBytes.Add(-int64(s.ring.reset(math.MaxUint64)))

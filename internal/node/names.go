@@ -118,7 +118,9 @@ func (n *Node) takeNames(f *fields) {
 		if f.bad || size > uint64(len(f.b)) || size > 256 {
 			return
 		}
-		n.noteNameLocked(id, string(f.b[:size]))
+		if _, known := n.past.names[id]; !known { // who it was may have said more lately what it is called
+			n.noteNameLocked(id, string(f.b[:size]))
+		}
 		f.b = f.b[size:]
 	}
 }
