@@ -46,6 +46,7 @@ type learning struct {
 	queued  bool   // its copy waits for its turn to be sent
 	asked   bool   // it was sent digests and has not answered yet
 	again   int    // how often it was sent the first of them once more
+	needed  bool   // that was answered: records are sent, or further digests
 
 	// Of the job under way alone; there is one at a time.
 	seq  uint64     // of the next chunk
@@ -68,7 +69,7 @@ const (
 
 // unanswered reports whether the digest that a copy begins with may be sent again.
 func (g *learning) unanswered() bool {
-	return g.stage == stageCopying && g.asked && !g.queued && g.walk == nil && g.again < maxAgain
+	return g.stage == stageCopying && g.asked && !g.queued && !g.needed && g.again < maxAgain
 }
 
 // startCopyLocked makes a peer the slot's learner.
@@ -402,6 +403,10 @@ func (n *Node) onCopyWord(from shard.NodeID, no uint16, session, what uint64, f 
 	j := copyJob{slot: no, session: session}
 	switch what {
 	case copyNeed:
+		if g.needed {
+			return
+		}
+		g.needed = true
 		j.ranges = f.more() && f.num() == needRanges
 	case copyWant:
 		if seq := f.num(); g.walk == nil || f.bad || seq+1 != g.seq || len(f.b) > maxRanges/8 {

@@ -83,8 +83,8 @@ func (n *Node) readPast() {
 		no, ok := slotNamed(name, metaOwed)
 		if cl, _, err := shard.DecodeClaim(v); ok && err == nil && cl.Slot == no {
 			n.takeDutyLocked(&n.slots[no], cl) // nobody else has the node yet
+			n.owes[no] = true
 		}
-		n.owes[no] = ok
 		return true
 	})
 	for i := range n.slots {
@@ -281,7 +281,7 @@ func (n *Node) durable(out *shard.Output, views []shard.View) map[string][]byte 
 	}
 	for i, no := range out.Touched {
 		standing, known := n.slots[no].standing.Load(), views[i].Known
-		if standing != nil && known != nil && !known.Holds(n.id) && n.lacks(known, standing) {
+		if standing != nil && known != nil && n.lacks(known, standing) {
 			save(metaOwed, no, standing.Append(nil))
 			n.owes[no] = true
 		}
@@ -292,17 +292,19 @@ func (n *Node) durable(out *shard.Output, views []shard.View) map[string][]byte 
 // forgetOwed removes from the disk what is owed no more. Control loop only.
 func (n *Node) forgetOwed() {
 	var gone map[string][]byte
+	var slots []uint16
 	for no := range n.owes {
 		s := &n.slots[no]
 		s.mu.Lock()
-		over := s.duty == nil
+		standing, known := s.standing.Load(), s.view.Known
+		over := s.duty == nil && !(standing != nil && known != nil && n.lacks(known, standing))
 		s.mu.Unlock()
 		if over {
 			if gone == nil {
 				gone = map[string][]byte{}
 			}
 			gone[nameOfSlot(metaOwed, no)] = nil
-			delete(n.owes, no)
+			slots = append(slots, no)
 		}
 	}
 	if gone == nil {
@@ -310,6 +312,10 @@ func (n *Node) forgetOwed() {
 	}
 	if err := n.engine.SetMeta(gone); err != nil {
 		n.log.Error("cannot save claims", "err", err)
+		return // it is tried again
+	}
+	for _, no := range slots {
+		delete(n.owes, no)
 	}
 }
 

@@ -16,31 +16,33 @@ import (
 type gathering struct {
 	awaited []string // names of the holders that have not said so
 	epoch   uint64   // the first that the slot is open under; 0: not yet
-	since   int64
+	until   int64    // then it opens all the same
 	asked   int64
 }
 
-// gather has a slot that this node recovers wait for its other holders. Control
-// loop only.
-func (n *Node) gather(no uint16, others []string, now int64) {
+// gather has a slot that this node recovers wait for others. Control loop only.
+func (n *Node) gather(no uint16, others []string, until int64) {
 	s := &n.slots[no]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(others) == 0 {
+		s.gather = nil
+		return
+	}
 	if s.gather == nil {
 		n.gathering = append(n.gathering, no)
 	}
-	if s.gather = nil; len(others) > 0 {
-		s.gather = &gathering{awaited: others, since: now}
-	}
+	s.gather = &gathering{awaited: others, until: until}
 }
 
 // pressGathering asks those who are awaited whether they have anything to offer.
 // Who does not answer is waited for as long as one that is not back. Control loop
 // only.
 func (n *Node) pressGathering(now int64) {
-	if len(n.gathering) == 0 {
+	if len(n.gathering) == 0 || now-n.gatherAt < int64(tickIdle) {
 		return
 	}
+	n.gatherAt = now
 	ids := n.idsByName()
 	slots := n.gathering
 	n.gathering = nil
@@ -52,7 +54,7 @@ func (n *Node) pressGathering(now int64) {
 		g := s.gather
 		switch {
 		case g == nil:
-		case now-g.since >= int64(n.cfg.ColdStartWait):
+		case now >= g.until:
 			n.gatheredLocked(s)
 			late++
 		default:
@@ -187,7 +189,7 @@ func (n *Node) idsByName() map[string]shard.NodeID {
 	defer n.membersMu.Unlock()
 	ids := map[string]shard.NodeID{n.cfg.Name: n.id}
 	for id, m := range n.members {
-		if id != n.id {
+		if was, ok := ids[m.Name]; !ok || was != n.id && was.Compare(id) < 0 {
 			ids[m.Name] = id
 		}
 	}

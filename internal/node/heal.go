@@ -15,6 +15,7 @@ import (
 const (
 	offerSend uint64 = 1 // the epoch is above yours: send your records
 	offerDone uint64 = 2 // all of them are held by the winner and its backups
+	offerAll  uint64 = 3 // your digest differs: send every record
 )
 
 // deposedLocked decides what becomes of the records of a slot whose newest
@@ -141,17 +142,26 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 	if s.offering == session {
 		return // under way
 	}
-	// The digest first: mostly, after a start of all, the winner has the same.
-	// Asked again, or where it knows no such chunk, it gets the records.
-	digest := s.summed != session
-	s.offering, s.summed = session, session
+	// The digest first: mostly, after a start of all, the winner has the same. One
+	// that says nothing to that may know no such chunk, and gets the records.
+	if s.summed != session {
+		s.summed, s.sums = session, 0
+	}
+	digest := what != offerAll && s.sums < maxSums
+	s.offering = session
+	s.sums++
 	n.queueCopy(copyJob{slot: no, session: session, offer: s.view.Known, digest: digest})
 }
+
+const maxSums = 4
 
 // sendOffer sends the winner the slot's digest, or every record.
 func (n *Node) sendOffer(j copyJob) {
 	s := &n.slots[j.slot]
-	if t := n.peer(j.offer.Primary).live(); t != nil {
+	s.mu.Lock()
+	owed := s.duty != nil
+	s.mu.Unlock()
+	if t := n.peer(j.offer.Primary).live(); t != nil && owed {
 		c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkOffer, Epoch: j.offer.Epoch}
 		if !j.digest {
 			n.sendRecords(n.ctx, t, &c, wholeSlot, true, func() bool { return !n.closing.Load() })
@@ -205,7 +215,7 @@ func (n *Node) onOfferDigest(p *transport.Peer, c *transport.Chunk) {
 		n.confirmOffer(s, id, c.Session)
 		return
 	}
-	n.sendControl(id, body(ctlOfferOK, uint64(c.Slot), c.Session, offerSend))
+	n.sendControl(id, body(ctlOfferOK, uint64(c.Slot), c.Session, offerAll))
 }
 
 // confirmOffer tells a loser that its records are held here and by the backups,

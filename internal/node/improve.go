@@ -106,8 +106,9 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 			n.copies.lost(now)
 			return unsettled
 		}
-		// What was granted so far is not bounded by the lease of this one.
-		if !n.ungrantedLocked(s) {
+		// What was granted so far is not bounded by the lease of this one, and what
+		// is still to be heard from others would not be waited for by a successor.
+		if s.gather != nil || !n.ungrantedLocked(s) {
 			return copying
 		}
 		g.touched = now
@@ -117,7 +118,7 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 		n.stopCopyLocked(s)
 		return unsettled
 	case g.unanswered() && now-g.touched > digestAgain*int64(n.resend):
-		g.queued = true
+		g.queued, g.asked = true, false // an answer that comes before it is sent does not count
 		g.again++
 		n.queueCopy(copyJob{slot: s.no, session: g.session, digest: true})
 	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), g.waited && n.late(s, g.link, now):

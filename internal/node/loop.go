@@ -126,7 +126,7 @@ func (n *Node) step() (busy bool) {
 	n.tell(now)
 	waiting := n.spread(now)
 	n.stepTook = n.now() - now
-	return waiting || n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling)+len(n.gathering) > 0
+	return waiting || n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling) > 0
 }
 
 func (n *Node) take(e *event, now int64) {

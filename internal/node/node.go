@@ -157,6 +157,7 @@ type Node struct {
 	settling      []uint16
 	duties        []uint16
 	owes          map[uint16]bool // slots whose disk says what they owe
+	gatherAt      int64           // when those were last gone through
 	gathering     []uint16        // slots recovered here that may wait for others
 	resend        time.Duration
 	openedAt      int64

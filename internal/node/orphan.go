@@ -1,16 +1,26 @@
 package node
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/slotmesh/slotmesh/shard"
 )
 
 // orphan starts a slot anew whose holders are all dead. Where that was this node's
-// earlier start alone there is nobody to wait for.
+// earlier start alone nobody has to be waited for, but those who may owe it records
+// are heard for a moment.
 func (n *Node) orphan(no uint16, alone bool, now int64) {
 	n.coreMu.Lock()
-	defer n.coreMu.Unlock()
-	if n.core.Orphaned(no, now) || alone {
+	begun := n.core.Orphaned(no, now) || alone
+	if begun {
 		n.core.Orphan(no, now)
+	}
+	n.coreMu.Unlock()
+	if begun && alone { // it may have been waiting for what others owe
+		others := n.idsByName()
+		delete(others, n.cfg.Name)
+		n.gather(no, slices.Collect(maps.Keys(others)), now+int64(n.cfg.FailureTimeout))
 	}
 }
 

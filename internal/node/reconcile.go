@@ -257,7 +257,7 @@ func (n *Node) recoverSlot(old *shard.Claim, others []string, plan *shard.Assign
 	began := n.core.Recover(old.Slot, old.Lineage, witnesses, now)
 	n.coreMu.Unlock()
 	if began {
-		n.gather(old.Slot, others, now)
+		n.gather(old.Slot, others, now+int64(n.cfg.ColdStartWait))
 	}
 }
 

@@ -61,7 +61,8 @@ type slot struct {
 	toBegin   *copyBegin    // with a duty: the copy that is to begin once it is done; nil if none
 	gather    *gathering    // of a slot recovered here: whose records it waits for; nil if for nobody's
 	offering  uint64        // session of the offer under way; 0 if none
-	summed    uint64        // session of the offer whose digest was sent
+	summed    uint64        // session of the latest offer
+	sums      int           // how often its digest was sent
 	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
 	changed   chan struct{} // closed and replaced when the role changes
 }

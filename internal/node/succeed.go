@@ -47,7 +47,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	case s.standing.Load() != nil && shard.Compare(v.Known, s.standing.Load()) > 0:
 		n.deposedLocked(s, v.Known)
 	}
-	if v.Known != nil && v.Known.Primary != n.id {
+	if v.Known != nil && v.Known.Primary != n.id && !n.past.old[v.Known.Primary] {
 		s.gather = nil
 	}
 	if v.Open && s.duty != nil {

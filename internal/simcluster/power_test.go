@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,25 +32,73 @@ func TestRecoveryHearsAllDisks(t *testing.T) {
 				sc.PowerLoss()
 				sc.SlowDisk("n1", 0)
 				sc.StartEvery(time.Second, "n1", "n3", "n2")
-				var got string
-				for {
-					v, found, err := sc.Get("n3", key)
-					if err == nil {
-						if !found {
-							v = "none"
-						}
-						got = v
-						break
-					}
-					if !errors.Is(err, node.ErrNoPrimary) && !errors.Is(err, context.DeadlineExceeded) {
-						t.Fatal(err)
-					}
-				}
-				if got != "new" {
+				if got := firstRead(t, sc, "n3", key); got != "new" {
 					t.Errorf("the first read after the power was back gave %q, want %q", got, "new")
 				}
 				sc.AwaitStable(time.Minute)
 				sc.AwaitCopies()
+			})
+		})
+	}
+}
+
+// firstRead is the value that the first read of a key gives that gives any.
+func firstRead(t *testing.T, sc *Cluster, from, key string) string {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		v, found, err := sc.Get(from, key)
+		switch {
+		case err == nil && !found:
+			return "none"
+		case err == nil:
+			return v
+		case !errors.Is(err, node.ErrNoPrimary) && !errors.Is(err, context.DeadlineExceeded):
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no read succeeded within a minute")
+	return ""
+}
+
+// A primary that waits for another's disk, and crashes, is not followed by one that
+// does not wait: neither its own next start, nor a backup.
+func TestGatheringOutlivesItsPrimary(t *testing.T) {
+	t.Parallel()
+	for _, restarts := range []bool{true, false} {
+		t.Run(fmt.Sprint(restarts), func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Seed: 601, Disks: LazyDisks}, func(sc *Cluster) {
+				key := sc.KeyServedBy("n1")
+				sc.Must(sc.Set("n1", key, "old"))
+				sc.Fill("n1", 500)
+				sc.Advance(3 * time.Second)
+				sc.SlowDisk("n1", 5*time.Second)
+				sc.Must(sc.Set("n1", key, "new"))
+				sc.Advance(2 * time.Second)
+				sc.PowerLoss()
+				sc.SlowDisk("n1", 0)
+				sc.Start("n1", "n2", "n3")
+				for end := time.Now().Add(time.Minute); sc.Owner("n1", key) != "n1"; sc.Advance(time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatal("nobody recovers the slot")
+					}
+				}
+				sc.Cut("n1", "n2")
+				if restarts {
+					sc.Advance(100 * time.Millisecond)
+					sc.Kill("n1")
+					sc.Advance(200 * time.Millisecond)
+					sc.Heal()
+					sc.Start("n1")
+				} else {
+					sc.Advance(20 * time.Second)
+					if names, _ := sc.Node("n1").Awaited(); !slices.Equal(names, []string{"n2"}) {
+						t.Errorf("n1 waits for the disks of %v, want n2's", names)
+					}
+					sc.Kill("n1")
+					sc.Heal()
+				}
+				if got := firstRead(t, sc, "n3", key); got != "new" {
+					t.Errorf("the first read gave %q, want %q", got, "new")
+				}
 			})
 		})
 	}
