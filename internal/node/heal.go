@@ -33,6 +33,14 @@ func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 	n.leaveStreamLocked(s)
 }
 
+// deposes reports whether a claim that does not list this node takes from it what it
+// stood for: a higher one does, and one of another lineage what it held before its
+// last start, since this node serves nothing under that again. A fork that nobody
+// else had heard of when its holder crashed has the higher claim, and loses.
+func (n *Node) deposes(cl, standing *shard.Claim) bool {
+	return shard.Compare(cl, standing) > 0 || !standing.Holds(n.id) && n.lacks(cl, standing)
+}
+
 // lacks reports whether a winner may lack acknowledged writes that are here.
 func (n *Node) lacks(winner, standing *shard.Claim) bool {
 	return !n.cfg.Off.Offers && !shard.SameLineage(standing, winner) && !n.outdated(standing, winner) && n.engine.MaxVersion(standing.Slot) > 0

@@ -410,7 +410,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			}
 		}
 		n.membersMu.Unlock()
-		left = 0
+		left = int(n.owed.Load()) // records that others lack
 		for cl := range n.table.Load().All() {
 			if cl.Holds(n.id) {
 				left++

@@ -44,7 +44,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 		n.merger.note(n.id, old.Known, v.Known, s.acked.Load())
 		s.leftAt.Store(0)
 		s.standLocked(n.id)
-	case s.standing.Load() != nil && shard.Compare(v.Known, s.standing.Load()) > 0:
+	case s.standing.Load() != nil && n.deposes(v.Known, s.standing.Load()):
 		n.deposedLocked(s, v.Known)
 	}
 	if v.Known != nil && v.Known.Primary != n.id && !n.past.old[v.Known.Primary] {

@@ -108,8 +108,8 @@ func TestGatheringOutlivesItsPrimary(t *testing.T) {
 // back with its disk, also where the winner has taken over its lineage by then.
 func TestRestartKeepsWhatIsOwed(t *testing.T) {
 	t.Parallel()
-	for _, power := range []bool{false, true} {
-		t.Run(fmt.Sprint(power), func(t *testing.T) {
+	for _, how := range []string{"crash", "power loss", "shutdown"} {
+		t.Run(how, func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 620, Policy: node.Available, Disks: SyncedDisks}, func(sc *Cluster) {
 				var ledger Ledger
 				write := func(from, prefix string) {
@@ -141,13 +141,16 @@ func TestRestartKeepsWhatIsOwed(t *testing.T) {
 					t.Fatal("all was handed over before the fault")
 				}
 				sc.Net.SetDefault(simnet.Link{Delay: 200 * time.Microsecond})
-				if power {
-					sc.PowerLoss()
-					sc.Start("n1", "n2", "n3")
-				} else {
+				switch how {
+				case "crash":
 					sc.Kill(loser)
 					sc.Advance(time.Second)
 					sc.Start(loser)
+				case "power loss":
+					sc.PowerLoss()
+					sc.Start("n1", "n2", "n3")
+				case "shutdown": // hands it over first
+					sc.Must(sc.Shutdown(loser, time.Minute))
 				}
 				sc.AwaitStable(2 * time.Minute)
 				sc.AwaitCopies()
