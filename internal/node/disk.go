@@ -82,7 +82,7 @@ func (n *Node) readPast() {
 	_ = n.engine.Meta(metaOwed, func(name string, v []byte) bool {
 		no, ok := slotNamed(name, metaOwed)
 		if cl, _, err := shard.DecodeClaim(v); ok && err == nil && cl.Slot == no {
-			n.takeDutyLocked(&n.slots[no], cl) // nobody else has the node yet
+			n.takeDutyLocked(&n.slots[no], cl, 0) // nobody else has the node yet
 			n.owes[no] = true
 		}
 		return true

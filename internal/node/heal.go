@@ -24,8 +24,7 @@ const (
 func (n *Node) deposedLocked(s *slot, winner *shard.Claim) {
 	standing := s.standing.Load()
 	if n.lacks(winner, standing) {
-		s.dutySince = n.merger.loserSince(s.no, standing.Lineage, winner.Lineage)
-		n.takeDutyLocked(s, standing)
+		n.takeDutyLocked(s, standing, n.merger.loserSince(s.no, standing.Lineage, winner.Lineage))
 	} else {
 		s.leftAt.Store(n.now())
 	}
@@ -46,22 +45,40 @@ func (n *Node) lacks(winner, standing *shard.Claim) bool {
 	return !n.cfg.Off.Offers && !shard.SameLineage(standing, winner) && !n.outdated(standing, winner) && n.engine.MaxVersion(standing.Slot) > 0
 }
 
-// takeDutyLocked gives a slot the duty to offer the records of a claim.
-func (n *Node) takeDutyLocked(s *slot, duty *shard.Claim) {
+// duty is what the loser of a fork owes the winner.
+type duty struct {
+	claim    *shard.Claim // whose records are to be offered
+	since    uint64       // records up to here are as old as the fork; see merger
+	toBegin  *copyBegin   // the copy that is to begin once it is done; nil if none
+	offering uint64       // session of the offer under way; 0 if none
+	summed   uint64       // session of the latest offer
+	sums     int          // how often its digest was sent
+}
+
+// owes is the claim whose records are to be offered; nil if there is none.
+func (s *slot) owes() *shard.Claim {
 	if s.duty == nil {
+		return nil
+	}
+	return s.duty.claim
+}
+
+// takeDutyLocked gives a slot the duty to offer the records of a claim.
+func (n *Node) takeDutyLocked(s *slot, owed *shard.Claim, since uint64) {
+	if s.duty == nil {
+		s.duty = new(duty)
 		n.owed.Add(1)
 		n.duties = append(n.duties, s.no)
 	}
-	s.duty = duty
+	s.duty.claim, s.duty.since = owed, since
 }
 
 // dischargeLocked ends a duty, and lets the copy begin that waited for it.
 func (n *Node) dischargeLocked(s *slot) {
-	s.duty = nil
-	if s.toBegin != nil {
-		n.post(event{kind: evBegin, begin: *s.toBegin})
-		s.toBegin = nil
+	if begin := s.duty.toBegin; begin != nil {
+		n.post(event{kind: evBegin, begin: *begin})
 	}
+	s.duty = nil
 	n.owed.Add(-1)
 	n.stats.heals.Add(1)
 	s.noteLocked()
@@ -80,16 +97,19 @@ func (n *Node) pressDuties(now int64) {
 	for _, no := range duties {
 		s := &n.slots[no]
 		s.mu.Lock()
-		duty, known, dutySince := s.duty, s.view.Known, s.dutySince
+		owed, known, since := s.owes(), s.view.Known, uint64(0)
+		if owed != nil {
+			since = s.duty.since
+		}
 		s.mu.Unlock()
-		if duty == nil {
+		if owed == nil {
 			continue
 		}
 		n.duties = append(n.duties, no)
 		if known != nil && known.Primary != n.id {
 			b := binary.AppendUvarint([]byte{ctlOffer}, uint64(no))
-			b = duty.Append(b)
-			n.sendControl(known.Primary, binary.AppendUvarint(b, dutySince))
+			b = owed.Append(b)
+			n.sendControl(known.Primary, binary.AppendUvarint(b, since))
 		}
 	}
 	if now-n.leftoversAt < int64(n.cfg.RepairDelay) {
@@ -138,7 +158,8 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 	s := &n.slots[no]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.duty == nil || s.view.Known == nil || s.view.Known.Primary != from {
+	d := s.duty
+	if d == nil || s.view.Known == nil || s.view.Known.Primary != from {
 		return
 	}
 	if what == offerDone {
@@ -147,17 +168,17 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 		n.sendControl(from, body(ctlGathered, uint64(no)))
 		return
 	}
-	if s.offering == session {
+	if d.offering == session {
 		return // under way
 	}
 	// The digest first: mostly, after a start of all, the winner has the same. One
 	// that says nothing to that may know no such chunk, and gets the records.
-	if s.summed != session {
-		s.summed, s.sums = session, 0
+	if d.summed != session {
+		d.summed, d.sums = session, 0
 	}
-	digest := what != offerAll && s.sums < maxSums
-	s.offering = session
-	s.sums++
+	digest := what != offerAll && d.sums < maxSums
+	d.offering = session
+	d.sums++
 	n.queueCopy(copyJob{slot: no, session: session, offer: s.view.Known, digest: digest})
 }
 
@@ -179,7 +200,9 @@ func (n *Node) sendOffer(j copyJob) {
 		}
 	}
 	s.mu.Lock()
-	s.offering = 0 // asked again until the winner has confirmed
+	if s.duty != nil {
+		s.duty.offering = 0 // asked again until the winner has confirmed
+	}
 	s.mu.Unlock()
 }
 

@@ -169,7 +169,7 @@ func (n *Node) Describe(slot uint16) string {
 	v := &s.view
 	var b strings.Builder
 	fmt.Fprintf(&b, "promised %v, newest %v, open %v, changing %v, serving %v, required %v", v.Promised, newest, v.Open, v.Changing, s.serving.Load() != nil, v.Required)
-	fmt.Fprintf(&b, "; last %x, acked %x, %d wait, stream %+v, standing %v, duty %v", s.last, s.acked.Load(), len(s.waiters), s.stream, s.standing.Load(), s.duty)
+	fmt.Fprintf(&b, "; last %x, acked %x, %d wait, stream %+v, standing %v, duty %v", s.last, s.acked.Load(), len(s.waiters), s.stream, s.standing.Load(), s.owes())
 	for _, l := range s.links {
 		fmt.Fprintf(&b, "; link %v session %x acked %x started %v parked %v", l.peer.id, l.session, l.acked, l.started, l.parked)
 	}

@@ -44,7 +44,7 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 	}
 	if s.duty != nil {
 		later := *a // the old copy is owed to the winner of a fork first
-		s.toBegin = &later
+		s.duty.toBegin = &later
 		return
 	}
 	n.leaveStreamLocked(s)

@@ -15,7 +15,7 @@ func TestCopyBeginsWhenTheDutyIsDone(t *testing.T) {
 	for i := range begins {
 		no := uint16(i)
 		s := &n.slots[no]
-		s.no, s.front, s.duty = no, &n.fronts[no], &shard.Claim{Slot: no}
+		s.no, s.front, s.duty = no, &n.fronts[no], &duty{claim: &shard.Claim{Slot: no}}
 		begins[i] = copyBegin{from: primary, slot: no, epoch: 3, session: uint64(100 + i)}
 	}
 	n.beginCopies(begins)

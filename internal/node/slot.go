@@ -55,14 +55,9 @@ type slot struct {
 	stream    stream        // of a backup or learner: what it follows
 	durable   uint64        // with SyncWrites: synced up to this version
 	settle    *settlement   // of a primary in force and not open
-	duty      *shard.Claim  // of a loser of a fork: the claim whose records are to be offered
+	duty      *duty         // of a loser of a fork: what is to be offered; nil if nothing is
 	told      uint64        // of a primary: its copies know that it is acknowledged
-	dutySince uint64        // records up to here are as old as the fork; see merger
-	toBegin   *copyBegin    // with a duty: the copy that is to begin once it is done; nil if none
 	gather    *gathering    // of a slot recovered here: whose records it waits for; nil if for nobody's
-	offering  uint64        // session of the offer under way; 0 if none
-	summed    uint64        // session of the latest offer
-	sums      int           // how often its digest was sent
 	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
 	changed   chan struct{} // closed and replaced when the role changes
 }
