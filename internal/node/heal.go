@@ -75,8 +75,12 @@ func (n *Node) takeDutyLocked(s *slot, owed *shard.Claim, since uint64) {
 
 // dischargeLocked ends a duty, and lets the copy begin that waited for it.
 func (n *Node) dischargeLocked(s *slot) {
-	if begin := s.duty.toBegin; begin != nil {
-		n.post(event{kind: evBegin, begin: *begin})
+	d := s.duty
+	if d == nil {
+		return
+	}
+	if d.toBegin != nil {
+		n.post(event{kind: evBegin, begin: *d.toBegin})
 	}
 	s.duty = nil
 	n.owed.Add(-1)
