@@ -37,9 +37,10 @@ func (nm *nemesis) any() string {
 	return up[nm.r.IntN(len(up))].Name
 }
 
+// anyBut is a node that runs, another than spared where there is one.
 func (nm *nemesis) anyBut(spared string) string {
 	for {
-		if who := nm.any(); who != spared {
+		if who := nm.any(); who != spared || len(nm.sc.Up()) == 1 {
 			return who
 		}
 	}
