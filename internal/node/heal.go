@@ -129,7 +129,7 @@ func (n *Node) pressDuties(now int64) {
 		if s.leftAt.Load() > 0 && now-s.leftAt.Load() > 2*int64(n.cfg.RepairDelay) && s.standing.Load() == nil && s.duty == nil && s.stream.session == 0 && s.view.Known != nil {
 			_ = n.engine.Drop(s.no)
 			n.merger.forget(s.no)
-			n.ringBytes.Add(-int64(s.ring.reset(math.MaxUint64)))
+			n.ringBytes.Add(-int64(s.ring.reset(firstVersion(s.view.Known.Epoch+1) - 1))) // it knows nothing of so far
 			s.leftAt.Store(0)
 			s.noteLocked()
 		}

@@ -276,6 +276,9 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		n.reportedLocked(s, from, a)
 		return
 	}
+	if a.Version>>seqBits > a.Epoch {
+		return // no primary gives such versions; following it would leave none for those after
+	}
 	ack := transport.AppendAck{Slot: s.no, Epoch: a.Epoch, Session: a.Session}
 	if pr := s.view.Promised; (a.Epoch < pr.Epoch || a.Epoch == pr.Epoch && pr.To != from) && !n.cfg.Off.Fence {
 		n.refuseLocked(s, from, a.Epoch, a.Session)
