@@ -9,8 +9,8 @@ import (
 
 // orphan starts a slot anew whose holders are all dead. Where that was this node's
 // earlier start alone nobody has to be waited for, but those who may owe it records
-// are heard for a moment.
-func (n *Node) orphan(no uint16, alone bool, now int64) {
+// are heard for a moment. back says which names are back.
+func (n *Node) orphan(no uint16, alone bool, back func() map[string]shard.NodeID, now int64) {
 	n.coreMu.Lock()
 	begun := n.core.Orphaned(no, now) || alone
 	if begun {
@@ -18,9 +18,8 @@ func (n *Node) orphan(no uint16, alone bool, now int64) {
 	}
 	n.coreMu.Unlock()
 	if begun && alone { // it may have been waiting for what others owe
-		others := n.idsByName()
-		delete(others, n.cfg.Name)
-		n.gather(no, slices.Collect(maps.Keys(others)), now+int64(n.cfg.FailureTimeout))
+		others := slices.DeleteFunc(slices.Collect(maps.Keys(back())), func(name string) bool { return name == n.cfg.Name })
+		n.gather(no, others, now+int64(n.cfg.FailureTimeout))
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -135,7 +136,7 @@ func (n *Node) cover(now int64) {
 	table := n.table.Load()
 	members := n.memberIDs()
 	met := map[shard.NodeID]int64{}
-	var back map[string]shard.NodeID
+	back := sync.OnceValue(n.idsByName)
 	waiting := awaited{names: map[string]bool{}}
 	for i := range n.slots {
 		no := uint16(i)
@@ -154,10 +155,7 @@ func (n *Node) cover(now int64) {
 				n.found(no, n.plan, now)
 				continue
 			}
-			if back == nil {
-				back = n.idsByName()
-			}
-			h := n.heir(old, n.plan.Primary(no), back, now)
+			h := n.heir(old, n.plan.Primary(no), back(), now)
 			if h.first == n.id {
 				n.recoverSlot(old, h.others, n.plan, now)
 			} else if h.first.IsZero() {
@@ -176,7 +174,7 @@ func (n *Node) cover(now int64) {
 			continue
 		}
 		if alone := n.wasSoleHolder(cl); alone || n.plan.Primary(no) == n.id && !cl.Holds(n.id) {
-			n.orphan(no, alone, now)
+			n.orphan(no, alone, back, now)
 		}
 	}
 	n.knowStrangers(met, now)
