@@ -35,7 +35,7 @@ func (c *Core) onFence(from NodeID, m Message, now int64) {
 	case !c.seats[m.Seat]:
 		reply.NoSeat = true
 	case b != s.promised && m.Epoch <= s.highestPromise() && !(c.cfg.off.promise && m.Epoch == s.promised.Epoch):
-	case s.known != nil && len(s.known.Backups) == 0 && s.known.Primary != from && s.known.Primary != c.self && c.lent.lentUntil(s.known.Primary) > now:
+	case c.leans(s.known, m.Seat) && s.known.Primary != from && c.lent.lentUntil(s.known.Primary) > now:
 		reply.Busy = true
 	default:
 		reply.OK = true
@@ -44,6 +44,13 @@ func (c *Core) onFence(from NodeID, m Message, now int64) {
 		}
 	}
 	c.tell(from, s, reply)
+}
+
+// leans reports whether the primary of cl may serve by a lease of seat, as its witness.
+// One that went on alone, as a fork, needs none; if others lent it theirs for other
+// slots' sake and refused each other for that, they would for as long as it lives.
+func (c *Core) leans(cl *Claim, seat NodeID) bool {
+	return cl != nil && len(cl.Backups) == 0 && cl.Primary != c.self && slices.Contains(cl.Witnesses, seat)
 }
 
 // highestPromise is the epoch up to which nothing new may be promised.

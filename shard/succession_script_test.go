@@ -68,7 +68,7 @@ type play struct {
 //	a learner with leftovers                                  the explorer's leftovers
 //	an old disk that starts first                             restart.txt, coldstart.txt
 //	answers that rest on what is not saved                    play.take, in every script
-//	leases of a primary without backups                       alone.txt
+//	leases of a primary without backups                       alone.txt, lent.txt
 //	a primary named by somebody else, a target that is silent transfer.txt, TestInvitedPromotionDoesNotWait,
 //	                                                          TestSourceFencesAgainWhenTheTargetStaysSilent
 //	a promise that a fast promotion breaks                    crash.txt, TestPromiseToTheOldPrimaryIsWaitedOut,
