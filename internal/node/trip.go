@@ -29,10 +29,9 @@ type trip struct {
 // depart begins a trip. A write gets the ID under which its fate can be
 // looked up; repeats carry it too.
 func (n *Node) depart(t *trip, c *Call) {
-	*t = trip{req: transport.Request{Call: *c, Mark: n.fronts[c.Slot].mark.Load()}, source: SourceNone}
-	if cl := n.table.Load().Claim(c.Slot); cl != nil {
-		t.req.Epoch = cl.Epoch
-		if n.near != nil && cl.Primary != n.id {
+	*t = trip{req: transport.Request{Call: *c}, source: SourceNone}
+	if n.near != nil {
+		if cl := n.table.Load().Claim(c.Slot); cl != nil && cl.Primary != n.id {
 			if t.near = n.near.ticket(c); t.near.wanted {
 				t.req.Flags |= transport.FlagNear
 			}
@@ -48,6 +47,12 @@ func (n *Node) depart(t *trip, c *Call) {
 func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error) {
 	t.claim, t.taught = n.table.Load().Claim(t.req.Slot), false
 	t.attempts++
+	if !t.req.Repeat { // so far nobody can have given it a version
+		t.req.Mark = n.fronts[t.req.Slot].mark.Load()
+		if t.claim != nil {
+			t.req.Epoch = t.claim.Epoch
+		}
+	}
 	ask := t.ask
 	t.ask, t.req.Asked = nil, ask != nil
 	if ask == nil {

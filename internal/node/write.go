@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -19,6 +20,12 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	sv, err := n.openLocked(s)
 	if err != nil {
 		return err
+	}
+	if !req.Repeat && req.Epoch < sv.claim.Epoch && shard.NodeID(req.ID2.Node) != n.id {
+		// It may have been on its way for long: through a cut, and its caller got it
+		// done elsewhere since. One that still waits for this sends it again.
+		s.mu.Unlock()
+		return errMoved
 	}
 	if req.Repeat {
 		if e := s.ring.find(req.ID2); e != nil {
