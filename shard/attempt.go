@@ -223,21 +223,22 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 		return
 	}
 	n := a.newest
-	inForce := Compare(n, s.known) <= 0
-	if !n.quorum(a.promises) || !inForce && !quorum(n.base(), a.promises) {
-		if a.forkAt == 0 || now < a.forkAt && c.missing(a) {
-			return
-		}
-		a.fork = true
-	}
 	if !c.holds(n) && (!a.orphan || c.holderLives(n)) {
-		// Not in sync in the newest claim accepted: keep that, and stop.
+		// Not in sync in the newest claim accepted: keep that, and stop. Whose
+		// promises are lacking does not matter, and they may never come.
 		if Compare(n, s.accepted) > 0 {
 			s.accepted = n
 			c.save(slot)
 		}
 		c.fail(slot, s, now)
 		return
+	}
+	inForce := Compare(n, s.known) <= 0
+	if !n.quorum(a.promises) || !inForce && !quorum(n.base(), a.promises) {
+		if a.forkAt == 0 || now < a.forkAt && c.missing(a) {
+			return
+		}
+		a.fork = true
 	}
 	need := [][]NodeID{n.Group()}
 	cl := &Claim{Slot: slot, Epoch: a.epoch, Primary: c.self, Lineage: n.Lineage, Base: n.base()}

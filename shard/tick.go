@@ -307,6 +307,23 @@ func (c *Core) holderLives(cl *Claim) bool {
 	return !c.IsDown(cl.Primary) || slices.ContainsFunc(cl.Backups, func(id NodeID) bool { return !c.IsDown(id) })
 }
 
+// firstHolder reports whether no living node but this one holds a copy under cl, or
+// all that do come after it.
+func (c *Core) firstHolder(cl *Claim) bool {
+	if cl == nil || cl.Primary == c.self {
+		return true
+	}
+	if !c.IsDown(cl.Primary) {
+		return false
+	}
+	for _, id := range cl.Backups {
+		if id == c.self || !c.IsDown(id) {
+			return id == c.self
+		}
+	}
+	return true
+}
+
 // lost reports whether one of ids that has not voted is dead.
 func (c *Core) lost(ids, votes []NodeID) bool {
 	return slices.ContainsFunc(diff(ids, votes), c.IsDown)
@@ -317,15 +334,17 @@ func (c *Core) missing(a *attempt) bool {
 	return slices.ContainsFunc(diff(a.asked, a.promises), func(id NodeID) bool { return !c.gone[id] && !c.IsDown(id) })
 }
 
-// Orphaned reports whether all holders of the newest claim are dead, and
-// since when by this node's count.
+// Orphaned reports whether all holders of the newest claim are dead, and have been
+// for OrphanWait by this node's count. Where that claim is not known in force, and
+// holders of the one that is live, it is for the first of these to say: perhaps it
+// serves the slot and never heard of the other, and if not it has the better copy.
 func (c *Core) Orphaned(slot uint16, now int64) bool {
 	s := c.at(slot)
 	if s == nil || s.attempt != nil {
 		return false
 	}
 	n := s.newest()
-	if n == nil || n.Holds(c.self) || c.holderLives(n) {
+	if n == nil || n.Holds(c.self) || c.holderLives(n) || n != s.known && !c.firstHolder(s.known) {
 		s.orphanAt = 0
 		return false
 	}

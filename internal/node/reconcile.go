@@ -162,6 +162,11 @@ func (n *Node) cover(now int64) {
 				waiting.add(h.missing...)
 			}
 			continue
+		case cl.Primary == n.id: // it may be fenced by a claim of which no holder lives
+			if n.slots[i].serving.Load() == nil {
+				n.orphan(no, false, back, now)
+			}
+			continue
 		case slices.Contains(members, cl.Primary):
 			continue
 		}
@@ -173,7 +178,7 @@ func (n *Node) cover(now int64) {
 		if n.agenda.state[no] != atRest {
 			continue
 		}
-		if alone := n.wasSoleHolder(cl); alone || n.plan.Primary(no) == n.id && !cl.Holds(n.id) {
+		if alone := n.wasSoleHolder(cl); alone || n.plan.Primary(no) == n.id || cl.Holds(n.id) {
 			n.orphan(no, alone, back, now)
 		}
 	}
