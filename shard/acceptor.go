@@ -165,6 +165,9 @@ func (c *Core) onReply(m Message, now int64) {
 		}
 		if m.Promised.Epoch > a.epoch || m.Promised.Epoch == a.epoch && m.Promised.To != c.self ||
 			m.Claim != nil && m.Claim.Epoch >= a.epoch && m.Claim.Primary != c.self {
+			if s.known != nil && s.known.Epoch == a.epoch { // a change: it needs a higher epoch to vote again
+				c.see(m.Slot, s, a.epoch+1)
+			}
 			c.refused(m.Slot, s, m, now)
 		}
 		return

@@ -66,7 +66,7 @@ func (n *xnode) teach(id NodeID) {
 		to.flush()
 		if to.below(b) {
 			p := to.core.View(0).Promised
-			w.send(to, n, true, func() { n.core.SeeEpoch(0, p.Epoch) })
+			w.send(to, n, true, func() { n.core.SeeEpoch(0, max(p.Epoch, b.Epoch+1)) })
 			return
 		}
 		to.filling, to.learned = true, Ballot{}

@@ -367,7 +367,7 @@ func (n *xnode) onAppend(from *xnode, b Ballot, seq int, e xentry) {
 	w := n.w
 	if n.below(b) && !w.rules.notFenced {
 		p := n.core.View(0).Promised
-		w.send(n, from, true, func() { from.core.SeeEpoch(0, p.Epoch) })
+		w.send(n, from, true, func() { from.core.SeeEpoch(0, max(p.Epoch, b.Epoch+1)) })
 		return
 	}
 	if n.stream != b || seq > n.pos+1 {

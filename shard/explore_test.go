@@ -41,7 +41,9 @@ func TestExploreVotes(t *testing.T) { explore(t, rules{votes: true}, max(1, usua
 //     its successor, and then took itself for in sync.
 //   - 600399665: a witness took a slot that was served for an orphan, since the
 //     proposer of a claim that only it had accepted was dead.
-var keptSeeds = []uint64{1000038224, 600399665}
+//   - 700021631: a node that had promised the primary's epoch to another, which was
+//     dead, refused to be a backup for good, and the primary never raised its epoch.
+var keptSeeds = []uint64{1000038224, 600399665, 700021631}
 
 func TestExploreKeptSeeds(t *testing.T) {
 	for _, seed := range keptSeeds {

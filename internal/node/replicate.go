@@ -227,10 +227,11 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 	var ready []waiter
 	switch {
 	case a.Refused:
-		// It has promised a higher epoch.
+		// It has promised a higher epoch, or this one to another node: whichever, it
+		// follows none but a higher one.
 		l.started = false
 		n.agenda.note(s.no)
-		n.post(event{kind: evSee, slot: s.no, epoch: a.Version})
+		n.post(event{kind: evSee, slot: s.no, epoch: max(a.Version, a.Epoch+1)})
 	case a.Gap && a.Short:
 		l.started = false // see restartLocked
 		n.agenda.note(s.no)
