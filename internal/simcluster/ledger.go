@@ -97,25 +97,32 @@ func (l *Ledger) Check(sc *Cluster) {
 	sc.T.Logf("%d acknowledged writes to %d keys", l.total, len(l.keys))
 }
 
-// fault says what is wrong with what a key holds.
+// fault says what is wrong with what a key holds. Two sides of a fork may give
+// writes the same version: either may be the one that stays.
 func (p *page) fault(value string, found bool, origin uint64) string {
-	newest := written{}
+	newest := []written{{}}
 	for _, w := range p.acked {
-		if w.version > newest.version {
-			newest = w
+		switch {
+		case w.version > newest[0].version:
+			newest = []written{w}
+		case w.version == newest[0].version:
+			newest = append(newest, w)
 		}
 	}
-	if found && value == newest.value {
+	has := func(value string) bool {
+		return slices.ContainsFunc(newest, func(w written) bool { return w.value == value })
+	}
+	if found && has(value) {
 		return ""
 	}
 	if !found {
-		if newest.value == "" || slices.Contains(p.maybe, "") {
+		if has("") || slices.Contains(p.maybe, "") {
 			return ""
 		}
-		return fmt.Sprintf("it is gone, and %q@%s was acknowledged", newest.value, version(newest.version))
+		return fmt.Sprintf("it is gone, and %q@%s was acknowledged", newest[0].value, version(newest[0].version))
 	}
-	if origin < newest.version {
-		return fmt.Sprintf("it holds %q@%s, older than the acknowledged %q@%s", value, version(origin), newest.value, version(newest.version))
+	if origin < newest[0].version {
+		return fmt.Sprintf("it holds %q@%s, older than the acknowledged %q@%s", value, version(origin), newest[0].value, version(newest[0].version))
 	}
 	if !slices.Contains(p.maybe, value) && !slices.Contains(p.acked, written{origin, value}) {
 		return fmt.Sprintf("it holds %q@%s, which nobody wrote so", value, version(origin))
