@@ -9,6 +9,7 @@ type attempt struct {
 	epoch     uint64
 	started   int64
 	sent      int64    // when its messages last went out
+	resent    int      // how often they did again, since the last change of who is alive
 	heard     int64    // when a member last answered
 	weighedAt int64    // when it was last looked at whether to go on without a quorum
 	weighed   uint64   // Core.deaths then
@@ -192,7 +193,7 @@ func (c *Core) ask(slot uint16, s *slotState, now int64) {
 
 func (c *Core) endAttempt(slot uint16, s *slotState) {
 	for _, old := range s.attempt.against {
-		if !c.unaware[old][slot] {
+		if !c.unaware[old].of(slot) {
 			c.lent.release(old, slot)
 		}
 	}
@@ -430,25 +431,4 @@ func (c *Core) tryOpen(slot uint16, s *slotState, now int64) {
 	s.invitedBy = NodeID{}
 	s.priors = nil
 	c.touch(slot)
-}
-
-// tellUnaware sends a primary the claim that succeeds it.
-func (c *Core) tellUnaware(old NodeID, slot uint16, s *slotState) {
-	if c.unaware[old] == nil {
-		c.unaware[old] = map[uint16]bool{}
-	}
-	c.unaware[old][slot] = true
-	c.send(old, Message{Kind: MsgInForce, Slot: slot, Epoch: s.known.Epoch, Seat: old, Known: s.known})
-}
-
-// aware takes note that a primary knows that it was succeeded in slot.
-func (c *Core) aware(old NodeID, slot uint16) {
-	if c.unaware[old][slot] {
-		if delete(c.unaware[old], slot); len(c.unaware[old]) == 0 {
-			delete(c.unaware, old)
-		}
-		if a := c.at(slot).attempt; a == nil || !slices.Contains(a.against, old) {
-			c.lent.release(old, slot)
-		}
-	}
 }

@@ -33,13 +33,14 @@ type Core struct {
 	// deaths counts changes of down and gone.
 	deaths uint64
 	lent   *lending
-	// unaware holds the slots in which a claim is in force that succeeds a
-	// primary without its leave, until it knows.
-	unaware map[NodeID]map[uint16]bool
+	// unaware holds the primaries that were succeeded without their leave, until
+	// they know.
+	unaware map[NodeID]*unaware
 	toldAt  int64 // when the unaware were last told
 
-	telling bool // they are told in this Tick
+	telling bool // a Resend has passed: they may be told in this Tick
 	slow    bool // see Slow
+	crowded bool // many slots are under way
 
 	busy    []uint16 // slots that the next Tick looks at
 	waiting []uint16 // slots that a Tick looks at when they are due
@@ -195,7 +196,7 @@ func NewCore(cfg CoreConfig) *Core {
 		down:    map[NodeID]int64{},
 		gone:    map[NodeID]bool{},
 		lent:    newLending(cfg.off.oppose),
-		unaware: map[NodeID]map[uint16]bool{},
+		unaware: map[NodeID]*unaware{},
 	}
 	for _, id := range cfg.Seats {
 		c.seats[id] = true

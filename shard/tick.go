@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"maps"
 	"math"
 	"slices"
 )
@@ -13,16 +12,7 @@ func (c *Core) Tick(now int64) {
 	c.telling = now-c.toldAt >= int64(c.cfg.Resend)
 	if c.telling {
 		c.toldAt = now
-		// In order, so that a walk of a simulation can be repeated.
-		for _, old := range slices.SortedFunc(maps.Keys(c.unaware), NodeID.Compare) {
-			for _, slot := range slices.Sorted(maps.Keys(c.unaware[old])) {
-				if s := c.at(slot); c.gone[old] || s.known.Primary == old {
-					c.aware(old, slot)
-				} else if !c.IsDown(old) {
-					c.tellUnaware(old, slot, s)
-				}
-			}
-		}
+		c.tellAllUnaware()
 	}
 	busy := c.busy
 	c.busy = nil
@@ -30,6 +20,7 @@ func (c *Core) Tick(now int64) {
 		c.at(slot).busy = false
 	}
 	busy = append(c.due(now), busy...)
+	c.crowded = len(busy)+len(c.waiting) >= crowd
 	for _, slot := range busy {
 		s := c.at(slot)
 		if s.due = c.tick(slot, s, now); s.due == 0 {
@@ -186,11 +177,20 @@ func (c *Core) settle(slot uint16, s *slotState, now int64) {
 			c.Change(slot, backups, append(slices.Clone(s.known.Witnesses), id), now)
 			return
 		}
-		if !slices.Contains(s.acceptors, id) && now-s.inForceAt > int64(c.cfg.Resend) {
+		if !slices.Contains(s.acceptors, id) && c.telling && now-s.inForceAt > int64(c.cfg.Resend) {
 			c.send(id, Message{Kind: MsgAccept, Slot: slot, Epoch: s.known.Epoch, Rev: s.known.Rev, Seat: id, Claim: s.known, Known: s.known})
 		}
 	}
 }
+
+// Messages that are not answered are repeated after Resend. With so many slots under
+// way that is done more and more seldom, after 1, 2, 4, 8 and then each 16 times
+// Resend: the answers may take longer than that, and repetitions delay them further.
+// A change of who is alive begins anew, since whatever was on its way may be lost.
+const (
+	crowd  = 512
+	seldom = 4
+)
 
 // press repeats an attempt's unanswered messages, and goes on without a
 // quorum where the policy and the wait allow it.
@@ -199,6 +199,9 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 	if c.hopeless(s) {
 		c.fence(slot, s, s.highest()+1, a.orphan, now)
 		return
+	}
+	if a.weighed != c.deaths {
+		a.resent = 0
 	}
 	if a.weighed == c.deaths && now-a.weighedAt < int64(c.cfg.Resend)/8 {
 		return // thousands of slots wait at once, and little changes from tick to tick
@@ -222,10 +225,18 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 	} else if a.claim == nil && a.forkAt != 0 {
 		c.fenced(slot, s, now)
 	}
-	if late := now - a.sent; late < int64(c.cfg.Resend) || c.slow && late < 4*int64(c.cfg.Resend) {
+	shift := 0
+	if c.slow {
+		shift = 2
+	}
+	if c.crowded {
+		shift = max(shift, min(a.resent, seldom))
+	}
+	if now-a.sent < int64(c.cfg.Resend)<<shift {
 		return
 	}
 	a.sent = now
+	a.resent++
 	if a.claim == nil {
 		for _, id := range a.asked {
 			if !slices.Contains(a.promises, id) && !c.gone[id] {

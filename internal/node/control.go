@@ -84,6 +84,9 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 			n.log.Warn("peer sent a malformed message", "peer", id, "err", err)
 			return
 		}
+		if p := n.peer(id); p.up.Load() {
+			p.heardAt.Store(n.now()) // heartbeats may stand in line behind thousands of these
+		}
 		n.post(event{kind: evMessages, id: id, messages: ms})
 	case ctlBeat:
 		n.onBeat(tp, id, &f)

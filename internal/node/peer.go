@@ -25,7 +25,7 @@ type peer struct {
 	took                 meter.Histogram         // of calls that it answered at the first attempt
 	upSince              atomic.Int64
 	tableSeen            atomic.Bool  // its whole table has arrived since it came up
-	heardAt              atomic.Int64 // when it last sent or answered a heartbeat
+	heardAt              atomic.Int64 // when it last sent or answered a heartbeat, or had something to say of claims
 	silent               bool         // of the control loop: it counts as dead for its silence
 	pastSeen             atomic.Bool  // and what it knows from disks
 	fresh                freshness
