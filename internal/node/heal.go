@@ -167,6 +167,9 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 		return
 	}
 	if what == offerDone {
+		if session <= d.claim.Epoch {
+			return // of an earlier fork: a cut held it up
+		}
 		n.dischargeLocked(s)
 		s.leftAt.Store(n.now())
 		n.sendControl(from, body(ctlGathered, uint64(no)))

@@ -111,6 +111,24 @@ func TestOwedIsForgotten(t *testing.T) {
 	}
 }
 
+// The winner's word that it has all comes late, after another fork was lost to it.
+func TestLateWordDischargesNothing(t *testing.T) {
+	a, b := shard.NewNodeID(1, 1), shard.NewNodeID(2, 2)
+	n := newMetaDisk().started(a)
+	s := &n.slots[5]
+	n.peers = map[shard.NodeID]*peer{b: {id: b}}
+	s.view.Known = &shard.Claim{Slot: 5, Epoch: 8, Primary: b, Lineage: []uint64{1}}
+	s.mu.Lock()
+	n.takeDutyLocked(s, &shard.Claim{Slot: 5, Epoch: 7, Primary: a, Lineage: []uint64{1, 9}}, 0)
+	s.mu.Unlock()
+	if n.onOfferWord(b, 5, 6, offerDone); s.duty == nil {
+		t.Error("a word of epoch 6 discharges what epoch 7 owes")
+	}
+	if n.onOfferWord(b, 5, 8, offerDone); s.duty != nil {
+		t.Error("a word of epoch 8 discharges nothing")
+	}
+}
+
 func TestDamagedDebtIsIgnored(t *testing.T) {
 	d := newMetaDisk()
 	for _, name := range []string{metaOwed, metaOwed + "\xff\xff", nameOfSlot(metaOwed, 5)} {
