@@ -266,11 +266,15 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 			cl.Witnesses = append(cl.Witnesses, id)
 		}
 	}
-	cl.Lineage = append(slices.Clone(cl.Lineage), diff64(append(stray, s.merge...), cl.Lineage)...)
+	taken := diff64(append(stray, s.merge...), cl.Lineage)
+	if a.fork || len(taken) > 0 {
+		// What is taken over needs a number too: another side may take over the same
+		// from others, and would be of one lineage with this one.
+		taken = append(taken, c.lineage())
+	}
+	cl.Lineage = append(slices.Clone(cl.Lineage), taken...)
 	slices.Sort(cl.Lineage)
 	if a.fork {
-		cl.Lineage = append(cl.Lineage, c.lineage())
-		slices.Sort(cl.Lineage)
 		cl.Base, need = nil, nil
 		c.stats.Forks++
 	}

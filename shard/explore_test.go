@@ -43,7 +43,9 @@ func TestExploreVotes(t *testing.T) { explore(t, rules{votes: true}, max(1, usua
 //     proposer of a claim that only it had accepted was dead.
 //   - 700021631: a node that had promised the primary's epoch to another, which was
 //     dead, refused to be a backup for good, and the primary never raised its epoch.
-var keptSeeds = []uint64{1000038224, 600399665, 700021631}
+//   - 800522535: two sides took over from each other's deposed, and were of one
+//     lineage without having the same.
+var keptSeeds = []uint64{1000038224, 600399665, 700021631, 800522535}
 
 func TestExploreKeptSeeds(t *testing.T) {
 	for _, seed := range keptSeeds {
