@@ -333,7 +333,9 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		e := entry{version: a.Version, cause: a.Cause, call: a.Call, result: a.Result}
 		e.result.Value = bytes.Clone(a.Result.Value)
 		for i, r := range recs { // the engine has its own copy
-			recs[i] = own(r)
+			if recs[i] = own(r); r.Origin != 0 {
+				s.ring.foreign(a.Epoch)
+			}
 		}
 		e.records = recs
 		e.size = entrySize(&e)

@@ -214,7 +214,7 @@ type entry struct {
 // and their results are kept: a repeated call is answered with them.
 type ring struct {
 	base    uint64 // every append of the slot above it is in entries
-	fates   uint64 // and the fate of every call that was given a version above it; at most base
+	fates   uint64 // and the fate of every call that was given a version above it; see also foreign
 	top     uint64 // version of the last entry, gone or not; 0 before the first
 	entries []entry
 	bytes   int
@@ -260,7 +260,7 @@ func (r *ring) trim(acked uint64, limit int) (freed int) {
 	for n < len(r.entries) && r.bytes > limit && r.entries[n].version <= acked {
 		r.bytes -= r.entries[n].size
 		freed += r.entries[n].size
-		r.fates = r.entries[n].version
+		r.fates = max(r.fates, r.entries[n].version)
 		n++
 	}
 	if n > 0 {
@@ -270,6 +270,10 @@ func (r *ring) trim(acked uint64, limit int) (freed int) {
 	}
 	return freed
 }
+
+// foreign takes note that a write of the epoch took over what another side of a fork
+// had: the calls behind that are not in the ring.
+func (r *ring) foreign(epoch uint64) { r.fates = max(r.fates, firstVersion(epoch)) }
 
 func (r *ring) find(call transport.CallID) *entry {
 	for i := len(r.entries) - 1; i >= 0; i-- {

@@ -42,11 +42,6 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	case v.Known == nil:
 	case v.Known.Holds(n.id):
 		n.merger.note(n.id, old.Known, v.Known, s.acked.Load())
-		if old.Primary && !shard.SameLineage(old.Known, v.Known) {
-			// The other side of a fork may have given calls their versions, and offers
-			// only what came of them: repeats not found here are not made again.
-			s.ring.fates = max(s.ring.fates, firstVersion(v.Known.Epoch))
-		}
 		s.leftAt.Store(0)
 		s.standLocked(n.id)
 	case s.standing.Load() != nil && n.deposes(v.Known, s.standing.Load()):

@@ -212,3 +212,40 @@ func TestRepeatOfAForgottenCallHasAnUnknownOutcome(t *testing.T) {
 		}
 	})
 }
+
+// The backup goes on alone, as a fork, and wins: its lineage has all of the loser's, and
+// no new claim is made. A call that the loser ran is not run once more there, after
+// the loser's records were taken over.
+func TestRepeatAtTheWinnerOfAFork(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
+		key := keyOf(sc, "n1", "n2")
+		_, err := sc.Incr("n3", key, 1)
+		sc.Must(err)
+		sc.Isolate("n2")
+		sc.Advance(4 * time.Second)
+		sc.Net.SetOneWay("n1", "n3", simnet.Link{Delay: 400 * time.Millisecond})
+		sc.Net.SetOneWay("n3", "n2", simnet.Link{Delay: 900 * time.Millisecond})
+		sc.Advance(time.Second)
+		done := make(chan error)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			_, err := sc.Do(ctx, "n3", node.Call{Op: transport.OpIncr, Key: key, Delta: 1})
+			done <- err
+		}()
+		sc.Advance(450 * time.Millisecond) // it ran, and its answer is on its way
+		sc.Heal()
+		sc.Cut("n1", "n3")
+		sc.Advance(8 * time.Second)
+		if err := <-done; !errors.Is(err, node.ErrUnknownOutcome) {
+			t.Errorf("Incr = %v, want %v", err, node.ErrUnknownOutcome)
+		}
+		sc.Heal()
+		sc.Net.SetDefault(simnet.Link{Delay: 200 * time.Microsecond})
+		sc.AwaitStable(time.Minute)
+		if v, _, err := sc.Get("n3", key); err != nil || v != "2" {
+			t.Errorf("after two calls of Incr Get = %q, %v", v, err)
+		}
+	})
+}
