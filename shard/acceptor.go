@@ -35,7 +35,7 @@ func (c *Core) onFence(from NodeID, m Message, now int64) {
 	case !c.seats[m.Seat]:
 		reply.NoSeat = true
 	case b != s.promised && m.Epoch <= s.highestPromise() && !(c.cfg.off.promise && m.Epoch == s.promised.Epoch):
-	case c.leans(s.known, m.Seat) && s.known.Primary != from && c.lent.lentUntil(s.known.Primary) > now:
+	case c.leans(s.newest(), m.Seat) && s.newest().Primary != from && c.lent.lentUntil(s.newest().Primary) > now:
 		reply.Busy = true
 	default:
 		reply.OK = true

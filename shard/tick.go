@@ -318,6 +318,11 @@ func (c *Core) holderLives(cl *Claim) bool {
 	return !c.IsDown(cl.Primary) || slices.ContainsFunc(cl.Backups, func(id NodeID) bool { return !c.IsDown(id) })
 }
 
+// holdersGone reports whether there is proof that each node that cl lists is dead.
+func (c *Core) holdersGone(cl *Claim) bool {
+	return c.gone[cl.Primary] && !slices.ContainsFunc(cl.Backups, func(id NodeID) bool { return !c.gone[id] })
+}
+
 // firstHolder reports whether no living node but this one holds a copy under cl, or
 // all that do come after it.
 func (c *Core) firstHolder(cl *Claim) bool {
@@ -362,11 +367,18 @@ func (c *Core) Orphaned(slot uint16, now int64) bool {
 	if s.orphanAt == 0 {
 		s.orphanAt = now
 	}
-	return now-s.orphanAt >= int64(c.cfg.OrphanWait) && now >= s.notBefore
+	// A holder may have been back in between.
+	since := max(s.orphanAt, c.down[n.Primary])
+	for _, id := range n.Backups {
+		since = max(since, c.down[id])
+	}
+	return now-since >= int64(c.cfg.OrphanWait) && now >= s.notBefore
 }
 
 // Orphan starts a slot anew from what this node has, for want of a living
-// holder, under a new lineage number.
+// holder, under a new lineage number. With Majority it needs a quorum of the newest
+// claim's group, or proof that each holder is gone: they may be alive on the other side
+// of a cut.
 func (c *Core) Orphan(slot uint16, now int64) {
 	s := c.at(slot)
 	if s == nil || s.newest() == nil || s.attempt != nil {
