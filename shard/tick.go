@@ -202,8 +202,7 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 	}
 	if a.weighed != c.deaths {
 		a.resent = 0
-	}
-	if a.weighed == c.deaths && now-a.weighedAt < int64(c.cfg.Resend)/8 {
+	} else if now-a.weighedAt < int64(c.cfg.Resend)/8 {
 		return // thousands of slots wait at once, and little changes from tick to tick
 	}
 	a.weighed, a.weighedAt = c.deaths, now
