@@ -181,8 +181,18 @@ func TestPageFollowsTheCluster(t *testing.T) {
 	if first := next(); len(first.Slots.Primary) != 2 {
 		t.Errorf("the first event lists slots of %d nodes, want 2", len(first.Slots.Primary))
 	}
-	if second := next(); !second.Slots.Unchanged || second.Slots.Primary != nil {
-		t.Error("the second event repeats the slots, which have not changed")
+	// Roles may still move between the first events; then an event has them all.
+	for at := 2; ; at++ {
+		event := next()
+		if event.Slots.Unchanged {
+			if event.Slots.Primary != nil {
+				t.Error("an event repeats the slots, which have not changed")
+			}
+			break
+		}
+		if at > 20 {
+			t.Fatal("each event repeats the slots, which have not changed")
+		}
 	}
 	if err := caches[0].Close(); err != nil {
 		t.Fatal(err)
