@@ -64,8 +64,6 @@ func (c *Core) Found(slot uint16, backups, witnesses []NodeID, now int64) bool {
 	return true
 }
 
-func (c *Core) lineage() uint64 { return c.cfg.Rand()>>1 | 1 }
-
 // Change proposes other backups and witnesses for a slot that this node
 // serves; it touches at most one holder. An outstanding change is replaced.
 // It reports whether the claim was proposed.
@@ -92,15 +90,6 @@ func (c *Core) Change(slot uint16, backups, witnesses []NodeID, now int64) bool 
 	c.stats.Drops += uint64(len(dropped))
 	c.propose(slot, s, cl, [][]NodeID{s.known.Group()}, now)
 	return true
-}
-
-func diff64(a, b []uint64) (d []uint64) {
-	for _, n := range a {
-		if !slices.Contains(b, n) && !slices.Contains(d, n) {
-			d = append(d, n)
-		}
-	}
-	return d
 }
 
 // diff returns those of a that are not in b.
@@ -225,6 +214,9 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 	}
 	n := a.newest
 	if !c.holds(n) && (!a.orphan || c.holderLives(n)) {
+		if a.orphan && (a.forkAt == 0 || now < a.forkAt && c.missing(a)) {
+			return // others may know of a newer one
+		}
 		// Not in sync in the newest claim accepted: keep that, and stop. Whose
 		// promises are lacking does not matter, and they may never come.
 		if Compare(n, s.accepted) > 0 {
@@ -266,14 +258,15 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 			cl.Witnesses = append(cl.Witnesses, id)
 		}
 	}
-	taken := diff64(append(stray, s.merge...), cl.Lineage)
-	if a.fork || len(taken) > 0 {
-		// What is taken over needs a number too: another side may take over the same
-		// from others, and would be of one lineage with this one.
-		taken = append(taken, c.lineage())
+	var others [][]uint64
+	for _, taken := range [][]uint64{stray, s.merge} {
+		if !contains(n.Lineage, taken) {
+			others = append(others, taken)
+		}
 	}
-	cl.Lineage = append(slices.Clone(cl.Lineage), taken...)
-	slices.Sort(cl.Lineage)
+	if a.fork || len(others) > 0 {
+		cl.Lineage = c.inherit(n.Lineage, others...)
+	}
 	if a.fork {
 		cl.Base, need = nil, nil
 		c.stats.Forks++

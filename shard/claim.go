@@ -33,7 +33,7 @@ type Claim struct {
 	// Base is the group of the last claim in force that the proposer knew,
 	// where that is not the claim replaced; empty otherwise.
 	Base []NodeID
-	// Lineage is sorted. Claims of one lineage succeed each other; of two
+	// Lineage is a sorted set. Claims of one lineage succeed each other; of two
 	// lineages neither holds all that the other acknowledged.
 	Lineage []uint64
 }
@@ -51,19 +51,6 @@ func Compare(a, b *Claim) int {
 	}
 	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), a.Primary.Compare(b.Primary), cmp.Compare(a.Rev, b.Rev))
 }
-
-// SameLineage reports whether a and b are of one lineage. No claim is of the
-// lineage of nil, but nil.
-func SameLineage(a, b *Claim) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return slices.Equal(a.Lineage, b.Lineage)
-}
-
-// Inherits reports whether c's lineage includes all of from's, so that whoever
-// brought c in force has met what was acknowledged under from.
-func (c *Claim) Inherits(from *Claim) bool { return contains(c.Lineage, from.Lineage) }
 
 // Quorum returns how many of a group of n are a majority. An empty group asks
 // for nobody.

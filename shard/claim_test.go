@@ -64,18 +64,6 @@ func TestNilClaim(t *testing.T) {
 	}
 }
 
-func TestSameLineage(t *testing.T) {
-	a, b := &shard.Claim{Lineage: []uint64{1, 2}}, &shard.Claim{Slot: 9, Epoch: 4, Lineage: []uint64{1, 2}}
-	if !shard.SameLineage(a, b) {
-		t.Errorf("SameLineage(%v, %v) = false", a.Lineage, b.Lineage)
-	}
-	for _, other := range [][]uint64{nil, {1}, {1, 3}, {1, 2, 3}} {
-		if shard.SameLineage(a, &shard.Claim{Lineage: other}) {
-			t.Errorf("SameLineage(%v, %v) = true", a.Lineage, other)
-		}
-	}
-}
-
 func TestQuorum(t *testing.T) {
 	for n, want := range []int{0, 1, 2, 2, 3, 3, 4, 4} {
 		if got := shard.Quorum(n); got != want {

@@ -89,7 +89,8 @@ type CoreConfig struct {
 	// It is there for tests alone, of a node as a whole.
 	OffForce bool
 
-	off rulesOff // the explorer shows that each rule is needed
+	off       rulesOff // the explorer shows that each rule is needed
+	foldAbove int      // see lineage.go; zero: foldAbove
 }
 
 // rulesOff switches single rules off in tests.
@@ -189,6 +190,9 @@ type View struct {
 func NewCore(cfg CoreConfig) *Core {
 	if cfg.BackOff == 0 {
 		cfg.BackOff = cfg.Resend
+	}
+	if cfg.foldAbove == 0 {
+		cfg.foldAbove = foldAbove
 	}
 	c := &Core{
 		cfg: cfg, self: cfg.Self,

@@ -36,6 +36,10 @@ func usual() int {
 // back stays gone for the Cores that took the proof.
 func TestExploreVotes(t *testing.T) { explore(t, rules{votes: true}, max(1, usual()/3)) }
 
+// TestExploreFolds has lineages that are soon long, as those of a network that flaps
+// for days are.
+func TestExploreFolds(t *testing.T) { explore(t, rules{folds: true}, max(1, usual()/3)) }
+
 // keptSeeds are of walks that once broke a promise:
 //   - 1000038224: a primary went on as a fork while it was listed as a backup by
 //     its successor, and then took itself for in sync.
@@ -45,7 +49,9 @@ func TestExploreVotes(t *testing.T) { explore(t, rules{votes: true}, max(1, usua
 //     dead, refused to be a backup for good, and the primary never raised its epoch.
 //   - 800522535: two sides took over from each other's deposed, and were of one
 //     lineage without having the same.
-var keptSeeds = []uint64{1000038224, 600399665, 700021631, 800522535}
+//   - 930168654: of two claims whose proposers had stopped half-way the first holder of
+//     the one in force knew one, whose holder was alive, and that holder the other.
+var keptSeeds = []uint64{1000038224, 600399665, 700021631, 800522535, 930168654}
 
 func TestExploreKeptSeeds(t *testing.T) {
 	for _, seed := range keptSeeds {

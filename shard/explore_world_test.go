@@ -31,6 +31,7 @@ type rules struct {
 	byVersion    bool // they are compared by version
 
 	votes bool // not a rule: half of the restarted nodes have their votes on disk
+	folds bool // not a rule: lineages of six numbers are folded
 }
 
 // world is one walk: nodes, a network, clients, and what went wrong.
@@ -124,6 +125,9 @@ func (w *world) start(host int) *xnode {
 		Resend: xResend, Failure: time.Duration(w.failure), Settle: xSettle, PartitionWait: 100, OrphanWait: 150,
 		CanList: n.canList, Stray: n.stray, OffForce: w.rules.noForce, off: w.rules.off,
 	})
+	if w.rules.folds {
+		n.core.cfg.foldAbove = 6
+	}
 	if len(n.seats) > 0 {
 		if err := n.core.Restore(0, w.hosts[host].core.Save(0)); err != nil {
 			w.failf("votes of %v: %v", n.id, err)

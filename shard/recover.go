@@ -1,7 +1,5 @@
 package shard
 
-import "slices"
-
 // Recover claims a slot that nobody serves from a copy on this node's disk.
 // It is Found for a slot that was claimed before: the claim takes over the
 // lineage it was last served under and adds a number, so that every other copy
@@ -12,9 +10,7 @@ func (c *Core) Recover(slot uint16, lineage []uint64, witnesses []NodeID, now in
 		return false
 	}
 	epoch := s.highest() + 1
-	lineage = append(slices.Clone(lineage), c.lineage())
-	slices.Sort(lineage)
-	cl := &Claim{Slot: slot, Epoch: epoch, Primary: c.self, Witnesses: witnesses, Lineage: slices.Compact(lineage)}
+	cl := &Claim{Slot: slot, Epoch: epoch, Primary: c.self, Witnesses: witnesses, Lineage: c.inherit(lineage)}
 	s.attempt = &attempt{epoch: epoch, started: now, heard: now}
 	c.promiseSelf(slot, s, epoch)
 	c.propose(slot, s, cl, nil, now)

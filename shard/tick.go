@@ -353,13 +353,16 @@ func (c *Core) missing(a *attempt) bool {
 // for OrphanWait by this node's count. Where that claim is not known in force, and
 // holders of the one that is live, it is for the first of these to say: perhaps it
 // serves the slot and never heard of the other, and if not it has the better copy.
+// That one need not have heard of the newest of all, though. When nothing has come of
+// the newest claim that it knows for as long, it asks by a fence, and hears.
 func (c *Core) Orphaned(slot uint16, now int64) bool {
 	s := c.at(slot)
 	if s == nil || s.attempt != nil {
 		return false
 	}
 	n := s.newest()
-	if n == nil || n.Holds(c.self) || c.holderLives(n) || n != s.known && !c.firstHolder(s.known) {
+	overtaken := n != s.known && s.known.Holds(c.self)
+	if n == nil || n.Holds(c.self) || c.holderLives(n) && !overtaken || n != s.known && !c.firstHolder(s.known) {
 		s.orphanAt = 0
 		return false
 	}
@@ -403,13 +406,4 @@ func (c *Core) Merge(slot uint16, other *Claim, now int64) bool {
 	s.seen = max(s.seen, other.Epoch)
 	c.fence(slot, s, s.highest()+1, false, now)
 	return false
-}
-
-func contains(all, some []uint64) bool {
-	for _, l := range some {
-		if !slices.Contains(all, l) {
-			return false
-		}
-	}
-	return true
 }

@@ -356,7 +356,7 @@ func (n *Node) adopt(f *feed, a feedAdopt) []byte {
 	if sv == nil || !n.licensed(sv, n.env.Now()) {
 		return nil
 	}
-	acked, lineage := s.acked.Load(), lineageSum(sv.claim)
+	acked, lineage := s.acked.Load(), sv.claim.LineageSum()
 	upto, gap := acked, uint64(0)
 	if a.upto != 0 {
 		if a.upto < s.ring.base || a.upto > s.last || a.lineage != lineage {

@@ -43,11 +43,15 @@ func newMerger() merger {
 
 // note keeps what the slot had acknowledged when its lineage grew.
 func (m *merger) note(self shard.NodeID, old, now *shard.Claim, acked uint64) {
-	if old == nil || !old.Holds(self) || len(now.Lineage) <= len(old.Lineage) || !now.Inherits(old) || acked >= firstVersion(now.Epoch) {
+	if old == nil || !old.Holds(self) || shard.SameLineage(now, old) || !now.Inherits(old) || acked >= firstVersion(now.Epoch) {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if slices.ContainsFunc(old.Lineage, func(number uint64) bool { return !slices.Contains(now.Lineage, number) }) {
+		delete(m.points, now.Slot) // folded: its sums say nothing of when each fork was
+		return
+	}
 	for _, number := range now.Lineage {
 		if !slices.Contains(old.Lineage, number) {
 			m.points[now.Slot] = append(m.points[now.Slot], forkPoint{number, acked})

@@ -2,12 +2,10 @@ package node
 
 import (
 	"encoding/binary"
-	"hash/fnv"
 	"strings"
 	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
-	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
 )
 
@@ -125,15 +123,6 @@ func (f *fields) event() WatchEvent {
 	return e
 }
 
-// lineageSum tells lineages apart.
-func lineageSum(cl *shard.Claim) uint64 {
-	h := fnv.New64a()
-	for _, l := range cl.Lineage {
-		_ = binary.Write(h, binary.BigEndian, l)
-	}
-	return h.Sum64()
-}
-
 // watch answers OpWatch: with the acknowledged writes after the caller's
 // place, or when there are any.
 func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error)) error {
@@ -153,7 +142,7 @@ func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error
 		return errNotYet
 	}
 	s.watched = uint32(n.now()/int64(time.Second)) + watchedFor
-	acked, lineage := s.acked.Load(), lineageSum(sv.claim)
+	acked, lineage := s.acked.Load(), sv.claim.LineageSum()
 	gap := !w.Now && (w.After < s.ring.base || w.After > s.last || w.Lineage != lineage)
 	answer := func(upto uint64, gap byte, events []byte) {
 		b := binary.AppendUvarint([]byte{gap}, upto)
