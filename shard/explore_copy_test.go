@@ -72,6 +72,9 @@ func (n *xnode) teach(id NodeID) {
 		to.filling, to.learned = true, Ballot{}
 		if !w.rules.leftovers {
 			to.data = recs{}
+			if !n.alive {
+				w.forgive() // the last copy died while this was on its way
+			}
 		}
 		to.session, to.stream, to.pos = l.session, b, at
 	})
