@@ -88,5 +88,5 @@ var ErrUnknownNode = node.ErrUnknownNode
 
 // ErrDisk means that the data directory failed: it is damaged, in use by
 // another process, full, or an operation on it failed. The error that wraps it
-// says which.
+// says which. Calls get it where no other node may hold the slot: see WithDataDir.
 var ErrDisk = node.ErrDisk

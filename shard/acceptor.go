@@ -143,9 +143,9 @@ func (c *Core) onReply(m Message, now int64) {
 		return
 	}
 	if a == nil {
-		// A backup may accept a claim after it came in force.
-		if m.Kind == MsgAcceptReply && m.OK && s.known != nil && s.known.Primary == c.self && s.known.Epoch == m.Epoch && s.known.Rev == m.Rev {
-			c.acceptedLate(m, s, now)
+		// A backup may accept a claim, or refuse to be listed, after it came in force.
+		if m.Kind == MsgAcceptReply && s.known != nil && s.known.Primary == c.self && s.known.Epoch == m.Epoch && s.known.Rev == m.Rev {
+			c.answeredLate(m, s, now)
 		}
 		return
 	}
@@ -158,8 +158,8 @@ func (c *Core) onReply(m Message, now int64) {
 	a.heard = now
 	if !m.OK {
 		if m.Busy {
-			if m.Kind == MsgAcceptReply && !slices.Contains(s.unfit, m.Seat) {
-				s.unfit = append(s.unfit, m.Seat)
+			if m.Kind == MsgAcceptReply {
+				s.refusedBy(m.Seat)
 			}
 			return
 		}
@@ -192,10 +192,22 @@ func (c *Core) onReply(m Message, now int64) {
 	c.fenced(m.Slot, s, now)
 }
 
-func (c *Core) acceptedLate(m Message, s *slotState, now int64) {
-	if s.known.Holds(m.Seat) && !slices.Contains(s.acceptors, m.Seat) {
+func (c *Core) answeredLate(m Message, s *slotState, now int64) {
+	switch {
+	case !s.known.Holds(m.Seat) || slices.Contains(s.acceptors, m.Seat):
+	case m.OK:
 		s.acceptors = append(s.acceptors, m.Seat)
 		c.tryOpen(m.Slot, s, now)
+	case m.Busy && !s.opened:
+		s.refusedBy(m.Seat)
+		c.watch(m.Slot)
+	}
+}
+
+// refusedBy notes that a node is not to be listed.
+func (s *slotState) refusedBy(id NodeID) {
+	if !slices.Contains(s.unfit, id) {
+		s.unfit = append(s.unfit, id)
 	}
 }
 

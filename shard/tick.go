@@ -158,8 +158,8 @@ func (c *Core) tickPrimary(slot uint16, s *slotState, now int64) (due int64) {
 	return min(max(due, now), now+int64(c.cfg.Resend))
 }
 
-// settle presses the backups of a claim in force that is not open, and drops
-// one that is dead or late: the one change allowed before opening.
+// settle presses the backups of a claim in force that is not open, and drops one
+// that is dead, late, or refuses to be listed: the one change allowed before opening.
 func (c *Core) settle(slot uint16, s *slotState, now int64) {
 	late := now-s.inForceAt > int64(c.cfg.Settle)
 	patience := int64(c.cfg.Failure)
@@ -171,7 +171,7 @@ func (c *Core) settle(slot uint16, s *slotState, now int64) {
 			continue
 		}
 		patient := c.cfg.Awake != nil && c.cfg.Awake(id) && now-s.inForceAt <= patience
-		if (late && !patient || c.IsDown(id)) && !c.cfg.off.dropFirst {
+		if (late && !patient || c.IsDown(id) || slices.Contains(s.unfit, id)) && !c.cfg.off.dropFirst {
 			backups := slices.DeleteFunc(slices.Clone(s.known.Backups), func(b NodeID) bool { return b == id })
 			s.inForceAt = now
 			c.Change(slot, backups, append(slices.Clone(s.known.Witnesses), id), now)

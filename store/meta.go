@@ -62,6 +62,9 @@ func (m *Memory) Meta(prefix string, fn func(name string, value []byte) bool) er
 // Durable implements Engine.
 func (m *Memory) Durable() bool { return false }
 
+// OnParked implements Engine; fn is never called.
+func (m *Memory) OnParked(func(cause error)) {}
+
 // OnDurable implements Engine; fn is never called.
 func (m *Memory) OnDurable(func(slot uint16, version uint64)) {}
 

@@ -478,6 +478,9 @@ func (m *model) Meta(prefix string, fn func(name string, value []byte) bool) err
 // Durable implements Engine.
 func (m *model) Durable() bool { return false }
 
+// OnParked implements Engine; fn is never called.
+func (m *model) OnParked(func(cause error)) {}
+
 // OnDurable implements Engine; fn is never called.
 func (m *model) OnDurable(func(slot uint16, version uint64)) {}
 

@@ -199,6 +199,11 @@ type Engine interface {
 	// the highest version of a slot up to which all applied records are synced
 	// to disk. An engine without a disk never calls it.
 	OnDurable(fn func(slot uint16, version uint64))
+	// OnParked sets fn to be called once when a failed disk operation ends all
+	// writing: see ErrParked. It is called from the engine's own goroutine, or here
+	// where that has been, and must not wait for the engine. An engine without a
+	// disk never calls it.
+	OnParked(fn func(cause error))
 	// Sync returns when everything applied to the slot before is on disk.
 	Sync(slot uint16) error
 

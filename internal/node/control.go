@@ -27,6 +27,7 @@ const (
 	ctlGather    byte = 16 // slots recovered by the sender, and under which epoch: has the other side anything to offer?
 	ctlGathered  byte = 17 // slots to which the sender has nothing to offer
 	ctlOwn       byte = 18 // node IDs that the disk of the sender was used under
+	ctlForgo     byte = 19 // slots of which the sender can be no backup any more
 )
 
 // fields reads what a control body is made of.
@@ -138,6 +139,8 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.onGather(id, &f)
 	case ctlGathered:
 		n.onGathered(id, &f)
+	case ctlForgo:
+		n.onForgo(id, &f)
 	case ctlTableEnd:
 		n.peer(id).pastSeen.Store(true)
 		n.poke()

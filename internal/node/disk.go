@@ -266,7 +266,7 @@ func nameOfSlot(prefix string, no uint16) string {
 // that is back from a crash the winner may have their lineage, as if it had never
 // lacked anything.
 func (n *Node) durable(out *shard.Output, views []shard.View) map[string][]byte {
-	if !n.engine.Durable() {
+	if !n.engine.Durable() || n.parked.Load() != nil {
 		return nil
 	}
 	var saved map[string][]byte

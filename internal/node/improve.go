@@ -187,6 +187,8 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 			continue
 		}
 		switch p := n.peer(id); {
+		case p.parked.Load():
+			continue
 		case !n.outlook.settled, n.mayReturn(s.no, id), p.live() == nil:
 			if n.outlook.leaving {
 				continue // it hands over to whom it can
@@ -216,6 +218,9 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 // slow disk holds up a hand-over for as long whatever goes with it, as claims
 // are saved together: the more at once, the sooner all are over.
 func (n *Node) handoversAtOnce() int {
+	if n.parked.Load() != nil {
+		return maxHandovers // writes wait for theirs anyway
+	}
 	const quick = 2 * time.Millisecond
 	return int(min(max(n.savingTook/int64(quick), 1)*leastHandovers, maxHandovers))
 }

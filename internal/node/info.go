@@ -71,7 +71,7 @@ func (n *Node) tally() (h Health) {
 		}
 	}
 	n.membersMu.Unlock()
-	if n.weight() > 0 && !n.leaving.Load() {
+	if n.weight() > 0 && !n.leaves() {
 		holders++
 	}
 	want := min(n.cfg.Backups, holders-1)
@@ -128,6 +128,10 @@ func (n *Node) Health() Health {
 		if measured, allowed := n.pacer.perSecond(); h.MoveBytes > 0 {
 			h.MoveTime = time.Duration(float64(h.MoveBytes) / max(min(measured, allowed), 1<<20) * float64(time.Second))
 		}
+	}
+	if cause := n.parked.Load(); cause != nil {
+		h.Parked = true
+		h.Reasons = append(h.Reasons, fmt.Sprintf("the disk of this node has failed, it holds nothing until it is started again: %v", *cause))
 	}
 	say := func(count int, what string) {
 		if count > 0 {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"encoding/binary"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -184,13 +183,8 @@ func (n *Node) putLocked(s *slot, rec store.Record) (version uint64, err error) 
 		return 0, errNotYet
 	}
 	rec.Version = s.last + 1
-	if err := n.engine.Apply(s.no, []store.Record{rec}); err != nil {
-		if errors.Is(err, store.ErrNoMemory) && !n.cfg.EvictNone {
-			n.relief.Store(8)
-			n.wakeEvict()
-			return 0, errNotYet
-		}
-		return 0, engineError(err)
+	if err := n.applyLocked(s, []store.Record{rec}); err != nil {
+		return 0, err
 	}
 	s.last = rec.Version
 	n.appendLocked(s, entry{version: rec.Version, records: []store.Record{own(rec)}})

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
 )
 
 // eventKind says what the control loop is told.
@@ -124,6 +126,7 @@ func (n *Node) step() (busy bool) {
 	n.pressGathering(now)
 	n.countMoves()
 	n.tell(now)
+	n.tellParked()
 	waiting := n.spread(now)
 	n.stepTook = n.now() - now
 	return waiting || n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling) > 0
@@ -183,7 +186,7 @@ func (n *Node) carryOut() {
 			begun := n.now()
 			err := n.engine.SetMeta(saved)
 			n.savingTook += (n.now() - begun - n.savingTook) / 8
-			if err != nil {
+			if err != nil && !errors.Is(err, store.ErrParked) {
 				n.log.Error("cannot save claims", "err", err)
 				// What was not saved is neither answered nor spread.
 				out.Messages, out.InForce = nil, nil

@@ -374,7 +374,7 @@ func (n *Node) selfMember() gossip.Member {
 	low, high := n.protocols()
 	return gossip.Member{
 		ID: gossip.NodeID(n.id), Name: n.cfg.Name, Addr: n.addr, Zone: n.cfg.Zone, Seat: n.cfg.Seat, Weight: n.cfg.Weight,
-		MinProto: low, MaxProto: high, Leaving: n.leaving.Load(), Visitor: n.cfg.Visitor,
+		MinProto: low, MaxProto: high, Leaving: n.leaves(), Visitor: n.cfg.Visitor,
 		Attributes: packAttributes(*n.attributes.Load()),
 	}
 }
@@ -406,7 +406,7 @@ func (n *Node) mayFound(settled bool) bool {
 		ready = ready && p.up.Load() && p.tableSeen.Load() && p.pastSeen.Load()
 	}
 	n.membersMu.Unlock()
-	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaving.Load() {
+	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaves() {
 		return false
 	}
 	if others == 0 {

@@ -148,6 +148,7 @@ type Node struct {
 	opened        int         // slots opened since Open
 	steppedAt     int64       // when the loop last ran
 	stepTook      int64       // how long that took
+	parkedTold    bool        // the others know
 	unspread      []uint16    // slots whose new claims in force the others have not been sent
 	spreadAt      int64       // when they are to be; 0: there are none
 	savingTook    int64       // how long claims take to be on disk, of late
@@ -187,7 +188,8 @@ type Node struct {
 	wasReady   atomic.Bool  // Ready would have returned
 	alone      atomic.Bool  // no seed but this node itself
 	leaving    atomic.Bool
-	asked      atomic.Int64 // questions of peers being answered
+	parked     atomic.Pointer[error] // why the disk takes nothing any more; nil: it does
+	asked      atomic.Int64          // questions of peers being answered
 	closing    atomic.Bool
 	closeOnce  sync.Once
 	closeErr   error
@@ -273,6 +275,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.cfg.SyncWrites {
 		n.engine.OnDurable(n.onDurable)
 	}
+	n.engine.OnParked(n.park)
 	n.openedAt = n.now()
 	n.membersAt = n.now()
 	n.wg.Go(n.loop)     // ends when n.stop closes
@@ -326,6 +329,9 @@ func (n *Node) stray(cl *shard.Claim) []uint64 {
 
 // canList: see shard.CoreConfig.
 func (n *Node) canList(cl *shard.Claim) bool {
+	if n.parked.Load() != nil && cl.Primary != n.id {
+		return false
+	}
 	if f := n.slots[cl.Slot].fitness.Load(); f != nil {
 		if f.learned == (shard.Ballot{Epoch: cl.Epoch, To: cl.Primary}) {
 			return true
@@ -402,21 +408,13 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.poke()
 	left := 0
 	err = n.await(ctx, func() bool {
-		others := 0
-		n.membersMu.Lock()
-		for id, m := range n.members {
-			if id != n.id && n.weightOf(m) > 0 && !m.Leaving {
-				others++
-			}
-		}
-		n.membersMu.Unlock()
 		left = int(n.owed.Load()) // records that others lack
 		for cl := range n.table.Load().All() {
 			if cl.Holds(n.id) {
 				left++
 			}
 		}
-		return others == 0 || left == 0
+		return left == 0 || n.otherHolders() == 0
 	})
 	if err != nil {
 		copies := "a copy of each record is elsewhere"

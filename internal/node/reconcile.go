@@ -43,7 +43,7 @@ func (n *Node) reconcile(now int64) {
 	}
 	settled := now-n.membersAt >= int64(n.cfg.SettleDelay)
 	o := outlook{
-		settled: settled, found: n.mayFound(settled), leaving: n.leaving.Load(), paused: n.settings.Load().Paused(),
+		settled: settled, found: n.mayFound(settled), leaving: n.leaves(), paused: n.settings.Load().Paused(),
 		repairing: n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay),
 	}
 	a := &n.agenda

@@ -70,6 +70,8 @@ func TestFailedDiskParksTheEngine(t *testing.T) {
 					fail(t, s.Apply(1, []store.Record{{Key: "kept", Value: []byte("v"), Version: 1}}))
 					fail(t, s.Sync(1))
 					s.UnloadAll()
+					told := 0
+					s.OnParked(func(error) { told++ })
 					f.armed.Store(true)
 					var err error
 					for v := uint64(2); err == nil && v < 20000; v++ { // 80 MB
@@ -80,6 +82,15 @@ func TestFailedDiskParksTheEngine(t *testing.T) {
 					}
 					if !errors.Is(err, store.ErrParked) || !errors.Is(err, tt.err) {
 						t.Fatalf("Apply or Sync = %v, want ErrParked by %v", err, tt.err)
+					}
+					synctest.Wait()
+					s.OnParked(func(cause error) {
+						if told++; !errors.Is(cause, tt.err) {
+							t.Errorf("OnParked says %v, want %v", cause, tt.err)
+						}
+					})
+					if told != 2 {
+						t.Errorf("OnParked was told %d times, want as it parked, and once more when asked again", told)
 					}
 					for name, err := range map[string]error{
 						"Sync": s.Sync(1), "SetMeta": s.SetMeta(map[string][]byte{"a": {1}}), "Drop": s.Drop(2), "Checkpoint": s.Checkpoint("c"),

@@ -21,9 +21,10 @@ type parking struct {
 	parked chan struct{} // closed by park
 	freed  chan struct{} // closed by Close: nothing waits any more
 
-	mu     sync.Mutex // guards err and onPark
-	err    error
-	onPark func()
+	mu       sync.Mutex // guards the rest
+	err      error
+	onPark   func()
+	onParked func(cause error)
 }
 
 func newParking(log *slog.Logger) *parking {
@@ -38,12 +39,26 @@ func (p *parking) park(cause error) {
 		return
 	}
 	p.err = fmt.Errorf("%w: %w", store.ErrParked, cause)
-	fn := p.onPark
+	fn, told := p.onPark, p.onParked
 	close(p.parked)
 	p.mu.Unlock()
 	p.log.Error("engine is parked", "err", cause)
 	if fn != nil {
 		fn()
+	}
+	if told != nil {
+		told(cause)
+	}
+}
+
+// OnParked implements store.Engine.
+func (p *parking) OnParked(fn func(cause error)) {
+	p.mu.Lock()
+	p.onParked = fn
+	err := p.err
+	p.mu.Unlock()
+	if err != nil {
+		fn(err)
 	}
 }
 

@@ -1,0 +1,88 @@
+//go:build !race || slow
+
+package simcluster_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+	. "github.com/slotmesh/slotmesh/internal/simcluster"
+)
+
+// A disk that is full is nobody's trouble but its node's, which gives its slots to
+// the others, goes on for its own callers, and holds some again after a start with
+// room on the disk.
+func TestFullDiskFailsNoCall(t *testing.T) {
+	t.Parallel()
+	for _, nodes := range []int{2, 3} {
+		for _, disks := range []Disks{LazyDisks, SyncedDisks} {
+			t.Run(fmt.Sprint(nodes, disks), func(t *testing.T) {
+				t.Parallel()
+				Run(t, Config{Nodes: nodes, Seed: 31, Disks: disks}, func(sc *Cluster) {
+					sc.Fill("n1", 500)
+					sc.AwaitStable(30 * time.Second)
+					longest, values := time.Duration(0), map[string]string{}
+					for i := range 2000 {
+						if i == 100 {
+							sc.FillDisk("n2", true)
+						}
+						from := fmt.Sprintf("n%d", 1+i%nodes)
+						key, value := fmt.Sprint("w", i%600), fmt.Sprint(i)
+						begun := time.Now()
+						sc.Must(sc.Set(from, key, value))
+						longest = max(longest, time.Since(begun))
+						values[key] = value
+						sc.Advance(5 * time.Millisecond)
+					}
+					if longest > 2*time.Second {
+						t.Errorf("a write took %v, want them to go on within the time of a hand-over", longest)
+					}
+					t.Logf("the slowest write took %v", longest)
+					if n2 := sc.Node("n2"); len(n2.Health().Reasons) == 0 {
+						t.Error("the node whose disk has failed says nothing of it")
+					}
+					for no := range sc.Node("n1").Table().All() {
+						if no.Holds(sc.Node("n2").Self().ID) {
+							t.Fatalf("%v still lists the node whose disk has failed", no)
+						}
+					}
+					sc.Kill("n2")
+					sc.FillDisk("n2", false)
+					sc.Start("n2")
+					sc.AwaitStable(60 * time.Second)
+					sc.CheckFilled("n2", 500)
+					for key, want := range values {
+						if got, _, err := sc.Get("n2", key); err != nil || got != want {
+							t.Fatalf("Get(%s) = %q, %v, want %q", key, got, err, want)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// Where nobody else may hold anything the caller is told.
+func TestFullDiskOfTheOnlyNodeFailsWrites(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 1, Seed: 32, Disks: LazyDisks}, func(sc *Cluster) {
+		sc.Must(sc.Set("n1", "k", "v"))
+		sc.FillDisk("n1", true)
+		var err error
+		for range 1000 {
+			if err = sc.Set("n1", "other", "v"); err != nil {
+				break
+			}
+			sc.Advance(10 * time.Millisecond)
+		}
+		if !errors.Is(err, node.ErrDisk) {
+			t.Errorf("Set = %v, want ErrDisk", err)
+		}
+		if v, _, err := sc.Get("n1", "k"); err != nil || v != "v" {
+			t.Errorf("Get = %q, %v: reads go on", v, err)
+		}
+	})
+}
