@@ -68,6 +68,9 @@ func (s *soak) fillDisk(keys *ledger) error {
 	}
 	during := s.load(keys, 3*time.Second, s.workers, paced)
 	during.print("disk full", nil)
+	if during.failed > 0 {
+		s.fault("%d calls failed while a disk was full: %s", during.failed, during.lastErr)
+	}
 	began := time.Now()
 	_ = s.caches[0].Close() // its disk has failed: it says so
 	if err := os.Remove(s.disk.filler()); err != nil {

@@ -14,7 +14,7 @@ import (
 type trip struct {
 	req    transport.Request
 	claim  *shard.Claim // the present attempt goes by it; nil if there is none
-	ask    *peer        // answer of an ASK: for one attempt
+	ask    *peer        // answer of an ASK: for one attempt, while the claim is in force
 	taught bool         // the answer brought a newer claim
 	last   error        // of the attempt before
 	near   nearTicket   // of a read that asks for a lease
@@ -45,15 +45,19 @@ func (n *Node) depart(t *trip, c *Call) {
 
 // next says where the next attempt goes: to, or here if that is nil.
 func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error) {
+	before := t.claim
 	t.claim, t.taught = n.table.Load().Claim(t.req.Slot), false
 	t.attempts++
+	ask := t.ask
+	if ask != nil && (before == nil || t.claim == nil || before.Epoch != t.claim.Epoch) {
+		ask = nil // who was asked for serves by now, or is overtaken: the call would seem later than it is
+	}
 	if !t.req.Repeat { // so far nobody can have given it a version
 		t.req.Mark = n.fronts[t.req.Slot].mark.Load()
 		if t.claim != nil {
 			t.req.Epoch = t.claim.Epoch
 		}
 	}
-	ask := t.ask
 	t.ask, t.req.Asked = nil, ask != nil
 	if ask == nil {
 		if t.claim == nil || t.claim.Primary == n.id {
