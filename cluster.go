@@ -154,7 +154,7 @@ func healthState(h *node.Health) string {
 	switch {
 	case h.NoPrimary > 0:
 		return "failing"
-	case h.ShortBackups+h.Forked+h.Unclaimed > 0 || h.Parked:
+	case h.ShortBackups+h.Forked+h.Unclaimed > 0 || h.LostDisk:
 		return "degraded"
 	}
 	return "ok"

@@ -72,7 +72,7 @@ func (c *Cache) ready() []string {
 	if dead := c.live(); dead != nil {
 		return dead
 	}
-	if c.Cluster().Self().State == "leaving" {
+	if c.n.Leaving() { // one whose disk has failed looks so to others, and stays
 		return []string{"this node is leaving"}
 	}
 	if c.n.IsReady() {

@@ -107,7 +107,7 @@ type Health struct {
 	passing      int           // of Moving, those without an open primary now
 	MoveBytes    int64         // that this node has to copy to others, about
 	MoveTime     time.Duration // that it needs for them at its present pace; 0 if there are none
-	Parked       bool          // this node's disk has failed
+	LostDisk     bool          // this node's disk has failed
 	Balanced     bool          // every slot is where the plan wants it, with its backups
 	Reasons      []string
 }

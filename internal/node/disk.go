@@ -123,7 +123,7 @@ func encodeIDs(b []byte, ids []shard.NodeID) []byte {
 
 // savePast writes this node's identity and the names it knows.
 func (n *Node) savePast() {
-	if !n.engine.Durable() {
+	if !n.engine.Durable() || n.lostDisk.Load() != nil {
 		return
 	}
 	n.membersMu.Lock()
@@ -266,7 +266,7 @@ func nameOfSlot(prefix string, no uint16) string {
 // that is back from a crash the winner may have their lineage, as if it had never
 // lacked anything.
 func (n *Node) durable(out *shard.Output, views []shard.View) map[string][]byte {
-	if !n.engine.Durable() || n.parked.Load() != nil {
+	if !n.engine.Durable() || n.lostDisk.Load() != nil {
 		return nil
 	}
 	var saved map[string][]byte

@@ -109,7 +109,7 @@ const (
 	eventOpened     = "node opened"
 	eventLeaves     = "node leaves"
 	eventClosed     = "node closed"
-	eventParked     = "this node's disk has failed"
+	eventLostDisk   = "this node's disk has failed"
 	eventSuperseded = "a newer start of this node's name is alive"
 	eventLaterID    = "peers know a later ID of this node's name"
 	eventJoinFailed = "join failed, trying on"

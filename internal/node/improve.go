@@ -178,6 +178,7 @@ func (n *Node) heldBackLocked(s *slot, backups []shard.NodeID) bool {
 // fillLocked starts the copy that the plan asks for next. lacks is false where
 // the slot has them all, or must go without.
 func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID, now int64) (p progress, lacks bool) {
+	stuck := n.lostDisk.Load() != nil && len(s.view.Known.Backups) == 0 // writes wait until somebody has a copy
 	for i := -1; i < len(backups); i++ {
 		id := planned
 		if i >= 0 {
@@ -187,9 +188,9 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 			continue
 		}
 		switch p := n.peer(id); {
-		case p.parked.Load():
+		case p.lostDisk.Load():
 			continue
-		case !n.outlook.settled, n.mayReturn(s.no, id), p.live() == nil:
+		case !n.outlook.settled, n.mayReturn(s.no, id) && !stuck, p.live() == nil:
 			if n.outlook.leaving {
 				continue // it hands over to whom it can
 			}
@@ -218,7 +219,7 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 // slow disk holds up a hand-over for as long whatever goes with it, as claims
 // are saved together: the more at once, the sooner all are over.
 func (n *Node) handoversAtOnce() int {
-	if n.parked.Load() != nil {
+	if n.lostDisk.Load() != nil {
 		return maxHandovers // writes wait for theirs anyway
 	}
 	const quick = 2 * time.Millisecond

@@ -129,8 +129,8 @@ func (n *Node) Health() Health {
 			h.MoveTime = time.Duration(float64(h.MoveBytes) / max(min(measured, allowed), 1<<20) * float64(time.Second))
 		}
 	}
-	if cause := n.parked.Load(); cause != nil {
-		h.Parked = true
+	if cause := n.lostDisk.Load(); cause != nil {
+		h.LostDisk = true
 		h.Reasons = append(h.Reasons, fmt.Sprintf("the disk of this node has failed, it holds nothing until it is started again: %v", *cause))
 	}
 	say := func(count int, what string) {

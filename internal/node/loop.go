@@ -126,7 +126,7 @@ func (n *Node) step() (busy bool) {
 	n.pressGathering(now)
 	n.countMoves()
 	n.tell(now)
-	n.tellParked()
+	n.tellLostDisk()
 	waiting := n.spread(now)
 	n.stepTook = n.now() - now
 	return waiting || n.reconciling() || n.core.Busy(now+int64(tickIdle)) || len(n.settling) > 0

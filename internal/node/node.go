@@ -148,7 +148,7 @@ type Node struct {
 	opened        int         // slots opened since Open
 	steppedAt     int64       // when the loop last ran
 	stepTook      int64       // how long that took
-	parkedTold    bool        // the others know
+	lostDiskTold  bool        // the others know
 	unspread      []uint16    // slots whose new claims in force the others have not been sent
 	spreadAt      int64       // when they are to be; 0: there are none
 	savingTook    int64       // how long claims take to be on disk, of late
@@ -188,7 +188,7 @@ type Node struct {
 	wasReady   atomic.Bool  // Ready would have returned
 	alone      atomic.Bool  // no seed but this node itself
 	leaving    atomic.Bool
-	parked     atomic.Pointer[error] // why the disk takes nothing any more; nil: it does
+	lostDisk   atomic.Pointer[error] // why the disk takes nothing any more; nil: it does
 	asked      atomic.Int64          // questions of peers being answered
 	closing    atomic.Bool
 	closeOnce  sync.Once
@@ -275,7 +275,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.cfg.SyncWrites {
 		n.engine.OnDurable(n.onDurable)
 	}
-	n.engine.OnParked(n.park)
+	n.engine.OnParked(n.loseDisk)
 	n.openedAt = n.now()
 	n.membersAt = n.now()
 	n.wg.Go(n.loop)     // ends when n.stop closes
@@ -329,7 +329,7 @@ func (n *Node) stray(cl *shard.Claim) []uint64 {
 
 // canList: see shard.CoreConfig.
 func (n *Node) canList(cl *shard.Claim) bool {
-	if n.parked.Load() != nil && cl.Primary != n.id {
+	if n.lostDisk.Load() != nil && cl.Primary != n.id {
 		return false
 	}
 	if f := n.slots[cl.Slot].fitness.Load(); f != nil {
@@ -391,6 +391,9 @@ func (n *Node) await(ctx context.Context, ok func() bool) error {
 	}
 	return nil
 }
+
+// Leaving reports whether Shutdown has begun.
+func (n *Node) Leaving() bool { return n.leaving.Load() }
 
 // Shutdown hands every slot over, waits until no claim needs this node, says
 // goodbye and closes. When ctx ends before, it leaves all the same and the

@@ -28,7 +28,7 @@ type peer struct {
 	heardAt              atomic.Int64 // when it last sent or answered a heartbeat, or had something to say of claims
 	silent               bool         // of the control loop: it counts as dead for its silence
 	pastSeen             atomic.Bool  // and what it knows from disks
-	parked               atomic.Bool  // it can store nothing any more
+	lostDisk             atomic.Bool  // it can store nothing any more
 	fresh                freshness
 	idleSince            atomic.Int64 // since when nothing needs it, to houseLoop; 0: something does
 

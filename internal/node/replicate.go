@@ -105,7 +105,7 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 		return nil
 	}
 	mark := s.last
-	if n.cfg.SyncWrites && s.durable < mark && (n.parked.Load() == nil || len(s.view.Required) == 0) {
+	if n.cfg.SyncWrites && s.durable < mark && (n.lostDisk.Load() == nil || len(s.view.Required) == 0) {
 		mark = max(s.durable, firstVersion(s.view.Known.Epoch))
 	}
 	for _, id := range s.view.Required {
@@ -325,7 +325,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 			return // sent again when there is room
 		}
 		if errors.Is(err, store.ErrParked) {
-			n.park(err)
+			n.loseDisk(err)
 			n.sendControl(from, body(ctlForgo, uint64(s.no)))
 			return
 		}

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
 )
 
 // metaSettings is what a node saves its settings under. Part of the disk
@@ -117,7 +119,7 @@ func (n *Node) publish() error {
 	}
 	b := s.Append(nil)
 	if n.engine.Durable() {
-		if err := n.engine.SetMeta(map[string][]byte{metaSettings: b}); err != nil {
+		if err := n.engine.SetMeta(map[string][]byte{metaSettings: b}); err != nil && !errors.Is(err, store.ErrParked) {
 			return err
 		}
 	}

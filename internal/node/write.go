@@ -163,8 +163,8 @@ func (n *Node) applyLocked(s *slot, recs []store.Record) error {
 		return errNotYet
 	}
 	if errors.Is(err, store.ErrParked) {
-		n.park(err)
-		return n.parkedErr()
+		n.loseDisk(err)
+		return n.lostDiskErr()
 	}
 	return engineError(err)
 }
@@ -202,8 +202,8 @@ func (n *Node) writableLocked(s *slot, sv *serving, c *Call) error {
 
 // roomLocked refuses a write while its way is jammed, before it gets a version.
 func (n *Node) roomLocked(s *slot, c *Call) error {
-	if n.parked.Load() != nil {
-		return n.parkedErr()
+	if n.lostDisk.Load() != nil {
+		return n.lostDiskErr()
 	}
 	size := len(c.Key) + len(c.Value) + 128
 	if len(s.waiters) > 0 && s.ring.bytes+size > maxPending+n.cfg.MaxValue {

@@ -86,3 +86,32 @@ func TestFullDiskOfTheOnlyNodeFailsWrites(t *testing.T) {
 		}
 	})
 }
+
+// The only copy left is on a node whose disk fails: it is copied, and then goes.
+func TestFullDiskOfTheLastCopy(t *testing.T) {
+	t.Parallel()
+	for _, disks := range []Disks{LazyDisks, SyncedDisks} {
+		t.Run(fmt.Sprint(disks), func(t *testing.T) {
+			t.Parallel()
+			adjust := func(_ string, c *node.Config) { c.RepairDelay = time.Minute }
+			Run(t, Config{Nodes: 3, Seed: 33, Disks: disks, Adjust: adjust}, func(sc *Cluster) {
+				sc.Fill("n1", 500)
+				sc.AwaitStable(30 * time.Second)
+				sc.Kill("n3")
+				sc.FillDisk("n2", true)
+				longest := time.Duration(0)
+				for i := range 1000 {
+					begun := time.Now()
+					sc.Must(sc.Set([]string{"n1", "n2"}[i%2], fmt.Sprint("w", i), "v"))
+					longest = max(longest, time.Since(begun))
+					sc.Advance(5 * time.Millisecond)
+				}
+				if longest > 3*time.Second {
+					t.Errorf("a write took %v", longest)
+				}
+				t.Logf("the slowest write took %v", longest)
+				sc.CheckFilled("n1", 500)
+			})
+		})
+	}
+}

@@ -13,24 +13,24 @@ import (
 // primaries of its copies to leave it out. It goes on to vote, as nodes without a disk
 // do: after a start a node has a new ID, and what it promised before counts for nothing.
 
-// park is called by the engine.
-func (n *Node) park(cause error) {
-	if n.parked.CompareAndSwap(nil, &cause) {
+// loseDisk is called by the engine.
+func (n *Node) loseDisk(cause error) {
+	if n.lostDisk.CompareAndSwap(nil, &cause) {
 		n.poke()
 	}
 }
 
 // leaves reports whether this node gives its slots away.
-func (n *Node) leaves() bool { return n.leaving.Load() || n.parked.Load() != nil }
+func (n *Node) leaves() bool { return n.leaving.Load() || n.lostDisk.Load() != nil }
 
-// tellParked has the others know, once. Control loop only.
-func (n *Node) tellParked() {
-	cause := n.parked.Load()
-	if cause == nil || n.parkedTold || !n.joined.Load() {
+// tellLostDisk has the others know, once. Control loop only.
+func (n *Node) tellLostDisk() {
+	cause := n.lostDisk.Load()
+	if cause == nil || n.lostDiskTold || !n.joined.Load() {
 		return
 	}
-	n.parkedTold = true
-	n.log.Error(eventParked, "node", n.cfg.Name, "err", *cause)
+	n.lostDiskTold = true
+	n.log.Error(eventLostDisk, "node", n.cfg.Name, "err", *cause)
 	n.background(func() {
 		if err := n.gossip.UpdateSelf(n.selfMember()); err != nil {
 			n.log.Warn("cannot tell that this node's disk has failed", "err", err)
@@ -54,7 +54,7 @@ func (n *Node) tellParked() {
 
 // onForgo drops a backup that can store no more, and makes it none again.
 func (n *Node) onForgo(id shard.NodeID, f *fields) {
-	n.peer(id).parked.Store(true)
+	n.peer(id).lostDisk.Store(true)
 	for f.more() {
 		if no := f.num(); !f.bad && no < shard.Slots {
 			n.lose(uint16(no), id)
@@ -62,13 +62,13 @@ func (n *Node) onForgo(id shard.NodeID, f *fields) {
 	}
 }
 
-// parkedErr is the answer to a write that this node can't take: it is made again
+// lostDiskErr is the answer to a write that this node can't take: it is made again
 // in a moment, elsewhere, if there is anybody else to hold the slot.
-func (n *Node) parkedErr() error {
+func (n *Node) lostDiskErr() error {
 	if n.otherHolders() > 0 {
 		return errNotYet
 	}
-	return fmt.Errorf("%w: %w", ErrDisk, *n.parked.Load())
+	return fmt.Errorf("%w: %w", ErrDisk, *n.lostDisk.Load())
 }
 
 // otherHolders counts the other members that may hold slots.
