@@ -403,16 +403,44 @@ func (n *Node) mayFound(settled bool) bool {
 			weighted++
 		}
 		p := n.peer(id)
-		ready = ready && p.up.Load() && p.tableSeen.Load() && p.pastSeen.Load()
+		ready = ready && p.up.Load() && p.told()
+	}
+	var untold []shard.NodeID
+	for id, m := range n.vanished {
+		if n.weightOf(m) > 0 && !n.peer(id).told() {
+			untold = append(untold, id)
+		}
 	}
 	n.membersMu.Unlock()
 	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaves() {
+		return false
+	}
+	if len(untold) > 0 && !n.goesWithout(untold, weighted) {
 		return false
 	}
 	if others == 0 {
 		return n.alone.Load() || n.cfg.BootstrapExpect > 0 || settled
 	}
 	return ready && settled
+}
+
+// goesWithout reports whether slots may be founded although members fell silent before
+// they had told their tables, as for a newcomer whose network fails: those may hold
+// the slots that nobody else knows of. With Available they are waited for like holders
+// that are silent; with Majority most have to have told, and none of these to hold any.
+func (n *Node) goesWithout(untold []shard.NodeID, told int) bool {
+	if n.cfg.Policy != Majority {
+		return n.now()-n.failedAt >= int64(n.cfg.OrphanWait)
+	}
+	if told <= len(untold) {
+		return false
+	}
+	for cl := range n.table.Load().All() {
+		if slices.Contains(untold, cl.Primary) {
+			return false
+		}
+	}
+	return true
 }
 
 // noData reports whether no member may hold slots.

@@ -103,6 +103,9 @@ func (p *peer) live() *transport.Peer {
 	return p.t.Load()
 }
 
+// told reports whether all it knows of claims has arrived.
+func (p *peer) told() bool { return p.tableSeen.Load() && p.pastSeen.Load() }
+
 func (n *Node) allPeers() []*peer {
 	n.peersMu.RLock()
 	defer n.peersMu.RUnlock()
