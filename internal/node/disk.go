@@ -291,6 +291,9 @@ func (n *Node) durable(out *shard.Output, views []shard.View) map[string][]byte 
 
 // forgetOwed removes from the disk what is owed no more. Control loop only.
 func (n *Node) forgetOwed() {
+	if n.lostDisk.Load() != nil {
+		return
+	}
 	var gone map[string][]byte
 	var slots []uint16
 	for no := range n.owes {

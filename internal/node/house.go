@@ -30,7 +30,7 @@ func (n *Node) evictLoop() {
 		case <-n.evictWake:
 		}
 		relief := n.relief.Swap(0) // a copy of slots served here is short
-		for round := 0; (n.engine.Short(n.headroom) || relief > 0) && !n.cfg.EvictNone && round < 1024 && !n.closing.Load(); round++ {
+		for round := 0; (n.engine.Short(n.headroom) || relief > 0) && !n.cfg.EvictNone && round < 1024 && !n.closing.Load() && n.lostDisk.Load() == nil; round++ {
 			victims = n.engine.Victims(victims[:0], 64, n.serves)
 			if len(victims) == 0 {
 				break

@@ -264,7 +264,7 @@ func (n *Node) grantLocked(s *slot, key string) {
 		}
 		version, err := n.takeLockLocked(s, key, &l, n.slotTime(n.env.Now()))
 		if err != nil {
-			s.insertWaiterLocked(s.last, func(error) { w.done(errNotYet) }) // it asks again
+			n.answerAtLocked(s, s.last, errNotYet, w.done) // it asks again
 			continue
 		}
 		*w.r = Result{Found: true, Version: version}

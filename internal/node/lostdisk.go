@@ -9,9 +9,9 @@ import (
 
 // A node whose disk has failed, or is full, gives what it holds to others, as one
 // that leaves does, but stays: its callers' calls go on, elsewhere. Until a slot has
-// passed it answers reads, and writes wait. It is no backup any more, and asks the
-// primaries of its copies to leave it out. It goes on to vote, as nodes without a disk
-// do: after a start a node has a new ID, and what it promised before counts for nothing.
+// passed it answers reads, and writes wait. Its copies count until they would have to
+// store a write: then it has itself left out. It goes on to vote, as nodes without a
+// disk do: after a start a node has a new ID, and what it promised counts for nothing.
 
 // loseDisk is called by the engine.
 func (n *Node) loseDisk(cause error) {
@@ -32,31 +32,40 @@ func (n *Node) tellLostDisk() {
 	n.lostDiskTold = true
 	n.log.Error(eventLostDisk, "node", n.cfg.Name, "err", *cause)
 	n.background(func() {
+		n.attributesMu.Lock()
+		defer n.attributesMu.Unlock()
 		if err := n.gossip.UpdateSelf(n.selfMember()); err != nil {
 			n.log.Warn("cannot tell that this node's disk has failed", "err", err)
 		}
 	})
-	copies := map[shard.NodeID][]byte{}
-	for cl := range n.table.Load().All() {
-		if cl.Primary == n.id || !cl.Holds(n.id) {
-			continue
+	unsynced := map[shard.NodeID][]byte{}
+	for i := range n.slots {
+		s := &n.slots[i]
+		s.mu.Lock()
+		if st := &s.stream; n.cfg.SyncWrites && !st.primary.IsZero() && !st.filling && s.durable < st.pos {
+			unsynced[st.primary] = binary.AppendUvarint(unsynced[st.primary], uint64(i))
 		}
-		b := copies[cl.Primary]
-		if b == nil {
-			b = []byte{ctlForgo}
-		}
-		copies[cl.Primary] = binary.AppendUvarint(b, uint64(cl.Slot))
+		ready := n.advanceLocked(s) // its own disk is not waited for any more
+		s.mu.Unlock()
+		finish(ready, nil)
 	}
-	for id, b := range copies {
-		n.sendControl(id, b)
+	for _, p := range n.allPeers() {
+		n.sendControl(p.id, append([]byte{ctlForgo}, unsynced[p.id]...))
 	}
 }
 
-// onForgo drops a backup that can store no more, and makes it none again.
+// forgo tells a primary that this node's copy lacks what it was sent.
+func (n *Node) forgo(primary shard.NodeID, slot uint16) {
+	n.sendControl(primary, body(ctlForgo, uint64(slot)))
+}
+
+// onForgo makes a node whose disk has failed no backup any more, and drops those of
+// its copies that lack something: the others are good until the next write.
 func (n *Node) onForgo(id shard.NodeID, f *fields) {
 	n.peer(id).lostDisk.Store(true)
 	for f.more() {
-		if no := f.num(); !f.bad && no < shard.Slots {
+		// Where this node's has failed too the copies stay what they are.
+		if no := f.num(); !f.bad && no < shard.Slots && n.lostDisk.Load() == nil {
 			n.lose(uint16(no), id)
 		}
 	}

@@ -412,7 +412,7 @@ func (n *Node) mayFound(settled bool) bool {
 		}
 	}
 	n.membersMu.Unlock()
-	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaves() {
+	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaving.Load() {
 		return false
 	}
 	if len(untold) > 0 && !n.goesWithout(untold, weighted) {

@@ -329,12 +329,9 @@ func (n *Node) stray(cl *shard.Claim) []uint64 {
 
 // canList: see shard.CoreConfig.
 func (n *Node) canList(cl *shard.Claim) bool {
-	if n.lostDisk.Load() != nil && cl.Primary != n.id {
-		return false
-	}
 	if f := n.slots[cl.Slot].fitness.Load(); f != nil {
 		if f.learned == (shard.Ballot{Epoch: cl.Epoch, To: cl.Primary}) {
-			return true
+			return n.lostDisk.Load() == nil
 		}
 		if f.unfit {
 			return false

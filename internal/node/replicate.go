@@ -105,7 +105,7 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 		return nil
 	}
 	mark := s.last
-	if n.cfg.SyncWrites && s.durable < mark && (n.lostDisk.Load() == nil || len(s.view.Required) == 0) {
+	if n.cfg.SyncWrites && s.durable < mark && (n.lostDisk.Load() == nil || len(s.view.Known.Backups) == 0) {
 		mark = max(s.durable, firstVersion(s.view.Known.Epoch))
 	}
 	for _, id := range s.view.Required {
@@ -293,7 +293,9 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 	case a.Prev == 0:
 		n.beginStreamLocked(s, from, a)
 	case a.Prev == inheritPrev:
-		n.takeInLocked(s, a)
+		if !n.takeInLocked(s, a) && n.lostDisk.Load() != nil {
+			n.forgo(from, s.no)
+		}
 		return
 	case st.primary != from || st.epoch != a.Epoch || st.session != a.Session:
 		return // a stream this copy is no part of
@@ -326,7 +328,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		}
 		if errors.Is(err, store.ErrParked) {
 			n.loseDisk(err)
-			n.sendControl(from, body(ctlForgo, uint64(s.no)))
+			n.forgo(from, s.no)
 			return
 		}
 		if err != nil {

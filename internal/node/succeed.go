@@ -25,6 +25,7 @@ type settlement struct {
 	epoch    uint64
 	asked    int64
 	reported map[shard.NodeID]bool
+	lacks    bool // a record that was reported could not be stored
 	begun    bool // the union went out
 }
 
@@ -162,20 +163,21 @@ func (n *Node) reportedLocked(s *slot, from shard.NodeID, a *transport.Append) {
 	if t == nil || t.epoch != a.Epoch || !s.view.Known.Holds(from) {
 		return
 	}
-	if len(a.Records) == 0 {
+	switch {
+	case len(a.Records) > 0:
+		t.lacks = t.lacks || !n.takeInLocked(s, a)
+	case !t.lacks: // or it would go on from less than that copy has
 		t.reported[from] = true
 		n.unionLocked(s)
-		return
 	}
-	n.takeInLocked(s, a)
 }
 
 // takeInLocked adds a record of before this epoch to the copy and its ring.
-func (n *Node) takeInLocked(s *slot, a *transport.Append) {
+func (n *Node) takeInLocked(s *slot, a *transport.Append) bool {
 	recs := recordsOf(a)
 	if err := n.engine.Apply(s.no, recs); err != nil {
 		n.log.Error("copy cannot store", "slot", s.no, "err", err)
-		return
+		return false
 	}
 	e := entry{version: a.Version, cause: a.Cause, call: a.Call, result: a.Result}
 	e.result.Value = bytes.Clone(a.Result.Value)
@@ -186,6 +188,7 @@ func (n *Node) takeInLocked(s *slot, a *transport.Append) {
 	before := s.ring.bytes
 	s.ring.add(e)
 	n.ringBytes.Add(int64(s.ring.bytes - before))
+	return true
 }
 
 // unionLocked sends the union to every listed backup and begins its stream.

@@ -115,3 +115,93 @@ func TestFullDiskOfTheLastCopy(t *testing.T) {
 		})
 	}
 }
+
+// The copies on a full disk count until they lack something: another node may crash
+// for good before there are others.
+func TestCopiesOnAFullDiskCount(t *testing.T) {
+	t.Parallel()
+	for _, disks := range []Disks{LazyDisks, SyncedDisks} {
+		t.Run(fmt.Sprint(disks), func(t *testing.T) {
+			t.Parallel()
+			Run(t, Config{Nodes: 3, Seed: 34, Disks: disks}, func(sc *Cluster) {
+				sc.Fill("n1", 500)
+				sc.AwaitStable(30 * time.Second)
+				sc.Advance(3 * time.Second)
+				sc.FillDisk("n2", true)
+				for i := range 50 {
+					sc.Must(sc.Set("n3", fmt.Sprint("w", i), "v"))
+					sc.Advance(10 * time.Millisecond)
+				}
+				sc.Kill("n1")
+				sc.CheckFilled("n3", 500)
+			})
+		})
+	}
+}
+
+// Two full disks, as of nodes that share one: nothing is written, all is read, and
+// there again once the nodes are started one after the other.
+func TestFullDisksOfAll(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 2, Seed: 35, Disks: LazyDisks}, func(sc *Cluster) {
+		sc.Fill("n1", 500)
+		sc.AwaitStable(30 * time.Second)
+		sc.FillDisk("n1", true)
+		sc.FillDisk("n2", true)
+		acked, failed := 0, 0
+		for i := range 300 {
+			err := sc.Set(fmt.Sprintf("n%d", 1+i%2), fmt.Sprint("w", i), "v")
+			switch {
+			case err == nil && failed == 0:
+				acked++
+			case errors.Is(err, node.ErrDisk):
+				failed++
+			case err != nil:
+				t.Fatalf("Set = %v, want ErrDisk", err)
+			}
+			sc.Advance(10 * time.Millisecond)
+		}
+		if failed == 0 {
+			t.Fatal("all writes succeed with two full disks")
+		}
+		sc.CheckFilled("n1", 500)
+		for _, who := range []string{"n2", "n1"} {
+			sc.Kill(who)
+			sc.FillDisk(who, false)
+			sc.Start(who)
+			sc.Advance(30 * time.Second)
+		}
+		sc.CheckFilled("n1", 500)
+		for i := range acked {
+			if v, _, err := sc.Get("n1", fmt.Sprint("w", i)); err != nil || v != "v" {
+				t.Errorf("w%d = %q, %v: it was acknowledged", i, v, err)
+			}
+		}
+		sc.Must(sc.Set("n1", "after", "v"))
+	})
+}
+
+// All nodes start anew and one disk is full before its slots are begun: they are
+// begun by it all the same, and pass to the others.
+func TestFullDiskAfterAStartOfAll(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 3, Seed: 36, Disks: LazyDisks}, func(sc *Cluster) {
+		sc.Fill("n1", 500)
+		sc.AwaitStable(30 * time.Second)
+		sc.Advance(3 * time.Second)
+		names := []string{"n1", "n2", "n3"}
+		for _, who := range names {
+			sc.Kill(who)
+		}
+		sc.Start(names...)
+		sc.FillDisk("n2", true)
+		n := sc.Node("n1")
+		for began := time.Now(); n.Health().Unclaimed+n.Health().NoPrimary > 0; {
+			if sc.Advance(time.Second); time.Since(began) > 3*time.Minute {
+				t.Fatalf("slots stay without a primary: %v", n.Health().Reasons)
+			}
+		}
+		sc.CheckFilled("n1", 500)
+		sc.Must(sc.Set("n3", "after", "v"))
+	})
+}
