@@ -47,6 +47,11 @@ func TestPythonGoesOnThroughChanges(t *testing.T) {
 		t.Helper()
 		from := calls.Load()
 		await(t, "python goes on after "+what, func() error {
+			select {
+			case <-over:
+				t.Fatalf("churn.py ended: %q\n%.3000s", last, fault.String())
+			default:
+			}
 			if n := calls.Load() - from; n < 500 {
 				return fmt.Errorf("%d calls", n)
 			}
