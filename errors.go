@@ -88,5 +88,6 @@ var ErrUnknownNode = node.ErrUnknownNode
 
 // ErrDisk means that the data directory failed: it is damaged, in use by
 // another process, full, or an operation on it failed. The error that wraps it
-// says which. Calls get it where no other node may hold the slot: see WithDataDir.
+// says which. Writes get it where no other node may hold the slot,
+// see WithDataDir; reads for a value that is on the failed disk alone.
 var ErrDisk = node.ErrDisk

@@ -27,7 +27,7 @@ const (
 	ctlGather    byte = 16 // slots recovered by the sender, and under which epoch: has the other side anything to offer?
 	ctlGathered  byte = 17 // slots to which the sender has nothing to offer
 	ctlOwn       byte = 18 // node IDs that the disk of the sender was used under
-	ctlForgo     byte = 19 // slots of which the sender can be no backup any more
+	ctlForgo     byte = 19 // the sender can store nothing any more; slots whose copies there lack something
 )
 
 // fields reads what a control body is made of.

@@ -123,7 +123,7 @@ func encodeIDs(b []byte, ids []shard.NodeID) []byte {
 
 // savePast writes this node's identity and the names it knows.
 func (n *Node) savePast() {
-	if !n.engine.Durable() || n.lostDisk.Load() != nil {
+	if !n.engine.Durable() {
 		return
 	}
 	n.membersMu.Lock()
@@ -134,7 +134,7 @@ func (n *Node) savePast() {
 	names, own := n.namesLocked(), encodeIDs(nil, n.past.own)
 	n.namesDirty = false
 	n.membersMu.Unlock()
-	err := n.engine.SetMeta(map[string][]byte{
+	err := n.save(map[string][]byte{
 		metaCounter: binary.BigEndian.AppendUint64(nil, n.id.Counter()), metaNames: names, metaOwn: own,
 	})
 	if err != nil {
@@ -266,7 +266,7 @@ func nameOfSlot(prefix string, no uint16) string {
 // that is back from a crash the winner may have their lineage, as if it had never
 // lacked anything.
 func (n *Node) durable(out *shard.Output, views []shard.View) map[string][]byte {
-	if !n.engine.Durable() || n.lostDisk.Load() != nil {
+	if !n.engine.Durable() {
 		return nil
 	}
 	var saved map[string][]byte
@@ -291,9 +291,6 @@ func (n *Node) durable(out *shard.Output, views []shard.View) map[string][]byte 
 
 // forgetOwed removes from the disk what is owed no more. Control loop only.
 func (n *Node) forgetOwed() {
-	if n.lostDisk.Load() != nil {
-		return
-	}
 	var gone map[string][]byte
 	var slots []uint16
 	for no := range n.owes {
@@ -313,7 +310,7 @@ func (n *Node) forgetOwed() {
 	if gone == nil {
 		return
 	}
-	if err := n.engine.SetMeta(gone); err != nil {
+	if err := n.save(gone); err != nil {
 		n.log.Error("cannot save claims", "err", err)
 		return // it is tried again
 	}

@@ -1,12 +1,10 @@
 package node
 
 import (
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
-	"github.com/slotmesh/slotmesh/store"
 )
 
 // eventKind says what the control loop is told.
@@ -184,9 +182,9 @@ func (n *Node) carryOut() {
 		}
 		if len(saved) > 0 {
 			begun := n.now()
-			err := n.engine.SetMeta(saved)
+			err := n.save(saved)
 			n.savingTook += (n.now() - begun - n.savingTook) / 8
-			if err != nil && !errors.Is(err, store.ErrParked) {
+			if err != nil {
 				n.log.Error("cannot save claims", "err", err)
 				// What was not saved is neither answered nor spread.
 				out.Messages, out.InForce = nil, nil

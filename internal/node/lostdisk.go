@@ -2,9 +2,11 @@ package node
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
 )
 
 // A node whose disk has failed, or is full, gives what it holds to others, as one
@@ -18,6 +20,19 @@ func (n *Node) loseDisk(cause error) {
 	if n.lostDisk.CompareAndSwap(nil, &cause) {
 		n.poke()
 	}
+}
+
+// save writes what is to outlive this process. Once the disk has failed nothing does.
+func (n *Node) save(values map[string][]byte) error {
+	if n.lostDisk.Load() != nil {
+		return nil
+	}
+	err := n.engine.SetMeta(values)
+	if errors.Is(err, store.ErrParked) {
+		n.loseDisk(err)
+		return nil
+	}
+	return err
 }
 
 // leaves reports whether this node gives its slots away.

@@ -2,13 +2,11 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/shard"
-	"github.com/slotmesh/slotmesh/store"
 )
 
 // metaSettings is what a node saves its settings under. Part of the disk
@@ -119,7 +117,7 @@ func (n *Node) publish() error {
 	}
 	b := s.Append(nil)
 	if n.engine.Durable() {
-		if err := n.engine.SetMeta(map[string][]byte{metaSettings: b}); err != nil && !errors.Is(err, store.ErrParked) {
+		if err := n.save(map[string][]byte{metaSettings: b}); err != nil {
 			return err
 		}
 	}
