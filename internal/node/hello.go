@@ -85,9 +85,11 @@ func (n *Node) askSeeds(ctx context.Context) (answered []string, used uint64, er
 		n.alone.Store(true)
 		return nil, 0, nil
 	}
+	var a asked
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		seeds, err := n.cfg.Seeds(ctx)
-		var a asked
+		before := a.errs
+		a = asked{}
 		if err != nil {
 			a.errs = append(a.errs, fmt.Errorf("list seeds: %w", err))
 		}
@@ -101,6 +103,9 @@ func (n *Node) askSeeds(ctx context.Context) (answered []string, used uint64, er
 			return nil, 0, nil
 		case len(seeds) == 0 && err == nil:
 			a.errs = append(a.errs, errors.New("no seed is listed"))
+		}
+		if ctx.Err() != nil && before != nil { // cut short, this time tells less
+			a.errs = before
 		}
 		select {
 		case <-time.After(pause):
