@@ -62,7 +62,7 @@ func TestCloseEndsAllThatWaits(t *testing.T) {
 				return nil
 			})
 			<-live
-			within(t, 10*time.Second, "Close with all of that", func() {
+			within(t, 15*time.Second, "Close with all of that", func() {
 				wantErr(t, "Close", c.Close(), nil)
 				wg.Wait()
 			})

@@ -28,7 +28,7 @@ func TestKilledProcessUnderTLS(t *testing.T) {
 
 func killsAndWrites(t *testing.T, opts ...slotmesh.Option) {
 	const keys, laps = 200, 20
-	c := open(t, append(opts, slotmesh.WithName("parent"), slotmesh.WithCluster(processCluster))...)
+	c := open(t, append(opts, slotmesh.WithName("parent"), slotmesh.WithOpTimeout(30*time.Second), slotmesh.WithCluster(processCluster))...)
 	addr := c.Cluster().Self().Addr
 	kill := startChild(t, addr)
 	awaitBalance(t, c, 2)
@@ -75,7 +75,7 @@ func shortCallsEndInTime(t *testing.T, c *slotmesh.Cache, key string) {
 	t.Helper()
 	for range 5 {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		within(t, time.Second, "a call with a deadline of 10ms", func() {
+		within(t, 20*time.Second, "a call with a deadline of 10ms", func() {
 			err := c.Set(ctx, key, []byte("short"))
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, slotmesh.ErrUnknownOutcome) {
 				t.Errorf("Set = %v, want nil, DeadlineExceeded or ErrUnknownOutcome", err)

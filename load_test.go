@@ -345,11 +345,11 @@ func loadAllLeave(t *testing.T, p pair) {
 		v, err := waitFor(running, let, "v")(ctx, key)
 		ended <- err
 		return v, err
-	})
+	}, slotmesh.LoadTimeout(5*time.Minute))
 	wantErr(t, "GetOrLoad", err, context.Canceled)
 	wantErr(t, "the loader's context", <-ended, context.Canceled)
 	// The lease was given back: another load begins at once.
-	within(t, 5*time.Second, "the next load", func() {
+	within(t, time.Minute, "the next load", func() {
 		close(let)
 		if got, err := p.r.GetOrLoad(t.Context(), key, waitFor(running, let, "w")); string(got) != "w" || err != nil {
 			t.Errorf("GetOrLoad = %q, %v, want w", got, err)
@@ -480,7 +480,7 @@ func TestLoadPassesOn(t *testing.T) {
 	running, never := make(chan struct{}, 4), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, err := caches[0].GetOrLoad(t.Context(), key, waitFor(running, never, ""))
+		_, err := caches[0].GetOrLoad(t.Context(), key, waitFor(running, never, ""), slotmesh.LoadTimeout(5*time.Minute))
 		wantErr(t, "GetOrLoad on the closed node", err, slotmesh.ErrClosed)
 	})
 	<-running
@@ -491,7 +491,7 @@ func TestLoadPassesOn(t *testing.T) {
 			t.Errorf("GetOrLoad = %q, %v, want v", got, err)
 		}
 	})
-	within(t, 10*time.Second, "Close and the load elsewhere", func() {
+	within(t, time.Minute, "Close and the load elsewhere", func() {
 		wantErr(t, "Close", caches[0].Close(), nil)
 		wg.Wait()
 	})

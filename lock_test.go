@@ -158,13 +158,13 @@ func lockLeavesLine(t *testing.T, p pair) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, err := p.r.Lock(ctx, key, 10*time.Second)
+		_, err := p.r.Lock(ctx, key, 10*time.Minute)
 		wantErr(t, "Lock of the one who left", err, context.Canceled)
 	})
 	time.Sleep(30 * time.Millisecond) // until it stands in line
 	cancel()
 	wg.Wait()
-	within(t, 3*time.Second, "the next Lock", func() {
+	within(t, time.Minute, "the next Lock", func() {
 		wantErr(t, "Unlock", held.Unlock(t.Context()), nil)
 		l := mustLock(t, p.r, key)
 		wantErr(t, "Unlock", l.Unlock(t.Context()), nil)

@@ -32,7 +32,8 @@ func await(t *testing.T, what string, cond func() error) {
 	slotmeshtest.Await(t, what, cond)
 }
 
-// within fails the test where f takes longer than limit.
+// within fails the test where f takes longer than limit: far longer than it takes on a
+// busy machine, and less than where it waits for something else.
 func within(t *testing.T, limit time.Duration, what string, f func()) {
 	t.Helper()
 	began := time.Now()

@@ -29,7 +29,7 @@ func TestShutdownHandsOverEverything(t *testing.T) {
 			wantValue(t, caches[2], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
 		}
 	}
-	within(t, 5*time.Second, "Shutdown of the last node", func() {
+	within(t, time.Minute, "Shutdown of the last node", func() {
 		wantErr(t, "Shutdown of the last node", caches[2].Shutdown(ctx), nil)
 	})
 	_, err := caches[2].Get(ctx, "key")

@@ -242,7 +242,7 @@ func watchBadInput(t *testing.T, p pair) {
 func watchLeaves(t *testing.T, p pair) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	within(t, 5*time.Second, "a watch whose context ends", func() {
+	within(t, 15*time.Second, "a watch whose context ends", func() {
 		for _, err := range p.r.Watch(ctx, slotmesh.WatchKey("nothing happens")) {
 			if err != nil {
 				wantErr(t, "Watch", err, context.DeadlineExceeded)
