@@ -53,7 +53,7 @@ func TestCallsGoAroundACutLink(t *testing.T) {
 // copies that can't be kept across it are kept elsewhere.
 func TestCutLinkMovesNoSlots(t *testing.T) {
 	t.Parallel()
-	for _, nodes := range []int{3, 5} {
+	for _, nodes := range variants(1, 3, 5) {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
 			t.Parallel()
 			Run(t, Config{Nodes: nodes, Seed: 32}, func(sc *Cluster) {
@@ -99,7 +99,7 @@ func TestCutLinkMovesNoSlots(t *testing.T) {
 // A node behind a link that is down hands its slots to whom it reaches and leaves.
 func TestShutdownBehindACutLink(t *testing.T) {
 	t.Parallel()
-	for _, wait := range []time.Duration{2 * time.Second, 10 * time.Second} {
+	for _, wait := range variants(1, 2*time.Second, 10*time.Second) {
 		t.Run(wait.String(), func(t *testing.T) {
 			t.Parallel()
 			Run(t, Config{Nodes: 3, Seed: 33}, func(sc *Cluster) {

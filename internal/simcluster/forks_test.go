@@ -62,7 +62,7 @@ func TestNemesisOfForks(t *testing.T) {
 // wants them, with their backups, and nothing is owed.
 func TestForksHealInFiveSeconds(t *testing.T) {
 	t.Parallel()
-	for i, cut := range []time.Duration{8 * time.Second, 30 * time.Second} {
+	for i, cut := range variants(1, 8*time.Second, 30*time.Second) {
 		t.Run(cut.String(), func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Policy: node.Available, Seed: 630 + uint64(i)}, func(sc *Cluster) {
 				sc.Fill("n1", 500)

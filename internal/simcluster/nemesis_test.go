@@ -19,7 +19,7 @@ import (
 var (
 	seeds     = flag.Int("seeds", 1, "how many seeds the nemeses run")
 	firstSeed = flag.Uint64("seed", 1, "the first of them")
-	large     = flag.Bool("large", false, "have TestNemesis run up to five nodes, not three, and kill all victims in each phase of a move")
+	large     = flag.Bool("large", false, "have the nemeses run up to five nodes, not three, and other tests all their variants")
 )
 
 // TestNemesis has random faults befall a cluster under load. Under policy
@@ -65,6 +65,14 @@ func TestNemesis(t *testing.T) {
 			}
 		})
 	}
+}
+
+// variants are those of a test that run: without -large the first few.
+func variants[T any](few int, all ...T) []T {
+	if *large {
+		return all
+	}
+	return all[:few]
 }
 
 // patient keeps a slot whose holders are cut off from being started anew.

@@ -19,7 +19,7 @@ import (
 // of all failed: no read after that misses it, however early.
 func TestRecoveryHearsAllDisks(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(3) {
+	for _, seed := range variants(1, uint64(1), 0, 2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 601 + seed, Disks: LazyDisks}, func(sc *Cluster) {
 				key := sc.KeyServedBy("n1")
@@ -63,7 +63,7 @@ func firstRead(t *testing.T, sc *Cluster, from, key string) string {
 // does not wait: neither its own next start, nor a backup.
 func TestGatheringOutlivesItsPrimary(t *testing.T) {
 	t.Parallel()
-	for _, restarts := range []bool{true, false} {
+	for _, restarts := range variants(1, true, false) {
 		t.Run(fmt.Sprint(restarts), func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 601, Disks: LazyDisks}, func(sc *Cluster) {
 				key := sc.KeyServedBy("n1")
@@ -108,7 +108,7 @@ func TestGatheringOutlivesItsPrimary(t *testing.T) {
 // back with its disk, also where the winner has taken over its lineage by then.
 func TestRestartKeepsWhatIsOwed(t *testing.T) {
 	t.Parallel()
-	for _, how := range []string{"crash", "power loss", "shutdown"} {
+	for _, how := range variants(2, "power loss", "shutdown", "crash") {
 		t.Run(how, func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 620, Policy: node.Available, Disks: SyncedDisks}, func(sc *Cluster) {
 				var ledger Ledger

@@ -16,11 +16,8 @@ import (
 // the repair delay and after it; nothing deleted comes back.
 func TestRestartWithDiskCopiesWhatChanged(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name string
-		away time.Duration
-	}{{"within the repair delay", 0}, {"after it", 30 * time.Second}} {
-		t.Run(tt.name, func(t *testing.T) {
+	for _, away := range variants(1, 0, 30*time.Second) { // within the repair delay, and after it
+		t.Run(away.String(), func(t *testing.T) {
 			// Three copies among three nodes: nobody else repairs meanwhile.
 			Run(t, Config{Nodes: 3, Backups: 2, Seed: 71, Disks: LazyDisks}, func(sc *Cluster) {
 				const keys = 3000
@@ -38,7 +35,7 @@ func TestRestartWithDiskCopiesWhatChanged(t *testing.T) {
 				for i := 5; i < keys; i += 100 {
 					sc.Must(sc.Delete("n1", key(i)))
 				}
-				sc.Advance(tt.away)
+				sc.Advance(away)
 				copied := func() (sum uint64) {
 					for _, h := range sc.Up() {
 						sum += h.Node().Stats().BytesCopied
