@@ -35,13 +35,12 @@ const (
 	FlagIfPresent  uint16 = 1 << 1
 	FlagIfVersion  uint16 = 1 << 2 // only if the version equals Call.Version (0: absent)
 	FlagKeepTTL    uint16 = 1 << 3
-	FlagAckPrimary uint16 = 1 << 4  // do not wait for backups
-	FlagRelative   uint16 = 1 << 5  // Expiry is milliseconds from the primary's slot time
-	FlagNear       uint16 = 1 << 9  // OpGet: with a read lease, if there can be one
-	FlagRelay      uint16 = 1 << 10 // hand it on to the slot's primary: the sender can't reach it
-	FlagReturnOld  uint16 = 1 << 6  // Result.Value is the value before the write
-	FlagLease      uint16 = 1 << 8  // only if Version is the token of the lease to load the key
-	FlagBounds     uint16 = 1 << 7  // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
+	FlagAckPrimary uint16 = 1 << 4 // do not wait for backups
+	FlagRelative   uint16 = 1 << 5 // Expiry is milliseconds from the primary's slot time
+	FlagNear       uint16 = 1 << 9 // OpGet: with a read lease, if there can be one
+	FlagReturnOld  uint16 = 1 << 6 // Result.Value is the value before the write
+	FlagLease      uint16 = 1 << 8 // only if Version is the token of the lease to load the key
+	FlagBounds     uint16 = 1 << 7 // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
 )
 
 // Call is one operation on one key. Strings and slices of a received Call

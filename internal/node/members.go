@@ -271,14 +271,9 @@ func (n *Node) replan(now int64) (changed bool) {
 	changed = !maps.Equal(down, n.downNow)
 	n.downNow = down
 	settings := n.settings.Load()
-	if n.plan == nil || !slices.Equal(list, n.planned) || settings != n.plannedWith {
-		n.planAnew(list, settings, now)
-		n.planNear, changed = nil, true
+	if n.plan != nil && slices.Equal(list, n.planned) && settings == n.plannedWith {
+		return changed
 	}
-	return n.replanNear(list, settings, now) || changed
-}
-
-func (n *Node) planAnew(list []shard.Member, settings *shard.Settings, now int64) {
 	before := n.membersAt
 	if len(list) < len(n.planned) && slices.ContainsFunc(n.planned, func(m shard.Member) bool {
 		return !m.Leaving && !slices.ContainsFunc(list, func(o shard.Member) bool { return o.ID == m.ID })
@@ -292,52 +287,11 @@ func (n *Node) planAnew(list []shard.Member, settings *shard.Settings, now int64
 		n.membersAt = max(before, now-int64(n.cfg.SettleDelay)+int64(settingsSettle))
 	}
 	n.planned, n.plannedWith = list, settings
-	n.plan = n.planOf(list, settings)
+	n.plan = shard.Plan(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
 	n.planShared.Store(n.plan)
 	n.planFor.Store(settings)
 	n.plannedFor.Store(&list) // last: see Balanced
-}
-
-func (n *Node) planOf(list []shard.Member, settings *shard.Settings) *shard.Assignment {
-	return shard.Plan(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
-}
-
-// replanNear keeps the plan without the members that are cut off from this node.
-func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int64) (changed bool) {
-	cut := n.cutOff(list)
-	if maps.Equal(cut, n.cutNow) && (cut == nil || n.planNear != nil) {
-		return false
-	}
-	if len(cut) > len(n.cutNow) {
-		n.cutAt = now
-	}
-	n.cutNow, n.planNear = cut, nil
-	if cut != nil {
-		n.planNear = n.planOf(slices.DeleteFunc(slices.Clone(list), func(m shard.Member) bool { return cut[m.ID] }), settings)
-	}
 	return true
-}
-
-// aim returns who is to hold a slot of this node's, as far as this node can bring it
-// about. What is to go to a member that is cut off stays, or goes where that can fetch
-// it; and a copy that was to be there is made elsewhere when the link has been down
-// for as long as a dead node is waited for.
-func (n *Node) aim(no uint16) (primary shard.NodeID, backups []shard.NodeID) {
-	primary, backups = n.plan.Primary(no), n.plan.Backups(no)
-	if n.cutNow == nil || !n.cutNow[primary] && !slices.ContainsFunc(backups, func(id shard.NodeID) bool { return n.cutNow[id] }) {
-		return primary, backups
-	}
-	if n.cutNow[primary] {
-		if primary = n.id; n.outlook.leaving {
-			primary = n.planNear.Primary(no)
-		}
-	}
-	if n.outlook.awaiting {
-		return primary, slices.DeleteFunc(slices.Clone(backups), func(id shard.NodeID) bool { return n.cutNow[id] })
-	}
-	near := append([]shard.NodeID{n.planNear.Primary(no)}, n.planNear.Backups(no)...)
-	near = slices.DeleteFunc(near, func(id shard.NodeID) bool { return id == primary || id.IsZero() })
-	return primary, near[:min(len(near), len(backups))]
 }
 
 // allBack reports whether every seat of a list is taken in a later one: nobody
@@ -440,7 +394,6 @@ func (n *Node) mayFound(settled bool) bool {
 		weighted = 1
 	}
 	ready := true
-	var untold []shard.NodeID
 	for id, m := range n.members {
 		if id == n.id {
 			continue
@@ -450,13 +403,9 @@ func (n *Node) mayFound(settled bool) bool {
 			weighted++
 		}
 		p := n.peer(id)
-		if told := p.up.Load() && p.told(); !told && p.cut.Load() {
-			untold = append(untold, id)
-		} else {
-			ready = ready && told
-		}
+		ready = ready && p.up.Load() && p.told()
 	}
-	told := weighted - len(untold)
+	var untold []shard.NodeID
 	for id, m := range n.vanished {
 		if n.weightOf(m) > 0 && !n.peer(id).told() {
 			untold = append(untold, id)
@@ -466,7 +415,7 @@ func (n *Node) mayFound(settled bool) bool {
 	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaving.Load() {
 		return false
 	}
-	if len(untold) > 0 && !n.goesWithout(untold, told) {
+	if len(untold) > 0 && !n.goesWithout(untold, weighted) {
 		return false
 	}
 	if others == 0 {
@@ -479,10 +428,9 @@ func (n *Node) mayFound(settled bool) bool {
 // they had told their tables, as for a newcomer whose network fails: those may hold
 // the slots that nobody else knows of. With Available they are waited for like holders
 // that are silent; with Majority most have to have told, and none of these to hold any.
-// Those that are cut off from this node alone have told others, who tell it all.
 func (n *Node) goesWithout(untold []shard.NodeID, told int) bool {
 	if n.cfg.Policy != Majority {
-		return n.now()-max(n.failedAt, n.cutAt) >= int64(n.cfg.OrphanWait)
+		return n.now()-n.failedAt >= int64(n.cfg.OrphanWait)
 	}
 	if told <= len(untold) {
 		return false

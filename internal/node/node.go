@@ -127,9 +127,6 @@ type Node struct {
 
 	// Of the control loop alone:
 	plan          *shard.Assignment
-	planNear      *shard.Assignment // without the members in cutNow; nil if there are none
-	cutNow        map[shard.NodeID]bool
-	cutAt         int64             // when cutNow last grew
 	planBefore    *shard.Assignment // the plan before the last member went
 	planned       []shard.Member
 	plannedWith   *shard.Settings // of the plan
@@ -184,7 +181,6 @@ type Node struct {
 	planFor    atomic.Pointer[shard.Settings] // that it was made with
 	awaited    atomic.Pointer[awaited]        // whose disks are waited for; nil: nobody's
 	uncovered  atomic.Int64                   // slots without a living primary, as of the last pass
-	cuts       atomic.Int64                   // peers that only others hear
 	owed       atomic.Int64                   // slots whose records are owed to the winner of a fork
 	evictWake  chan struct{}
 	relief     atomic.Int64 // evictions that a copy asks for

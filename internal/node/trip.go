@@ -69,11 +69,7 @@ func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error
 		ask = n.peer(t.claim.Primary)
 	}
 	t.peer = ask
-	t.req.Flags &^= transport.FlagRelay
-	if to = ask.live(); ask.cut.Load() {
-		to = n.detour(t)
-	}
-	if to == nil {
+	if to = ask.live(); to == nil {
 		return nil, transport.ErrNotSent
 	}
 	if t.req.Repeat { // it may have taken effect: what became of it is looked up
@@ -105,9 +101,9 @@ func (n *Node) reroute(before *shard.Table, news []*shard.Claim) {
 	for _, p := range n.allPeers() {
 		if t := p.t.Load(); t != nil {
 			table := n.table.Load()
-			t.Abandon(func(slot uint16, elsewhere bool) bool {
+			t.Abandon(func(slot uint16) bool {
 				cl := table.Claim(slot)
-				return !elsewhere && cl != nil && cl.Primary != p.id
+				return cl != nil && cl.Primary != p.id
 			})
 		}
 	}
