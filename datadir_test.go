@@ -21,7 +21,7 @@ func TestFleetComesBackFromItsDisks(t *testing.T) {
 	start := func(i int, seeds ...string) *slotmesh.Cache {
 		opts := []slotmesh.Option{
 			slotmesh.WithName(names[i]), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithCluster(t.Name()),
-			slotmesh.WithDataDir(dirs[i]), slotmesh.WithColdStartWait(10*time.Minute), slotmesh.WithMaxMemory(64 << 20),
+			slotmesh.WithDataDir(dirs[i]), slotmesh.WithColdStartWait(10 * time.Minute), slotmesh.WithMaxMemory(64 << 20),
 		}
 		if len(seeds) > 0 {
 			opts = append(opts, slotmesh.WithSeeds(seeds...))

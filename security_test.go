@@ -45,7 +45,7 @@ func TestStrangersCannotOpen(t *testing.T) {
 		"other cluster":   {slotmesh.WithTLS(ca.Config("member2")), slotmesh.WithSecret(oldKey), slotmesh.WithCluster("other")},
 	} {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			_, err := slotmesh.Open(ctx, append(opts, slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithSeeds(guarded.Cluster().Self().Addr))...)
 			if err == nil || len(opts) > 0 && !errors.Is(err, slotmesh.ErrUntrusted) {
@@ -119,7 +119,7 @@ func TestSecretRotatesUnderTraffic(t *testing.T) {
 			t.Errorf("RotateSecret(%q) = %v, want ErrInvalid", keys, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	_, err := slotmesh.Open(ctx, slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithSecret(oldKey), slotmesh.WithCluster("rotating"),
 		slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))

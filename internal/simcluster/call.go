@@ -71,6 +71,20 @@ func (sc *Cluster) KeyServedBy(name string) string {
 	return ""
 }
 
+// KeyHeldBy returns a key that one node serves and of which another has the only copy.
+func (sc *Cluster) KeyHeldBy(primary, backup string) string {
+	table := sc.Node("n1").Table()
+	for i := range 100_000 {
+		key := fmt.Sprintf("key%d", i)
+		cl := table.Claim(hashtag.Slot(key))
+		if sc.Owner("n1", key) == primary && len(cl.Backups) == 1 && cl.Backups[0] == sc.Node(backup).Self().ID {
+			return key
+		}
+	}
+	sc.T.Fatal("no such key")
+	return ""
+}
+
 // Fill sets n keys from the node of a name, and ends the test if it can't.
 func (sc *Cluster) Fill(from string, n int) {
 	sc.T.Helper()

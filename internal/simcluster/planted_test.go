@@ -82,7 +82,7 @@ func get(key string) node.Call { return node.Call{Op: transport.OpGet, Key: key}
 
 // readOfTheReplaced: a primary that is cut off is replaced, and read.
 func readOfTheReplaced(sc *Cluster) string {
-	key := keyOf(sc, "n1", "n2")
+	key := sc.KeyHeldBy("n1", "n2")
 	sc.Must(sc.Set("n1", key, "old"))
 	sc.Isolate("n1")
 	sc.Advance(4 * time.Second)
@@ -96,7 +96,7 @@ func readOfTheReplaced(sc *Cluster) string {
 // readOfThePending: a value is read while it is on its way to the backup, and
 // the primary dies.
 func readOfThePending(sc *Cluster) string {
-	key := keyOf(sc, "n1", "n2")
+	key := sc.KeyHeldBy("n1", "n2")
 	sc.Must(sc.Set("n1", key, "old"))
 	sc.Net.SetOneWay("n1", "n2", simnet.Link{Delay: 60 * time.Millisecond})
 	sc.Advance(time.Second)
@@ -124,7 +124,7 @@ func readOfThePending(sc *Cluster) string {
 
 // lateAppend: what a paused primary sent arrives after it was replaced.
 func lateAppend(sc *Cluster) string {
-	key := keyOf(sc, "n1", "n2")
+	key := sc.KeyHeldBy("n1", "n2")
 	sc.Pause("n1")
 	_, err := brief(sc, "n1", set(key, "late"))
 	if err == nil {
@@ -145,7 +145,7 @@ func lateAppend(sc *Cluster) string {
 // unheardClaim: a successor is cut off as soon as it acknowledges a write, while
 // its claim may still be on the way, and the old primary is back.
 func unheardClaim(sc *Cluster) string {
-	key := keyOf(sc, "n1", "n2")
+	key := sc.KeyHeldBy("n1", "n2")
 	sc.Must(sc.Set("n1", key, "old"))
 	sc.Net.SetOneWay("n2", "n3", simnet.Link{Delay: 100 * time.Millisecond})
 	sc.Advance(time.Second)
@@ -166,7 +166,7 @@ func unheardClaim(sc *Cluster) string {
 // leftovers: a deposed primary has a write that nobody else has, and becomes a
 // backup again.
 func leftovers(sc *Cluster) string {
-	key := keyOf(sc, "n1", "n2")
+	key := sc.KeyHeldBy("n1", "n2")
 	sc.Must(sc.Set("n1", key, "old"))
 	tag := "{" + key + "}ghost"
 	sc.Isolate("n1")
@@ -186,7 +186,7 @@ func leftovers(sc *Cluster) string {
 
 // forkedWrites: both sides of a cut write, and meet again.
 func forkedWrites(sc *Cluster) string {
-	key := keyOf(sc, "n1", "n2")
+	key := sc.KeyHeldBy("n1", "n2")
 	keys := map[string]string{"{" + key + "}a": "n1", "{" + key + "}b": "n2"}
 	sc.Isolate("n1")
 	sc.Advance(8 * time.Second)

@@ -5,13 +5,11 @@ package simcluster_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
 	. "github.com/slotmesh/slotmesh/internal/simcluster"
 	"github.com/slotmesh/slotmesh/internal/simnet"
@@ -52,7 +50,7 @@ func TestRepeats(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
 				c := tt.call
-				c.Key = keyOf(sc, "n2", "n3")
+				c.Key = sc.KeyHeldBy("n2", "n3")
 				if err := sc.Set("n1", c.Key, "1"); err != nil {
 					t.Fatal(err)
 				}
@@ -118,20 +116,6 @@ func killAfter(d time.Duration) func(*Cluster) {
 	}
 }
 
-// keyOf returns a key with this primary and this one backup.
-func keyOf(sc *Cluster, primary, backup string) string {
-	table := sc.Node("n1").Table()
-	for i := range 100_000 {
-		key := fmt.Sprintf("key%d", i)
-		cl := table.Claim(hashtag.Slot(key))
-		if sc.Owner("n1", key) == primary && len(cl.Backups) == 1 && cl.Backups[0] == sc.Node(backup).Self().ID {
-			return key
-		}
-	}
-	sc.T.Fatal("no such key")
-	return ""
-}
-
 // The calls of before travel with a copy: a node that got its copy after a
 // caller's knowledge of the slot can still say that the call never ran, or what
 // it gave.
@@ -146,7 +130,7 @@ func TestRepeatsAreAnsweredFromACopiedRing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
-				key := keyOf(sc, "n2", "n3")
+				key := sc.KeyHeldBy("n2", "n3")
 				for range 3 {
 					if _, err := sc.Incr("n2", key, 1); err != nil { // n1 hears nothing of it
 						t.Fatal(err)
@@ -178,7 +162,7 @@ func TestRepeatsAreAnsweredFromACopiedRing(t *testing.T) {
 func TestRepeatOfAForgottenCallHasAnUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
-		key := keyOf(sc, "n2", "n3")
+		key := sc.KeyHeldBy("n2", "n3")
 		if err := sc.Set("n1", key, "1"); err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +203,7 @@ func TestRepeatOfAForgottenCallHasAnUnknownOutcome(t *testing.T) {
 func TestRepeatAtTheWinnerOfAFork(t *testing.T) {
 	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
-		key := keyOf(sc, "n1", "n2")
+		key := sc.KeyHeldBy("n1", "n2")
 		_, err := sc.Incr("n3", key, 1)
 		sc.Must(err)
 		sc.Isolate("n2")

@@ -1,6 +1,6 @@
 //go:build !race || slow
 
-package simcluster_test
+package scripts_test
 
 import (
 	"cmp"
@@ -247,7 +247,7 @@ func (s *script) name(c command) {
 	at, copied := c.text("at"), c.text("copy")
 	tag := ""
 	if copied != "" {
-		tag = keyOf(s.sc, at, copied)
+		tag = s.sc.KeyHeldBy(at, copied)
 	} else {
 		tag = s.sc.KeyServedBy(at)
 	}
@@ -307,7 +307,7 @@ func (s *script) callFrom(c command, from string) string {
 	switch c.Cmd {
 	case "set":
 		if ttl := c.span(c.text("ttl")); ttl > 0 {
-			call := set(key, c.word(1))
+			call := node.Call{Op: transport.OpSet, Key: key, Value: []byte(c.word(1))}
 			call.Flags, call.Expiry = transport.FlagRelative, ttl.Milliseconds()
 			_, err := s.sc.Do(ctx, from, call)
 			return outcome(err)
@@ -322,7 +322,7 @@ func (s *script) callFrom(c command, from string) string {
 		}
 		return outcome(err)
 	}
-	switch r, err := s.sc.Do(ctx, from, get(key)); {
+	switch r, err := s.sc.Do(ctx, from, node.Call{Op: transport.OpGet, Key: key}); {
 	case err != nil:
 		return outcome(err)
 	case !r.Found:
