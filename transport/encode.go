@@ -163,8 +163,6 @@ func (e *encoder) request(r *Request) {
 	e.uint(uint64(r.Hops))
 	e.int(r.Sent)
 	e.bytes(r.Trace)
-	e.uint(r.Known)
-	e.uint(r.After)
 	e.end()
 }
 
@@ -280,7 +278,7 @@ func (e *encoder) records(rs []Record) {
 // Sizes are upper bounds of what an encoded message takes, close enough to
 // choose its batch and to refuse what is too large.
 const (
-	sizeRequest  = 212
+	sizeRequest  = 192
 	sizeResponse = 128
 	sizeAppend   = 192
 	sizeAck      = 64

@@ -109,7 +109,11 @@ func (n *Node) namesLocked() (b []byte) {
 // takeNames reads names; the caller holds membersMu, or the node alone.
 func (n *Node) takeNames(f *fields) {
 	for f.more() {
-		id, _ := f.id()
+		var id shard.NodeID
+		if copy(id[:], f.b) < len(id) {
+			return
+		}
+		f.b = f.b[len(id):]
 		size := f.num()
 		if f.bad || size > uint64(len(f.b)) || size > 256 {
 			return
