@@ -39,9 +39,12 @@ func TestCloseEndsAllThatWaits(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			ends("GetOrLoad", func() error { _, err := c.GetOrLoad(ctx, "load", stuck); return err })
+			ends("GetOrLoad", func() error {
+				_, err := c.GetOrLoad(ctx, "load", stuck, slotmesh.LoadTimeout(5*time.Minute))
+				return err
+			})
 			<-begun
-			if _, err := c.GetOrLoad(ctx, "stale", stuck, slotmesh.LoadTTL(time.Second), slotmesh.LoadStale(time.Hour)); err != nil {
+			if _, err := c.GetOrLoad(ctx, "stale", stuck, slotmesh.LoadTTL(time.Second), slotmesh.LoadStale(time.Hour), slotmesh.LoadTimeout(5*time.Minute)); err != nil {
 				t.Errorf("GetOrLoad of a stale value = %v", err)
 			}
 			<-begun

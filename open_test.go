@@ -71,7 +71,7 @@ func TestClosedCacheSaysSo(t *testing.T) {
 }
 
 func TestCloseEndsCallsUnderWay(t *testing.T) {
-	c := open(t)
+	c := open(t, slotmesh.WithOpTimeout(5*time.Minute))
 	var wg sync.WaitGroup
 	started := make(chan struct{}, 8)
 	for range cap(started) {

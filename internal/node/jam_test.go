@@ -31,7 +31,7 @@ func (j *jammed) Apply(slot uint16, recs []store.Record) error {
 // that readers of the slot need.
 func TestWritersWaitForASlowDiskWithinTheirDeadlines(t *testing.T) {
 	j := &jammed{Memory: store.NewMemory(store.MemoryOptions{Limit: 64 << 20})}
-	n := start(t, "a", func(c *Config) { c.Engine = j })
+	n := start(t, "a", func(c *Config) { c.Engine, c.OpTimeout = j, 5*time.Minute })
 	set := func(timeout time.Duration, value string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()

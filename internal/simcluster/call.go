@@ -71,7 +71,7 @@ func (sc *Cluster) KeyServedBy(name string) string {
 	return ""
 }
 
-// KeyHeldBy returns a key that one node serves and of which another has the only copy.
+// KeyHeldBy returns a key that one node serves and of which another is the only backup.
 func (sc *Cluster) KeyHeldBy(primary, backup string) string {
 	table := sc.Node("n1").Table()
 	for i := range 100_000 {

@@ -18,8 +18,8 @@ import (
 const plantedSeeds = 4
 
 // TestMissingRulesAreFound switches off one rule of the real node after
-// another: a scenario finds each within a few seeds, and with -large finds nothing with
-// the same seeds and all rules. A checker that cannot find a planted bug is none.
+// another: a scenario finds each within a few seeds, and finds nothing with the
+// same seeds and all rules. A checker that cannot find a planted bug is none.
 func TestMissingRulesAreFound(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -52,10 +52,8 @@ func TestMissingRulesAreFound(t *testing.T) {
 				return fault
 			}
 			for seed := uint64(80); seed < 80+plantedSeeds; seed++ {
-				if *large {
-					if fault := run(seed, false); fault != "" {
-						t.Fatalf("seed %d, with all rules: %s", seed, fault)
-					}
+				if fault := run(seed, false); fault != "" {
+					t.Fatalf("seed %d, with all rules: %s", seed, fault)
 				}
 				if fault := run(seed, true); fault != "" {
 					t.Logf("seed %d: %s", seed, fault)
