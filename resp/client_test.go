@@ -3,6 +3,7 @@ package resp_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,9 +46,16 @@ func serve(t *testing.T, n int, opts ...resp.Option) *fleet {
 		served := make(chan error, 1)
 		go func() { served <- resp.Serve(ctx, c, listener, opts...) }()
 		end := sync.OnceFunc(func() {
-			cancel()
-			if err := <-served; err != nil {
-				t.Errorf("Serve = %v", err)
+			defer cancel()
+			var want error
+			select {
+			case <-c.Done():
+				want = slotmesh.ErrClosed
+			default:
+				cancel()
+			}
+			if err := <-served; !errors.Is(err, want) {
+				t.Errorf("Serve = %v, want %v", err, want)
 			}
 		})
 		f.ends = append(f.ends, end)
@@ -165,11 +173,17 @@ func readReply(in *bufio.Reader) (string, error) {
 // to returns a client of the node that serves a key.
 func (f *fleet) to(t *testing.T, key string) *client {
 	t.Helper()
+	return dial(t, f.addrs[f.owner(t, key)])
+}
+
+// owner is the number of the node that serves a key.
+func (f *fleet) owner(t *testing.T, key string) int {
+	t.Helper()
 	for i, c := range f.caches {
 		if owner, err := c.Cluster().Owner(key); err == nil && owner.Self {
-			return dial(t, f.addrs[i])
+			return i
 		}
 	}
 	t.Fatalf("nobody serves %s", key)
-	return nil
+	return 0
 }

@@ -67,14 +67,14 @@ func clusterSlots(c *conn, _ [][]byte) {
 		r := reply{three: c.out.three}
 		count := 0
 		for from := 0; from < hashtag.Slots; {
-			m, to := t.primary[from], from
-			for to+1 < hashtag.Slots && t.primary[to+1] == m && t.sameBackups(from, to+1) {
+			m, to := t.entry(from), from
+			for to+1 < hashtag.Slots && t.entry(to+1) == m && t.sameBackups(from, to+1) {
 				to++
 			}
-			if m != nil && m.host != "" {
+			if m != nil {
 				nodes := []*member{m}
 				for _, b := range t.backups[from] {
-					if b.host != "" && b.State == "alive" {
+					if b != m && b.host != "" && b.State == "alive" {
 						nodes = append(nodes, b)
 					}
 				}
@@ -113,8 +113,9 @@ func clusterShards(c *conn, _ [][]byte) {
 	}
 	shards := map[key]*shard{}
 	var order []*shard
-	for no, m := range t.primary {
-		if m == nil || m.host == "" {
+	for no := range t.primary {
+		m := t.entry(no)
+		if m == nil {
 			continue
 		}
 		k := key{primary: m}
@@ -146,7 +147,7 @@ func clusterShards(c *conn, _ [][]byte) {
 		r.text("nodes")
 		nodes := []*member{s.primary}
 		for _, b := range s.backups {
-			if b.host != "" {
+			if b != s.primary && b.host != "" {
 				nodes = append(nodes, b)
 			}
 		}

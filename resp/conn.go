@@ -28,6 +28,7 @@ type conn struct {
 	out     reply
 	args    [][]byte // of all commands of the batch
 	batch   [][][]byte
+	running [][]byte // the command that is run
 	scratch []byte
 
 	ctx  context.Context // calls go wherever they have to
@@ -194,6 +195,7 @@ func (c *conn) command(args [][]byte) {
 		cmd = sub
 	}
 	c.touch(cmd)
+	c.running = args
 	switch {
 	case cmd == nil:
 		c.refuse(unknown(args))
@@ -275,7 +277,13 @@ func (c *conn) call(f func(ctx context.Context) error) error {
 }
 
 // fault answers with an error of the library's.
-func (c *conn) fault(err error) { c.out.fail(faultText(err)) }
+func (c *conn) fault(err error) {
+	text, ok := c.elsewhere(err)
+	if !ok {
+		text = faultText(err)
+	}
+	c.out.fail(text)
+}
 
 func faultText(err error) string {
 	if moved, ok := errors.AsType[*slotmesh.MovedError](err); ok {

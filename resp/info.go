@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/slotmesh/slotmesh"
 )
 
 // serverCommands are set by init, as connCommands are.
@@ -356,18 +354,5 @@ func commandGetKeys(c *conn, args [][]byte) {
 		for _, key := range found {
 			c.out.bulk(key)
 		}
-	}
-}
-
-// watchCache ends the serving when the cache is closed: its subscription is.
-func (s *server) watchCache() {
-	inbox, err := s.cache.Subscription()
-	if err == nil {
-		_, err = inbox.Next(s.ctx)
-		inbox.Close()
-	}
-	if s.ctx.Err() == nil && err != nil {
-		s.failed = slotmesh.ErrClosed
-		s.cancel()
 	}
 }

@@ -159,6 +159,7 @@ func exec(c *conn, _ [][]byte) {
 		run(nil)
 		return
 	}
+	c.running = [][]byte{[]byte("get"), []byte(tag)} // where a command of this slot goes, all go
 	err := c.call(func(ctx context.Context) error {
 		return c.s.cache.Txn(ctx, tag, func(tx *slotmesh.Tx) error {
 			v := &view{tx: tx, now: time.Now().UnixMilli(), out: &c.out}

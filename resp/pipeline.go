@@ -40,6 +40,7 @@ func (c *conn) together(batch [][][]byte) int {
 		// Reads of what is here cost nothing that could be shared.
 		done := 0
 		for done < n && len(c.out.b) <= flushBytes {
+			c.running = batch[done]
 			getAlone(c, batch[done])
 			done++
 		}
@@ -81,6 +82,7 @@ func (c *conn) together(batch [][][]byte) int {
 	c.s.stats.commands.Add(int64(n))
 	c.touch(find(batch[n-1][0]))
 	for i, r := range results {
+		c.running = batch[i]
 		switch what := kinds[i]; {
 		case redirected(r.Err) && addrless(r.Err): // it has just joined
 			c.out.fail("TRYAGAIN the slot is moving")

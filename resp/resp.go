@@ -141,6 +141,11 @@ func (o *options) validate() error {
 // the listener. When it returns, every connection is closed and every
 // goroutine has ended.
 //
+// After Shutdown has handed all slots to others, Serve redirects clients to those
+// until none has come for half a second, for three seconds at most: a client looks
+// where slots are about a second after it was redirected, and a connection that
+// ends before is an error to it. So wait for Serve to return before the program ends.
+//
 // Errors: slotmesh.ErrInvalid; slotmesh.ErrClosed; the listener's; nil after
 // ctx is done.
 func Serve(ctx context.Context, cache *slotmesh.Cache, listener net.Listener, opts ...Option) error {
@@ -165,18 +170,21 @@ func Serve(ctx context.Context, cache *slotmesh.Cache, listener net.Listener, op
 // server is a Serve under way.
 type server struct {
 	options
-	cache    *slotmesh.Cache
-	self     string // this node's name
-	listener net.Listener
-	addr     string // advertised
-	started  time.Time
-	runID    string
-	ctx      context.Context // ends with the serving
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	stats    stats
-	topology shared
-	notices  notifier
+	cache      *slotmesh.Cache
+	self       string // this node's name
+	listener   net.Listener
+	addr       string // advertised
+	started    time.Time
+	runID      string
+	ctx        context.Context // ends with the serving
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
+	stats      stats
+	topology   shared
+	departed   atomic.Pointer[topology] // set once the cache has left, while clients are sent on
+	settled    chan struct{}            // closed when it is known whether they are
+	redirected atomic.Int64             // when one was sent on last, in nanoseconds from started
+	notices    notifier
 
 	shutdownOnce sync.Once
 	failed       error // why the serving ended by itself; set before cancel
@@ -196,7 +204,7 @@ func newServer(ctx context.Context, cache *slotmesh.Cache, listener net.Listener
 	view := cache.Cluster()
 	s := &server{
 		options: o, cache: cache, self: view.Self().Name, listener: listener, started: time.Now(),
-		clients: map[int64]*conn{}, subs: newSubscribers(),
+		clients: map[int64]*conn{}, subs: newSubscribers(), settled: make(chan struct{}),
 	}
 	s.runID = nodeID(view.Self().ID)
 	if s.addr = o.advertise; s.addr == "" {

@@ -57,6 +57,9 @@ func (s *server) look() *topology   { return s.topologyOf(lookAge) }
 func (s *server) glance() *topology { return s.topologyOf(glanceAge) }
 
 func (s *server) topologyOf(age time.Duration) *topology {
+	if last := s.departed.Load(); last != nil {
+		return last
+	}
 	s.topology.mu.Lock()
 	defer s.topology.mu.Unlock()
 	if cur := s.topology.cur; cur != nil && time.Since(cur.at) < age {
@@ -164,6 +167,16 @@ func (t *topology) find(id string) *member {
 		}
 	}
 	return nil
+}
+
+// entry is where clients are told that a slot is: at this node where the primary is
+// not known, or has no address for them (it has just joined). This node asks on their
+// behalf, and a slot without an entry would be an error to them at once.
+func (t *topology) entry(slot int) *member {
+	if m := t.primary[slot]; m != nil && m.host != "" {
+		return m
+	}
+	return t.self
 }
 
 // mine are the slots that this node serves.

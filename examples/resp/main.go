@@ -91,7 +91,6 @@ func run(addr, redis, join, data, name string, backups int, forward bool, passwo
 	leaving, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
 	err = cache.Shutdown(leaving)
-	end()
 	if serr := <-served; !errors.Is(serr, slotmesh.ErrClosed) {
 		err = errors.Join(err, serr)
 	}
