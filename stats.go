@@ -13,6 +13,7 @@ type Stats struct {
 	Local      uint64 // calls made here and answered here
 	Forwarded  uint64 // calls made here and answered by another node
 	Redirected uint64 // those of them that needed a second hop, because the slot had moved
+	Detours    uint64 // attempts that went by way of a third node, because no other way led to the slot's primary
 	Served     uint64 // calls answered here for other nodes
 
 	SlowCalls uint64 // calls made here that took longer than WithSlowCalls says
@@ -188,6 +189,7 @@ func (c *Cache) Stats() Stats {
 		Local:          s.Local,
 		Forwarded:      s.Forwarded,
 		Redirected:     s.Redirected,
+		Detours:        s.Detours,
 		Served:         s.Served,
 		SlowCalls:      s.Slow,
 		Hits:           s.Hits,

@@ -80,6 +80,7 @@ var (
 
 // plain are the metrics with one value.
 var plain = []plainMetric{
+	counter("detours", "Attempts of calls that went by way of a third node, since the link to the slot's primary is down.", func(s *slotmesh.Stats) uint64 { return s.Detours }),
 	counter("redirects", "Calls that needed a second hop, since the slot had moved.", func(s *slotmesh.Stats) uint64 { return s.Redirected }),
 	counter("slow_calls", "Calls made here that took longer than WithSlowCalls says.", func(s *slotmesh.Stats) uint64 { return s.SlowCalls }),
 	counter("hits", "Reads answered here that found something.", func(s *slotmesh.Stats) uint64 { return s.Hits }),

@@ -37,6 +37,8 @@ func (c *Core) onFence(from NodeID, m Message, now int64) {
 	case b != s.promised && m.Epoch <= s.highestPromise() && !(c.cfg.off.promise && m.Epoch == s.promised.Epoch):
 	case c.leans(s.newest(), m.Seat) && s.newest().Primary != from && c.lent.lentUntil(s.newest().Primary) > now:
 		reply.Busy = true
+	case m.Careful && b != s.promised && c.defends(s.newest(), from):
+		reply.Busy = true
 	default:
 		reply.OK = true
 		if b != s.promised {
@@ -44,6 +46,11 @@ func (c *Core) onFence(from NodeID, m Message, now int64) {
 		}
 	}
 	c.tell(from, s, reply)
+}
+
+// defends reports whether the primary of cl is alive for all that this node knows.
+func (c *Core) defends(cl *Claim, against NodeID) bool {
+	return cl != nil && cl.Primary != against && (cl.Primary == c.self || c.cfg.Hears != nil && c.cfg.Hears(cl.Primary))
 }
 
 // leans reports whether the primary of cl may serve by a lease of seat, as its witness.

@@ -21,6 +21,7 @@ type attempt struct {
 	asked    []NodeID
 	promises []NodeID
 	orphan   bool // no holder of newest lives: anybody may start anew
+	careful  bool // newest's primary is only cut off from here
 	invited  bool // newest's own primary has fenced itself for this epoch, all its writes acknowledged
 
 	claim   *Claim
@@ -141,6 +142,7 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 	a.promises = append(append(a.promises, c.self), promised...)
 	a.asked = append(a.asked, promised...)
 	a.invited = len(promised) > 0
+	a.careful = !orphan && !a.invited && c.cutFrom(a.newest)
 	for seat := range c.seats {
 		if seat != c.self {
 			a.promises = append(a.promises, seat)
@@ -148,6 +150,11 @@ func (c *Core) fence(slot uint16, s *slotState, epoch uint64, orphan bool, now i
 	}
 	c.ask(slot, s, now)
 	c.fenced(slot, s, now)
+}
+
+// cutFrom reports whether the primary of cl is alive and cut off from this node.
+func (c *Core) cutFrom(cl *Claim) bool {
+	return cl != nil && cl.Primary != c.self && c.lacks(cl.Primary) && !c.IsDown(cl.Primary)
 }
 
 // oppose leaves the slot out of this node's leases to a primary that the
@@ -174,7 +181,7 @@ func (c *Core) ask(slot uint16, s *slotState, now int64) {
 		if !slices.Contains(a.asked, id) {
 			a.asked = append(a.asked, id)
 			if !c.seats[id] {
-				c.send(id, Message{Kind: MsgFence, Slot: slot, Epoch: a.epoch, Seat: id, Known: s.known})
+				c.send(id, Message{Kind: MsgFence, Slot: slot, Epoch: a.epoch, Seat: id, Known: s.known, Careful: a.careful})
 			}
 		}
 	}
@@ -247,7 +254,7 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 		c.stats.Orphans++
 	case stray == nil:
 		for _, id := range append(slices.Clone(n.Backups), n.Primary) {
-			if id == c.self || c.IsDown(id) || slices.Contains(s.unfit, id) || a.fork && !slices.Contains(a.promises, id) {
+			if id == c.self || c.lacks(id) || slices.Contains(s.unfit, id) || a.fork && !slices.Contains(a.promises, id) {
 				continue
 			}
 			cl.Backups = append(cl.Backups, id)

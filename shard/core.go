@@ -30,7 +30,8 @@ type Core struct {
 
 	down map[NodeID]int64 // since when a node counts as dead
 	gone map[NodeID]bool  // those of them of whose death there is proof
-	// deaths counts changes of down and gone.
+	cut  map[NodeID]int64 // since when only others hear a node
+	// deaths counts changes of down, gone and cut.
 	deaths uint64
 	lent   *lending
 	// unaware holds the primaries that were succeeded without their leave, until
@@ -84,6 +85,9 @@ type CoreConfig struct {
 	// heartbeat. One that was has the failure timeout to settle, and no slot
 	// goes on without a quorum for its silence. nil: nobody is.
 	Awake func(NodeID) bool
+	// Hears reports whether a node is heard from. A fence against it by one who does
+	// not hear it, see Cut, is refused. nil: nobody is.
+	Hears func(NodeID) bool
 
 	// OffForce has a claim count as in force once its proposer has accepted it.
 	// It is there for tests alone, of a node as a whole.
@@ -199,6 +203,7 @@ func NewCore(cfg CoreConfig) *Core {
 		seats:   map[NodeID]bool{cfg.Self: true},
 		down:    map[NodeID]int64{},
 		gone:    map[NodeID]bool{},
+		cut:     map[NodeID]int64{},
 		lent:    newLending(cfg.off.oppose),
 		unaware: map[NodeID]*unaware{},
 	}
@@ -389,13 +394,18 @@ func (c *Core) Down(id NodeID, gone bool, now int64) {
 	if id == c.self {
 		return
 	}
-	c.deaths++
 	if _, known := c.down[id]; !known {
 		c.down[id] = now
 	}
 	if gone {
 		c.gone[id] = true
 	}
+	c.concerns(id)
+}
+
+// concerns has slots looked at for which it matters whether a node is alive.
+func (c *Core) concerns(id NodeID) {
+	c.deaths++
 	c.each(func(slot uint16, s *slotState) {
 		if n := s.newest(); n != nil && n.InGroup(id) || s.attempt != nil {
 			c.watch(slot)
@@ -409,6 +419,29 @@ func (c *Core) Up(id NodeID) {
 		c.deaths++
 		delete(c.down, id)
 	}
+}
+
+// Cut says that a node is alive, as others hear it, and not heard here. A backup of it
+// succeeds it where nobody of a quorum hears it: it serves nothing there.
+func (c *Core) Cut(id NodeID, now int64) {
+	if _, known := c.cut[id]; !known && id != c.self {
+		c.cut[id] = now
+		c.concerns(id)
+	}
+}
+
+// Joined takes Cut back.
+func (c *Core) Joined(id NodeID) {
+	if _, known := c.cut[id]; known {
+		delete(c.cut, id)
+		c.concerns(id)
+	}
+}
+
+// lacks reports whether a node can take no part in what this one does.
+func (c *Core) lacks(id NodeID) bool {
+	_, cut := c.cut[id]
+	return cut || c.IsDown(id)
 }
 
 // IsDown reports whether a node counts as dead.

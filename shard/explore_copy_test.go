@@ -197,13 +197,19 @@ func (n *xnode) detect() {
 		if n.core.gone[x.id] {
 			continue
 		}
-		if x.alive && !x.paused && !w.cut[n.host][x.host] {
+		if heard := n.hears(x); heard || w.rules.hearsay && n.hearsOf(x) {
+			if heard {
+				n.core.Joined(x.id)
+			} else if w.chance(20) {
+				n.core.Cut(x.id, w.now)
+			}
 			delete(n.since, x.id)
 			if down && w.now >= n.falsly[x.id] {
 				n.core.Up(x.id)
 			}
 			continue
 		}
+		n.core.Joined(x.id)
 		at, ok := n.since[x.id]
 		if !ok {
 			at = w.now + int64(w.rng.IntN(w.failure))
@@ -217,4 +223,20 @@ func (n *xnode) detect() {
 			n.core.Down(x.id, true, w.now)
 		}
 	}
+}
+
+// hears reports whether heartbeats of x reach n.
+func (n *xnode) hears(x *xnode) bool {
+	return x.alive && !x.paused && !n.w.cut[n.host][x.host]
+}
+
+// hearsOf reports whether a third node hears x and is heard by n.
+func (n *xnode) hearsOf(x *xnode) bool {
+	return slices.ContainsFunc(n.w.hosts, func(y *xnode) bool { return y != n && y != x && n.hears(y) && y.hears(x) })
+}
+
+// hearsID is hears for the Core, which may be late to know.
+func (n *xnode) hearsID(id NodeID) bool {
+	i := slices.IndexFunc(n.w.nodes, func(x *xnode) bool { return x.id == id })
+	return i >= 0 && (n.hears(n.w.nodes[i]) != n.w.chance(10))
 }

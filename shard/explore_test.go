@@ -40,6 +40,10 @@ func TestExploreVotes(t *testing.T) { explore(t, rules{votes: true}, max(1, usua
 // for days are.
 func TestExploreFolds(t *testing.T) { explore(t, rules{folds: true}, max(1, usual()/3)) }
 
+// TestExploreCuts has links fail between some, and those alive for each other by what
+// third nodes hear.
+func TestExploreCuts(t *testing.T) { explore(t, rules{hearsay: true}, max(1, usual()/3)) }
+
 // keptSeeds are of walks that once broke a promise:
 //   - 1000038224: a primary went on as a fork while it was listed as a backup by
 //     its successor, and then took itself for in sync.
@@ -128,6 +132,9 @@ func (w *world) profile() (p profile) {
 	p.crash = pick(0, 0, 100, 300)
 	p.pause = pick(0, 15, 40, 120)
 	p.cut = pick(0, 0, 0, 60, 200)
+	if w.rules.hearsay {
+		p.cut = pick(20, 60, 200)
+	}
 	p.suspect = pick(0, 0, 20, 80)
 	p.transfer = pick(0, 0, 60, 200)
 	p.depose = pick(0, 0, 40, 120)
@@ -263,7 +270,7 @@ func (w *world) faults(p profile) {
 	if due(p.cut) {
 		on := w.chance(2)
 		for x := range w.hosts {
-			if x != h && (on && !w.chance(5) || !on) {
+			if x != h && (on && !w.chance(5) || !on) && !(w.rules.hearsay && w.chance(2)) {
 				w.cut[x][h], w.cut[h][x] = on, on
 			}
 		}

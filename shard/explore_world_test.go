@@ -30,8 +30,9 @@ type rules struct {
 	noOffers     bool // a loser's records are not written anew
 	byVersion    bool // they are compared by version
 
-	votes bool // not a rule: half of the restarted nodes have their votes on disk
-	folds bool // not a rule: lineages of six numbers are folded
+	votes   bool // not a rule: half of the restarted nodes have their votes on disk
+	folds   bool // not a rule: lineages of six numbers are folded
+	hearsay bool // likewise: links fail between some, and others tell whom they hear
 }
 
 // world is one walk: nodes, a network, clients, and what went wrong.
@@ -123,7 +124,7 @@ func (w *world) start(host int) *xnode {
 	n.core = NewCore(CoreConfig{
 		Self: n.id, Seats: n.seats, Rand: w.rng.Uint64, Majority: w.majority,
 		Resend: xResend, Failure: time.Duration(w.failure), Settle: xSettle, PartitionWait: 100, OrphanWait: 150,
-		CanList: n.canList, Stray: n.stray, OffForce: w.rules.noForce, off: w.rules.off,
+		Hears: n.hearsID, CanList: n.canList, Stray: n.stray, OffForce: w.rules.noForce, off: w.rules.off,
 	})
 	if w.rules.folds {
 		n.core.cfg.foldAbove = 6

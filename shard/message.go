@@ -38,7 +38,10 @@ type Message struct {
 	// NoSeat, in a reply: the asked node has no memory of that seat.
 	NoSeat bool
 	// Busy, in a refusal: a lease or an unfinished copy stands against it now.
-	Busy     bool
+	Busy bool
+	// Careful, in a fence: its sender does not hear the primary to be succeeded,
+	// and others do. Whoever hears it refuses.
+	Careful  bool
 	Promised Ballot // replies: the highest promise
 	Claim    *Claim // accept: the claim; replies: the newest accepted
 	Known    *Claim // the newest claim in force the sender knows
@@ -58,7 +61,7 @@ func AppendMessages(dst []byte, ms []Message) []byte {
 		at := len(dst)
 		dst = append(dst, 0, 0, 0, 0) // length, so that unknown trailing fields are skipped
 		var flags byte
-		for bit, on := range []bool{m.OK, m.NoSeat, m.Busy, m.Claim != nil, m.Known != nil} {
+		for bit, on := range []bool{m.OK, m.NoSeat, m.Busy, m.Claim != nil, m.Known != nil, m.Careful} {
 			if on {
 				flags |= 1 << bit
 			}
@@ -121,7 +124,7 @@ func decodeMessage(b []byte) (m Message, err error) {
 		return m, fmt.Errorf("%w: kind %d", ErrMessage, m.Kind)
 	}
 	m.Slot, m.Rev = uint16(slot), uint32(rev)
-	m.OK, m.NoSeat, m.Busy = flags&1 != 0, flags&2 != 0, flags&4 != 0
+	m.OK, m.NoSeat, m.Busy, m.Careful = flags&1 != 0, flags&2 != 0, flags&4 != 0, flags&32 != 0
 	rest := r.b
 	for bit, dst := range []**Claim{&m.Claim, &m.Known} {
 		if flags&(8<<bit) == 0 {

@@ -25,6 +25,8 @@ import (
 //	merge node=a with=b                 b's claim lost to a's, and b offers
 //	down nodes=(b,c) of=a [gone]        a counts as dead; gone: that is proved
 //	up nodes=(b,c) of=a
+//	cut nodes=(b,c) of=a                they do not hear a, and others do
+//	joined nodes=(b,c) of=a
 //	lease nodes=(b) of=a until=20       promised to a
 //	see node=a epoch=5                  an append was refused for it
 //	orphan node=d
@@ -140,8 +142,10 @@ func (p *play) node(d *datadriven.TestData, key string) NodeID {
 }
 
 func (p *play) join(id NodeID, seats []NodeID) *Core {
-	c := NewCore(CoreConfig{
-		Self: id, Seats: seats, Rand: func() uint64 { p.random += 4; return p.random }, Majority: p.majority,
+	var c *Core
+	c = NewCore(CoreConfig{
+		Hears: func(id NodeID) bool { return !c.lacks(id) },
+		Self:  id, Seats: seats, Rand: func() uint64 { p.random += 4; return p.random }, Majority: p.majority,
 		Resend: 5, Failure: 30, Settle: 40, PartitionWait: 100, OrphanWait: 150,
 		CanList: func(*Claim) bool { return true },
 	})
@@ -213,6 +217,14 @@ func (p *play) run(d *datadriven.TestData) string {
 	case "up":
 		for _, id := range p.nodes(d, "nodes") {
 			p.cores[id].Up(p.node(d, "of"))
+		}
+	case "cut":
+		for _, id := range p.nodes(d, "nodes") {
+			p.cores[id].Cut(p.node(d, "of"), p.now)
+		}
+	case "joined":
+		for _, id := range p.nodes(d, "nodes") {
+			p.cores[id].Joined(p.node(d, "of"))
 		}
 	case "lease":
 		until := 0

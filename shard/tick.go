@@ -87,6 +87,12 @@ func (c *Core) tick(slot uint16, s *slotState, now int64) (due int64) {
 	switch {
 	case n == nil:
 		return 0
+	case c.holds(n) && c.cutFrom(n):
+		// It may serve on with others, and drop this node: that takes a while to hear.
+		if due = max(s.notBefore, c.cut[n.Primary]+(1+c.rank(n))*int64(c.cfg.Failure)); now >= due {
+			c.Promote(slot, now)
+		}
+		return min(max(due, now), later)
 	case c.holds(n) && n.Primary != c.self && c.IsDown(n.Primary):
 		if due = max(s.notBefore, c.down[n.Primary]+c.rank(n)*int64(c.cfg.Failure)); now >= due {
 			c.Promote(slot, now)
@@ -123,7 +129,7 @@ func (c *Core) rank(n *Claim) (rank int64) {
 		if id == c.self {
 			break
 		}
-		if !c.IsDown(id) {
+		if !c.lacks(id) {
 			rank++
 		}
 	}
@@ -196,6 +202,16 @@ const (
 // quorum where the policy and the wait allow it.
 func (c *Core) press(slot uint16, s *slotState, now int64) {
 	a := s.attempt
+	if !a.careful && !a.orphan && !a.invited && a.claim == nil && c.cutFrom(a.newest) {
+		a.careful, a.fork, a.forkAt = true, false, 0 // it was taken for dead
+	}
+	if a.careful && !c.cutFrom(a.newest) {
+		a.careful = false
+		if a.claim == nil && !c.IsDown(a.newest.Primary) { // it is heard again
+			c.fail(slot, s, now)
+			return
+		}
+	}
 	if c.hopeless(s) {
 		c.fence(slot, s, s.highest()+1, a.orphan, now)
 		return
@@ -239,7 +255,7 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 	if a.claim == nil {
 		for _, id := range a.asked {
 			if !slices.Contains(a.promises, id) && !c.gone[id] {
-				c.send(id, Message{Kind: MsgFence, Slot: slot, Epoch: a.epoch, Seat: id, Known: s.known})
+				c.send(id, Message{Kind: MsgFence, Slot: slot, Epoch: a.epoch, Seat: id, Known: s.known, Careful: a.careful})
 			}
 		}
 		return
@@ -259,7 +275,7 @@ const sleepless = 10
 // no word from a missing member for PartitionWait, or all of them are proved
 // gone. Those that are heard from otherwise are waited for longer.
 func (c *Core) mayFork(a *attempt, now int64) bool {
-	if c.cfg.Majority || a.fork && a.claim != nil && !c.lost(a.claim.Backups, a.accepts) {
+	if c.cfg.Majority || a.careful || a.fork && a.claim != nil && !c.lost(a.claim.Backups, a.accepts) {
 		return false
 	}
 	votes, groups := a.accepts, a.need

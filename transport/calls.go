@@ -23,7 +23,7 @@ type call struct {
 	deadline int64 // on the transport's clock, noDeadline for none
 	at       place
 	slot     uint16
-	asked    bool // sent after an ASK
+	asked    bool // sent after an ASK, or to be handed on: to another than the slot's primary
 }
 
 const (

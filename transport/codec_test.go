@@ -220,13 +220,13 @@ func TestHandshakeRoundTrips(t *testing.T) {
 
 func TestUnknownTrailingFieldsAreSkipped(t *testing.T) {
 	enc := newEncoder(testSender)
-	want := Request{ID: 1, Hops: 3, Sent: 4, Call: Call{Op: OpGet, Key: "k", Trace: []byte("t")}}
+	want := Request{ID: 1, Hops: 3, Sent: 4, Known: 5, After: 6, Call: Call{Op: OpGet, Key: "k", Trace: []byte("t")}}
 	enc.begin(kindRequest)
 	first := enc.arr
 	enc.buf = enc.buf[:enc.start]
 	enc.request(&want)
 	// As a later release would: two more fields at the end.
-	enc.arr = array{head: first.head, n: 21, count: 21, end: len(enc.buf)}
+	enc.arr = array{head: first.head, n: 23, count: 23, end: len(enc.buf)}
 	enc.str("new")
 	enc.uint(1 << 40)
 	enc.end()

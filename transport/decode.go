@@ -259,6 +259,8 @@ func (d *decoder) request() *Request {
 	r.Hops = d.u8()
 	r.Sent = d.int()
 	r.Trace = d.bytes(MaxTrace)
+	r.Known = d.u64()
+	r.After = d.u64()
 	return r
 }
 

@@ -163,6 +163,8 @@ func (e *encoder) request(r *Request) {
 	e.uint(uint64(r.Hops))
 	e.int(r.Sent)
 	e.bytes(r.Trace)
+	e.uint(r.Known)
+	e.uint(r.After)
 	e.end()
 }
 
@@ -278,7 +280,7 @@ func (e *encoder) records(rs []Record) {
 // Sizes are upper bounds of what an encoded message takes, close enough to
 // choose its batch and to refuse what is too large.
 const (
-	sizeRequest  = 192
+	sizeRequest  = 212
 	sizeResponse = 128
 	sizeAppend   = 192
 	sizeAck      = 64

@@ -223,7 +223,7 @@ func TestAbandonEndsTheCallsOfSomeSlots(t *testing.T) {
 	out := ab.session.Load().data.out
 	occupy(t, out)
 	call(1, false)
-	ab.Abandon(func(slot uint16) bool { return slot == 1 })
+	ab.Abandon(func(slot uint16, elsewhere bool) bool { return slot == 1 && !elsewhere })
 	vacate(out)
 	if err := receive(t, errs); !errors.Is(err, ErrLost) {
 		t.Errorf("a call that was sent: %v, want ErrLost", err)

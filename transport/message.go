@@ -35,12 +35,13 @@ const (
 	FlagIfPresent  uint16 = 1 << 1
 	FlagIfVersion  uint16 = 1 << 2 // only if the version equals Call.Version (0: absent)
 	FlagKeepTTL    uint16 = 1 << 3
-	FlagAckPrimary uint16 = 1 << 4 // do not wait for backups
-	FlagRelative   uint16 = 1 << 5 // Expiry is milliseconds from the primary's slot time
-	FlagNear       uint16 = 1 << 9 // OpGet: with a read lease, if there can be one
-	FlagReturnOld  uint16 = 1 << 6 // Result.Value is the value before the write
-	FlagLease      uint16 = 1 << 8 // only if Version is the token of the lease to load the key
-	FlagBounds     uint16 = 1 << 7 // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
+	FlagAckPrimary uint16 = 1 << 4  // do not wait for backups
+	FlagRelative   uint16 = 1 << 5  // Expiry is milliseconds from the primary's slot time
+	FlagNear       uint16 = 1 << 9  // OpGet: with a read lease, if there can be one
+	FlagRelay      uint16 = 1 << 10 // hand it on to the slot's primary: the sender can't reach it
+	FlagReturnOld  uint16 = 1 << 6  // Result.Value is the value before the write
+	FlagLease      uint16 = 1 << 8  // only if Version is the token of the lease to load the key
+	FlagBounds     uint16 = 1 << 7  // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
 )
 
 // Call is one operation on one key. Strings and slices of a received Call
@@ -75,6 +76,8 @@ type Request struct {
 	ID2     CallID
 	Epoch   uint64 // of the claim the sender knew when the call was first sent
 	Mark    uint64 // highest acknowledged version of the slot the sender knew then
+	Known   uint64 // of a repeat: epoch of the claim that this attempt goes by
+	After   uint64 // of a repeat: highest such epoch of attempts before, which may still be on their way
 	Hops    uint8  // how often it was redirected
 	Repeat  bool   // an earlier attempt may have been given a version
 	Asked   bool   // sent after an ASK

@@ -28,6 +28,9 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 		n.answerAsk(p, req)
 		return
 	}
+	if req.Flags&transport.FlagRelay != 0 && n.relay(p, req) {
+		return
+	}
 	id, slot := req.ID, req.Slot
 	if looks(req.Op) {
 		n.answerRead(p, req)

@@ -28,6 +28,8 @@ const (
 	ctlGathered  byte = 17 // slots to which the sender has nothing to offer
 	ctlOwn       byte = 18 // node IDs that the disk of the sender was used under
 	ctlForgo     byte = 19 // the sender can store nothing any more; slots whose copies there lack something
+	ctlAround    byte = 20 // when were these nodes heard of?
+	ctlHeard     byte = 21 // how long before ctlAround they were
 )
 
 // fields reads what a control body is made of.
@@ -44,6 +46,15 @@ func (f *fields) num() uint64 {
 	}
 	f.b = f.b[w:]
 	return v
+}
+
+func (f *fields) id() (id shard.NodeID, ok bool) {
+	if copy(id[:], f.b) < len(id) {
+		f.bad, f.b = true, nil
+		return id, false
+	}
+	f.b = f.b[len(id):]
+	return id, true
 }
 
 func (f *fields) more() bool { return !f.bad && len(f.b) > 0 }
@@ -66,9 +77,7 @@ func settleBody(slots []uint16, epochs map[uint16]uint64) []byte {
 }
 
 func (n *Node) sendControl(to shard.NodeID, b []byte) {
-	if t := n.peer(to).live(); t != nil {
-		_ = t.SendControl(b)
-	}
+	n.peer(to).control(b)
 }
 
 // Control takes in what came on a control stream. (transport.Handler)
@@ -141,6 +150,10 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.onGathered(id, &f)
 	case ctlForgo:
 		n.onForgo(id, &f)
+	case ctlAround:
+		n.onAround(tp, &f)
+	case ctlHeard:
+		n.onHeard(id, &f)
 	case ctlTableEnd:
 		n.peer(id).pastSeen.Store(true)
 		n.poke()

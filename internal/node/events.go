@@ -119,6 +119,8 @@ const (
 	eventChanged  = "member changed"
 	eventDead     = "node counts as dead"
 	eventReturned = "member is back"
+	eventCutOff   = "link to a member is down"
+	eventLinkBack = "link to a member is back"
 
 	eventSlotsOpened  = "slots opened"
 	eventPromoted     = "slots claimed"

@@ -318,26 +318,35 @@ func (n *Node) leave(id shard.NodeID) {
 	n.lobby.mu.Unlock()
 	for _, no := range slots {
 		s := &n.slots[no]
-		var gone []*guest
+		var gone, theirs []*guest
 		s.mu.Lock()
 		if g := s.guests; g != nil {
-			theirs := func(w *guest) bool { return shard.NodeID(w.from) == id }
+			isTheirs := func(w *guest) bool {
+				if shard.NodeID(w.from) != id {
+					return false
+				}
+				theirs = append(theirs, w)
+				return true
+			}
 			before := g.len()
 			for key, l := range g.loads {
-				l.waiters = slices.DeleteFunc(l.waiters, theirs)
+				l.waiters = slices.DeleteFunc(l.waiters, isTheirs)
 				if l.holder == id {
 					n.endLease(g, key)
 					gone = append(gone, l.waiters...)
 				}
 			}
 			for key, line := range g.lines {
-				g.lines[key] = slices.DeleteFunc(line, theirs)
+				g.lines[key] = slices.DeleteFunc(line, isTheirs)
 			}
-			g.polls = slices.DeleteFunc(g.polls, theirs)
+			g.polls = slices.DeleteFunc(g.polls, isTheirs)
 			n.lobby.count.Add(int64(g.len() + len(gone) - before))
 			n.callAgain(gone)
 		}
 		s.mu.Unlock()
+		for _, w := range theirs {
+			w.done(errNotYet) // it may be alive, and have asked by way of others
+		}
 	}
 }
 

@@ -24,6 +24,8 @@ func FuzzPeer(f *testing.F) {
 	f.Add(byte(0), uint16(0), append([]byte{ctlPast}, cl.Append(nil)...))
 	f.Add(byte(0), uint16(0), append([]byte{ctlDigests}, make([]byte, 8*shard.Blocks)...))
 	f.Add(byte(0), uint16(0), body(ctlFare, 1<<63))
+	f.Add(byte(0), uint16(0), append(body(ctlAround, 1), make([]byte, 40)...))
+	f.Add(byte(0), uint16(0), append(body(ctlHeard, 1), make([]byte, 17)...))
 	f.Add(byte(1), uint16(5), cl.Append(nil))
 	f.Add(byte(2), uint16(5), []byte("\x09\x01\x00value"))
 	f.Add(byte(3), uint16(5), []byte("\x09\x01\x00value"))

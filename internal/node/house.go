@@ -94,6 +94,9 @@ func (n *Node) houseLoop() {
 			}
 			more = len(expired) == 512
 		}
+		if n.cuts.Load() > 0 { // claims of who is cut off come by way of others alone
+			n.compareTables(round)
+		}
 		if round%4 == 0 {
 			n.compareTables(round / 4)
 			n.hot.Tick() // once a second
@@ -175,19 +178,15 @@ func (n *Node) purgeLocked(s *slot, may bool) {
 // compareTables sends a peer the digests of this node's table; the peer
 // answers with its claims of blocks that differ.
 func (n *Node) compareTables(round int) {
-	peers := n.allPeers()
-	if len(peers) == 0 {
-		return
-	}
-	t := peers[round%len(peers)].live()
-	if t == nil {
+	heard := n.allHeard()
+	if len(heard) == 0 {
 		return
 	}
 	b := []byte{ctlDigests}
 	for _, d := range n.table.Load().Digests() {
 		b = binary.BigEndian.AppendUint64(b, d)
 	}
-	_ = t.SendControl(b)
+	heard[round%len(heard)].control(b)
 }
 
 // onDigests answers with no more than a batch. Claims are told to all when they

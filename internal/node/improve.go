@@ -39,11 +39,10 @@ func (n *Node) improve(s *slot, plan *shard.Assignment, now int64) progress {
 	if n.mendGroupLocked(s, plan, now) {
 		return unsettled
 	}
-	planned := plan.Primary(s.no)
+	planned, backups := n.aim(cl, now)
 	if planned.IsZero() {
 		return atRest
 	}
-	backups := plan.Backups(s.no)
 	if n.heldBackLocked(s, backups) {
 		return atRest
 	}
@@ -121,7 +120,7 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 		g.queued, g.asked = true, false // an answer that comes before it is sent does not count
 		g.again++
 		n.queueCopy(copyJob{slot: s.no, session: g.session, digest: true})
-	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), g.waited && n.late(s, g.link, now):
+	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), n.isCut(id), g.waited && n.late(s, g.link, now):
 		n.stopCopyLocked(s)
 		n.copies.lost(now)
 		return unsettled
@@ -255,7 +254,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 // heirLocked is the first living in-sync backup.
 func (n *Node) heirLocked(s *slot) shard.NodeID {
 	for _, id := range s.view.Known.Backups {
-		if !n.isDown(id) && n.peer(id).live() != nil && !n.isLeaving(id) {
+		if !n.isDown(id) && !n.isCut(id) && n.peer(id).live() != nil && !n.isLeaving(id) {
 			return id
 		}
 	}

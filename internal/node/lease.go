@@ -26,7 +26,8 @@ func (n *Node) beatLoop() {
 // sendBeats sends a heartbeat to every peer: this node asks for the lease it
 // needs to read as a primary. It carries the slot clock.
 func (n *Node) sendBeats() {
-	for _, p := range n.allPeers() {
+	peers := n.allPeers()
+	for _, p := range peers {
 		t := p.live()
 		if t == nil {
 			continue
@@ -41,6 +42,7 @@ func (n *Node) sendBeats() {
 		p.mu.Unlock()
 		_ = t.SendControl(n.askMarks(p, body(ctlBeat, b.number, uint64(n.slotTime(now)), uint64(lease)), b.mono))
 	}
+	n.askAround(peers, n.now())
 }
 
 // leaseOfLocked is the lease to ask a peer for: four round trips, but at least
@@ -128,39 +130,11 @@ func (n *Node) onBeatReply(from shard.NodeID, f *fields) {
 	}
 }
 
-// listen notices peers that fall silent, and those that are heard again. A
-// node whose own loop was late has heard nobody for that reason: it begins to
-// count anew. Control loop only.
-func (n *Node) listen(now int64) {
-	if now-n.steppedAt > int64(n.cfg.Lease) {
-		n.resumedAt = now
-	}
-	n.steppedAt = now
-	for _, p := range n.allPeers() {
-		heard := max(p.heardAt.Load(), n.resumedAt)
-		switch silent := p.heardAt.Load() > 0 && now-heard > int64(n.cfg.FailureTimeout); {
-		case silent && !p.silent:
-			p.silent = true
-			n.vanish(p.id, true)
-			n.post(event{kind: evDown, id: p.id})
-		case !silent && p.silent && p.heardAt.Load() >= n.resumedAt:
-			p.silent = false
-			n.vanish(p.id, false)
-			n.post(event{kind: evUp, id: p.id})
-		}
-	}
-}
-
 // patience is for how long a copy may leave a write unacknowledged: four of the
 // peer's slowest round trips lately, but at least the replication timeout and at
 // most the failure timeout.
 func (n *Node) patience(p *peer) time.Duration {
 	return max(n.cfg.ReplicationTimeout, min(time.Duration(4*p.slowTrip.Load()), n.cfg.FailureTimeout))
-}
-
-// heardLately reports whether a peer has answered within the failure timeout.
-func (n *Node) heardLately(p *peer) bool {
-	return p.up.Load() && p.heardAt.Load() > 0 && n.now()-p.heardAt.Load() < int64(n.cfg.FailureTimeout)
 }
 
 // awake reports whether a peer has answered within the patience it is due.

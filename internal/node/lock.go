@@ -179,7 +179,7 @@ func (n *Node) takeLockLocked(s *slot, key string, l *Lock, now int64) (version 
 // to the copies.
 func (n *Node) putLocked(s *slot, rec store.Record) (version uint64, err error) {
 	if s.last&(1<<seqBits-1) == 1<<seqBits-1 {
-		n.renew(s.no)
+		n.renew(s.no, s.view.Known.Epoch)
 		return 0, errNotYet
 	}
 	rec.Version = s.last + 1

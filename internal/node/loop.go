@@ -16,6 +16,8 @@ const (
 	evDown                      // a node counts as dead
 	evGone                      // and there is proof
 	evUp
+	evCut     // only others hear a node
+	evJoined  // that is over
 	evSettled // a backup holds the union
 	evLose    // a copy can't be caught up: drop it
 	evOffer   // the loser of a fork asks to offer
@@ -148,12 +150,16 @@ func (n *Node) take(e *event, now int64) {
 		c.Down(e.id, e.kind == evGone, now)
 	case evUp:
 		c.Up(e.id)
+	case evCut:
+		c.Cut(e.id, now)
+	case evJoined:
+		c.Joined(e.id)
 	case evSettled:
 		c.Settled(e.slot, e.epoch, e.id, now)
 	case evLose:
 		n.dropBackup(e.slot, e.id, now)
 	case evRenew:
-		if v := c.View(e.slot); v.Open && !v.Changing {
+		if v := c.View(e.slot); v.Open && !v.Changing && v.Known.Epoch == e.epoch {
 			c.Promote(e.slot, now)
 		}
 	case evSee:
@@ -296,5 +302,7 @@ func (n *Node) spread(now int64) (waiting bool) {
 	return false
 }
 
-// renew asks the control loop for a new epoch of a slot of this node's.
-func (n *Node) renew(slot uint16) { n.post(event{kind: evRenew, slot: slot}) }
+// renew asks the control loop for a newer epoch of a slot of this node's.
+func (n *Node) renew(slot uint16, epoch uint64) {
+	n.post(event{kind: evRenew, slot: slot, epoch: epoch})
+}

@@ -271,9 +271,14 @@ func (n *Node) replan(now int64) (changed bool) {
 	changed = !maps.Equal(down, n.downNow)
 	n.downNow = down
 	settings := n.settings.Load()
-	if n.plan != nil && slices.Equal(list, n.planned) && settings == n.plannedWith {
-		return changed
+	if n.plan == nil || !slices.Equal(list, n.planned) || settings != n.plannedWith {
+		n.planAnew(list, settings, now)
+		n.planNear, changed = nil, true
 	}
+	return n.replanNear(list, settings, now) || changed
+}
+
+func (n *Node) planAnew(list []shard.Member, settings *shard.Settings, now int64) {
 	before := n.membersAt
 	if len(list) < len(n.planned) && slices.ContainsFunc(n.planned, func(m shard.Member) bool {
 		return !m.Leaving && !slices.ContainsFunc(list, func(o shard.Member) bool { return o.ID == m.ID })
@@ -287,11 +292,79 @@ func (n *Node) replan(now int64) (changed bool) {
 		n.membersAt = max(before, now-int64(n.cfg.SettleDelay)+int64(settingsSettle))
 	}
 	n.planned, n.plannedWith = list, settings
-	n.plan = shard.Plan(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
+	n.plan = n.planOf(list, settings)
 	n.planShared.Store(n.plan)
 	n.planFor.Store(settings)
 	n.plannedFor.Store(&list) // last: see Balanced
+}
+
+func (n *Node) planOf(list []shard.Member, settings *shard.Settings) *shard.Assignment {
+	return shard.Plan(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
+}
+
+// replanNear keeps the plan without the members that are cut off from this node.
+func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int64) (changed bool) {
+	if len(n.cutNow) == 0 && n.cuts.Load() == 0 {
+		return false
+	}
+	cut := map[shard.NodeID]int64{}
+	for _, m := range list {
+		if p := n.knownPeer(m.ID); p == nil || !p.cut.Load() {
+			continue
+		}
+		if since, known := n.cutNow[m.ID]; known {
+			cut[m.ID] = since
+		} else {
+			cut[m.ID], n.cutAt = now, now
+		}
+	}
+	if maps.Equal(cut, n.cutNow) && (len(cut) == 0 || n.planNear != nil) {
+		return false
+	}
+	n.cutNow, n.planNear = cut, nil
+	if len(cut) > 0 {
+		n.planNear = n.planOf(slices.DeleteFunc(slices.Clone(list), func(m shard.Member) bool { return n.isCut(m.ID) }), settings)
+	}
 	return true
+}
+
+// isCut reports whether a member is cut off from this node.
+func (n *Node) isCut(id shard.NodeID) bool {
+	_, cut := n.cutNow[id]
+	return cut
+}
+
+// aim returns who is to hold a slot of this node's, as far as this node can bring it
+// about. What is to go to a member that is cut off stays, or goes where that can fetch
+// it; and a copy that was to be there is made elsewhere when the link has been down
+// for as long as a dead node is waited for. Until then others that exist stand in.
+func (n *Node) aim(cl *shard.Claim, now int64) (primary shard.NodeID, backups []shard.NodeID) {
+	primary, backups = n.plan.Primary(cl.Slot), n.plan.Backups(cl.Slot)
+	if len(n.cutNow) == 0 || !n.isCut(primary) && !slices.ContainsFunc(backups, n.isCut) {
+		return primary, backups
+	}
+	planned := append([]shard.NodeID{primary}, backups...)
+	if n.isCut(primary) {
+		if primary = n.id; n.outlook.leaving {
+			primary = n.planNear.Primary(cl.Slot)
+		}
+	}
+	var near []shard.NodeID
+	add := func(ids ...shard.NodeID) {
+		for _, id := range ids {
+			if len(near) < len(backups) && id != primary && !id.IsZero() && !n.isCut(id) && !slices.Contains(near, id) {
+				near = append(near, id)
+			}
+		}
+	}
+	if slices.ContainsFunc(planned, func(id shard.NodeID) bool { return n.isCut(id) && now-n.cutNow[id] < int64(n.cfg.RepairDelay) }) {
+		add(backups...)
+		add(cl.Backups...)
+		return primary, near
+	}
+	add(n.planNear.Primary(cl.Slot))
+	add(n.planNear.Backups(cl.Slot)...)
+	return primary, near
 }
 
 // allBack reports whether every seat of a list is taken in a later one: nobody
@@ -394,6 +467,7 @@ func (n *Node) mayFound(settled bool) bool {
 		weighted = 1
 	}
 	ready := true
+	var untold []shard.NodeID
 	for id, m := range n.members {
 		if id == n.id {
 			continue
@@ -403,9 +477,14 @@ func (n *Node) mayFound(settled bool) bool {
 			weighted++
 		}
 		p := n.peer(id)
-		ready = ready && p.up.Load() && p.told()
+		switch told := p.up.Load() && p.told(); {
+		case told || !p.cut.Load():
+			ready = ready && told
+		case n.weightOf(m) > 0:
+			untold = append(untold, id)
+		}
 	}
-	var untold []shard.NodeID
+	told := weighted - len(untold)
 	for id, m := range n.vanished {
 		if n.weightOf(m) > 0 && !n.peer(id).told() {
 			untold = append(untold, id)
@@ -415,7 +494,7 @@ func (n *Node) mayFound(settled bool) bool {
 	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaving.Load() {
 		return false
 	}
-	if len(untold) > 0 && !n.goesWithout(untold, weighted) {
+	if len(untold) > 0 && !n.goesWithout(untold, told) {
 		return false
 	}
 	if others == 0 {
@@ -428,9 +507,10 @@ func (n *Node) mayFound(settled bool) bool {
 // they had told their tables, as for a newcomer whose network fails: those may hold
 // the slots that nobody else knows of. With Available they are waited for like holders
 // that are silent; with Majority most have to have told, and none of these to hold any.
+// Those that are cut off from this node alone have told others, who tell it all.
 func (n *Node) goesWithout(untold []shard.NodeID, told int) bool {
 	if n.cfg.Policy != Majority {
-		return n.now()-n.failedAt >= int64(n.cfg.OrphanWait)
+		return n.now()-max(n.failedAt, n.cutAt) >= int64(n.cfg.OrphanWait)
 	}
 	if told <= len(untold) {
 		return false

@@ -109,11 +109,7 @@ func (n *Node) namesLocked() (b []byte) {
 // takeNames reads names; the caller holds membersMu, or the node alone.
 func (n *Node) takeNames(f *fields) {
 	for f.more() {
-		var id shard.NodeID
-		if copy(id[:], f.b) < len(id) {
-			return
-		}
-		f.b = f.b[len(id):]
+		id, _ := f.id()
 		size := f.num()
 		if f.bad || size > uint64(len(f.b)) || size > 256 {
 			return

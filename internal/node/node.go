@@ -127,7 +127,10 @@ type Node struct {
 
 	// Of the control loop alone:
 	plan          *shard.Assignment
-	planBefore    *shard.Assignment // the plan before the last member went
+	planNear      *shard.Assignment      // without the members in cutNow; nil if there are none
+	cutNow        map[shard.NodeID]int64 // since when
+	cutAt         int64                  // when cutNow last grew
+	planBefore    *shard.Assignment      // the plan before the last member went
 	planned       []shard.Member
 	plannedWith   *shard.Settings // of the plan
 	downNow       map[shard.NodeID]bool
@@ -181,6 +184,8 @@ type Node struct {
 	planFor    atomic.Pointer[shard.Settings] // that it was made with
 	awaited    atomic.Pointer[awaited]        // whose disks are waited for; nil: nobody's
 	uncovered  atomic.Int64                   // slots without a living primary, as of the last pass
+	beatNo     int                            // of beatLoop alone
+	cuts       atomic.Int64                   // peers that only others hear
 	owed       atomic.Int64                   // slots whose records are owed to the winner of a fork
 	evictWake  chan struct{}
 	relief     atomic.Int64 // evictions that a copy asks for
@@ -268,7 +273,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 		Self: n.id, Rand: n.env.Uint64, Majority: n.cfg.Policy == Majority,
 		Resend: n.resend, BackOff: max(n.cfg.Lease/4, 20*time.Millisecond), Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
 		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Stray: n.stray,
-		Awake: n.awake, OffForce: n.cfg.Off.Force,
+		Awake: n.awake, Hears: n.hears, OffForce: n.cfg.Off.Force,
 	})
 	n.readPast()
 	n.readSettings()

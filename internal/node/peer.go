@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -12,9 +13,10 @@ import (
 
 // peer is another node as this one deals with it.
 type peer struct {
-	id shard.NodeID
-	t  atomic.Pointer[transport.Peer]
-	up atomic.Bool
+	id      shard.NodeID
+	knownAt int64
+	t       atomic.Pointer[transport.Peer]
+	up      atomic.Bool
 
 	// leaseMono and leaseWall say until when the peer's lease is held, by this
 	// node's monotonic and wall clocks: it is lost when either has passed.
@@ -26,9 +28,11 @@ type peer struct {
 	upSince              atomic.Int64
 	tableSeen            atomic.Bool  // its whole table has arrived since it came up
 	heardAt              atomic.Int64 // when it last sent or answered a heartbeat, or had something to say of claims
-	silent               bool         // of the control loop: it counts as dead for its silence
-	pastSeen             atomic.Bool  // and what it knows from disks
-	lostDisk             atomic.Bool  // it can store nothing any more
+	hearsay              atomic.Pointer[hearsay]
+	cut                  atomic.Bool // set by the control loop: only others hear it
+	silent               atomic.Bool // likewise: nobody does, it counts as dead
+	pastSeen             atomic.Bool // and what it knows from disks
+	lostDisk             atomic.Bool // it can store nothing any more
 	fresh                freshness
 	idleSince            atomic.Int64 // since when nothing needs it, to houseLoop; 0: something does
 
@@ -72,10 +76,17 @@ func (n *Node) peer(id shard.NodeID) *peer {
 	return n.peerLocked(id)
 }
 
+// knownPeer is peer for IDs that somebody may have made up: nil if it is not known.
+func (n *Node) knownPeer(id shard.NodeID) *peer {
+	n.peersMu.RLock()
+	defer n.peersMu.RUnlock()
+	return n.peers[id]
+}
+
 func (n *Node) peerLocked(id shard.NodeID) *peer {
 	p := n.peers[id]
 	if p == nil {
-		p = &peer{id: id}
+		p = &peer{id: id, knownAt: n.now()}
 		n.peers[id] = p
 	}
 	return p
@@ -103,8 +114,20 @@ func (p *peer) live() *transport.Peer {
 	return p.t.Load()
 }
 
+// control sends a control body to a peer that is up.
+func (p *peer) control(b []byte) {
+	if t := p.live(); t != nil {
+		_ = t.SendControl(b)
+	}
+}
+
 // told reports whether all it knows of claims has arrived.
 func (p *peer) told() bool { return p.tableSeen.Load() && p.pastSeen.Load() }
+
+// allHeard lists the peers that this node reaches.
+func (n *Node) allHeard() []*peer {
+	return slices.DeleteFunc(n.allPeers(), func(p *peer) bool { return p.live() == nil || p.cut.Load() })
+}
 
 func (n *Node) allPeers() []*peer {
 	n.peersMu.RLock()

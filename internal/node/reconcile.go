@@ -30,6 +30,7 @@ type outlook struct {
 	found     bool
 	leaving   bool
 	paused    bool // balance waits, see heldBackLocked
+	awaiting  bool // a member was cut off lately: the link may be back
 }
 
 // reconcile moves the slots this node serves one step towards the plan, and
@@ -45,6 +46,7 @@ func (n *Node) reconcile(now int64) {
 	o := outlook{
 		settled: settled, found: n.mayFound(settled), leaving: n.leaves(), paused: n.settings.Load().Paused(),
 		repairing: n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay),
+		awaiting:  len(n.cutNow) > 0 && now-n.cutAt < int64(n.cfg.RepairDelay),
 	}
 	a := &n.agenda
 	notes := a.take()
@@ -112,7 +114,7 @@ func (n *Node) survey(from, to int, now int64) {
 	for i := from; i < to; i++ {
 		no := uint16(i)
 		cl := table.Claim(no)
-		if n.agenda.state[no] != atRest || cl != nil && cl.Primary == n.id && !n.conforms(cl) {
+		if n.agenda.state[no] != atRest || cl != nil && cl.Primary == n.id && !n.conforms(cl, now) {
 			n.look(no, now)
 		}
 	}
@@ -120,9 +122,9 @@ func (n *Node) survey(from, to int, now int64) {
 
 // conforms reports whether a claim of this node's is as the plan has it, with
 // nobody dead.
-func (n *Node) conforms(cl *shard.Claim) bool {
-	if n.plan.Primary(cl.Slot) != n.id || !sameSet(cl.Backups, n.plan.Backups(cl.Slot)) ||
-		1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) {
+func (n *Node) conforms(cl *shard.Claim, now int64) bool {
+	primary, backups := n.aim(cl, now)
+	if primary != n.id || !sameSet(cl.Backups, backups) || 1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) {
 		return false
 	}
 	return len(n.downNow) == 0 || !slices.ContainsFunc(cl.Backups, n.isDown) && !slices.ContainsFunc(cl.Witnesses, n.isDown)

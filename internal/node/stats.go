@@ -43,7 +43,7 @@ type counters struct {
 	calls [sources][len(opNames)]callCount
 
 	slow                                 atomic.Uint64
-	redirected, stale                    atomic.Uint64
+	redirected, detours, stale           atomic.Uint64
 	heals                                atomic.Uint64
 	evictions, expiries, copied          atomic.Uint64
 	leaseRefusals                        atomic.Uint64
@@ -184,6 +184,7 @@ func isFailure(err error) bool {
 type Stats struct {
 	Calls                        []CallStats
 	Local, Forwarded, Redirected uint64 // calls of this node's callers: answered here, by a peer, after a MOVED or ASK
+	Detours                      uint64 // attempts sent by way of a third node
 	Served                       uint64 // calls answered for peers
 	Hits, Misses                 uint64
 	Slow                         uint64 // calls that took longer than Config.SlowCall
@@ -244,7 +245,7 @@ type PeerStats struct {
 func (n *Node) Stats() Stats {
 	c := &n.stats
 	st := Stats{
-		Redirected: c.redirected.Load(), StaleReads: c.stale.Load(), Slow: c.slow.Load(), Heals: c.heals.Load(),
+		Redirected: c.redirected.Load(), Detours: c.detours.Load(), StaleReads: c.stale.Load(), Slow: c.slow.Load(), Heals: c.heals.Load(),
 		Evictions: c.evictions.Load(), Expiries: c.expiries.Load(), BytesCopied: c.copied.Load(), LeaseRefusals: c.leaseRefusals.Load(),
 		Copies: c.copies.Load(), CopiesDone: c.copiesDone.Load(), CopiesStopped: c.copiesStopped.Load(),
 		Handovers: c.handovers.Load(), HandoversDone: c.handoversDone.Load(),

@@ -18,6 +18,7 @@ type trip struct {
 	taught bool         // the answer brought a newer claim
 	last   error        // of the attempt before
 	near   nearTicket   // of a read that asks for a lease
+	known  uint64       // epoch of claim
 
 	// For the statistics:
 	source   Source // whose answer ended it
@@ -52,7 +53,12 @@ func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error
 	if ask != nil && (before == nil || t.claim == nil || before.Epoch != t.claim.Epoch) {
 		ask = nil // who was asked for serves by now, or is overtaken: the call would seem later than it is
 	}
-	if !t.req.Repeat { // so far nobody can have given it a version
+	if t.claim != nil {
+		t.known = t.claim.Epoch
+	}
+	if t.req.Repeat {
+		t.req.Known = t.known
+	} else { // so far nobody can have given it a version
 		t.req.Mark = n.fronts[t.req.Slot].mark.Load()
 		if t.claim != nil {
 			t.req.Epoch = t.claim.Epoch
@@ -69,7 +75,11 @@ func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error
 		ask = n.peer(t.claim.Primary)
 	}
 	t.peer = ask
-	if to = ask.live(); to == nil {
+	t.req.Flags &^= transport.FlagRelay
+	if to = ask.live(); ask.cut.Load() {
+		to = n.detour(t)
+	}
+	if to == nil {
 		return nil, transport.ErrNotSent
 	}
 	if t.req.Repeat { // it may have taken effect: what became of it is looked up
@@ -101,9 +111,9 @@ func (n *Node) reroute(before *shard.Table, news []*shard.Claim) {
 	for _, p := range n.allPeers() {
 		if t := p.t.Load(); t != nil {
 			table := n.table.Load()
-			t.Abandon(func(slot uint16) bool {
+			t.Abandon(func(slot uint16, elsewhere bool) bool {
 				cl := table.Claim(slot)
-				return cl != nil && cl.Primary != p.id
+				return !elsewhere && cl != nil && cl.Primary != p.id
 			})
 		}
 	}
@@ -169,6 +179,7 @@ func (n *Node) again(t *trip, err error) (again, atOnce bool) {
 		}
 	case errors.Is(err, errRepeat), errors.Is(err, transport.ErrLost):
 		t.req.Repeat = t.req.Repeat || !isRead(t.req.Op)
+		t.req.After = max(t.req.After, t.known)
 	case errors.Is(err, errMoved), errors.Is(err, errNotYet), errors.Is(err, transport.ErrNotSent), errors.Is(err, ErrOverloaded):
 	default:
 		return false, false

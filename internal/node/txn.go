@@ -252,7 +252,7 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 	}
 	if s.last&(1<<seqBits-1)+uint64(len(recs)) >= 1<<seqBits-1 {
 		s.mu.Unlock()
-		n.renew(s.no)
+		n.renew(s.no, sv.claim.Epoch)
 		return errNotYet
 	}
 	for i := range recs {

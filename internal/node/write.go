@@ -50,6 +50,17 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 			s.mu.Unlock()
 			return ErrUnknownOutcome
 		}
+		switch far := shard.NodeID(req.ID2.Node) != n.id; {
+		case far && 0 < req.Known && req.Known < sv.claim.Epoch:
+			s.mu.Unlock()
+			return errMoved // as above: another repeat may have been answered since
+		case far && req.After >= sv.claim.Epoch:
+			// An earlier attempt may come later than this, by another way. Under a
+			// newer epoch it is refused.
+			s.mu.Unlock()
+			n.renew(s.no, sv.claim.Epoch)
+			return errNotYet
+		}
 	}
 	if s.hold != nil {
 		s.mu.Unlock()
@@ -64,7 +75,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	if s.last&(1<<seqBits-1) == 1<<seqBits-1 {
 		s.mu.Unlock()
-		n.renew(s.no)
+		n.renew(s.no, sv.claim.Epoch)
 		return errNotYet
 	}
 	if c.Flags&transport.FlagLease != 0 && !n.holdsLocked(s, c) {
