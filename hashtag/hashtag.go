@@ -9,10 +9,12 @@ package hashtag
 import (
 	"strings"
 	"unsafe"
+
+	"github.com/slotmesh/slotmesh/internal/keyspace"
 )
 
-// Slots is the number of slots.
-const Slots = 16384
+// Slots is the number of slots: 16384.
+const Slots = keyspace.Slots
 
 // Slot returns the slot of key, in [0, Slots). It does not allocate.
 //

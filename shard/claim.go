@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/slotmesh/slotmesh/internal/keyspace"
 )
 
-// Slots is the number of slots of the keyspace.
-const Slots = 16384
+// Slots is the number of slots of the keyspace: 16384.
+const Slots = keyspace.Slots
 
 // MaxEpoch is the highest epoch: a version is epoch<<40 | seq, and both fit 64 bits.
 const MaxEpoch = 1<<24 - 1

@@ -9,10 +9,14 @@
 // caller; reads, ranges and writes to other slots may run beside them.
 package store
 
-import "errors"
+import (
+	"errors"
 
-// Slots is the number of slots an Engine is addressed by: [0, Slots).
-const Slots = 16384
+	"github.com/slotmesh/slotmesh/internal/keyspace"
+)
+
+// Slots is the number of slots an Engine is addressed by: [0, Slots), of 16384.
+const Slots = keyspace.Slots
 
 var (
 	// ErrClosed means that the engine was closed.

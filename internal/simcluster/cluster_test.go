@@ -8,6 +8,7 @@ import (
 	"time"
 
 	. "github.com/slotmesh/slotmesh/internal/simcluster"
+	"github.com/slotmesh/slotmesh/shard"
 )
 
 func TestSimultaneousFirstStartIsOneCluster(t *testing.T) {
@@ -52,8 +53,8 @@ func TestJoinBalances(t *testing.T) {
 		sc.AwaitStable(soon)
 		sc.CheckFilled("n4", 300)
 		sc.AwaitCopies()
-		if p := sc.Node("n4").Stats().Primaries; p < 4000 || p > 4200 {
-			t.Errorf("n4 serves %d slots, want about 4096", p)
+		if p := sc.Node("n4").Stats().Primaries; p < shard.Slots*24/100 || p > shard.Slots*26/100 {
+			t.Errorf("n4 serves %d slots, want about %d", p, shard.Slots/4)
 		}
 	})
 }

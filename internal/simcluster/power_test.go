@@ -108,7 +108,7 @@ func TestGatheringOutlivesItsPrimary(t *testing.T) {
 // back with its disk, also where the winner has taken over its lineage by then.
 func TestRestartKeepsWhatIsOwed(t *testing.T) {
 	t.Parallel()
-	for _, how := range variants(2, "power loss", "shutdown", "crash") {
+	for _, how := range variants(1, "power loss", "shutdown", "crash") {
 		t.Run(how, func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 620, Policy: node.Available, Disks: SyncedDisks}, func(sc *Cluster) {
 				var ledger Ledger
