@@ -178,6 +178,12 @@ func (n *Node) heldBackLocked(s *slot, backups []shard.NodeID) bool {
 // the slot has them all, or must go without.
 func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID, now int64) (p progress, lacks bool) {
 	stuck := n.lostDisk.Load() != nil && len(s.view.Known.Backups) == 0 // writes wait until somebody has a copy
+	// Each write takes a copy from a node whose disk has failed.
+	bereft := false
+	if n.lostDisks.Load() > 0 {
+		bereft = len(s.view.Known.Backups) < len(backups) ||
+			slices.ContainsFunc(s.view.Known.Backups, func(id shard.NodeID) bool { return n.peer(id).lostDisk.Load() })
+	}
 	for i := -1; i < len(backups); i++ {
 		id := planned
 		if i >= 0 {
@@ -189,7 +195,7 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 		switch p := n.peer(id); {
 		case p.lostDisk.Load():
 			continue
-		case !n.outlook.settled, n.mayReturn(s.no, id) && !stuck, p.live() == nil:
+		case !n.outlook.settled && !bereft, n.mayReturn(s.no, id) && !stuck, p.live() == nil:
 			if n.outlook.leaving {
 				continue // it hands over to whom it can
 			}

@@ -77,7 +77,10 @@ func (n *Node) forgo(primary shard.NodeID, slot uint16) {
 // onForgo makes a node whose disk has failed no backup any more, and drops those of
 // its copies that lack something: the others are good until the next write.
 func (n *Node) onForgo(id shard.NodeID, f *fields) {
-	n.peer(id).lostDisk.Store(true)
+	if !n.peer(id).lostDisk.Swap(true) {
+		n.lostDisks.Add(1) // before the member list tells that it gives its slots away
+		n.poke()
+	}
 	for f.more() {
 		// Where this node's has failed too the copies stay what they are.
 		if no := f.num(); !f.bad && no < shard.Slots && n.lostDisk.Load() == nil {

@@ -302,19 +302,29 @@ func (n *Node) planOf(list []shard.Member, settings *shard.Settings) *shard.Assi
 	return shard.Plan(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
 }
 
-// replanNear keeps the plan without the members that are cut off from this node.
+// replanNear keeps the plan without the members that are cut off from this node, and
+// those whose disk has failed, which nobody waits for.
 func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int64) (changed bool) {
-	if len(n.cutNow) == 0 && n.cuts.Load() == 0 {
+	if len(n.cutNow) == 0 && n.cuts.Load() == 0 && n.lostDisks.Load() == 0 {
 		return false
 	}
 	cut := map[shard.NodeID]int64{}
 	for _, m := range list {
-		if p := n.knownPeer(m.ID); p == nil || !p.cut.Load() {
+		p := n.knownPeer(m.ID)
+		if p == nil {
 			continue
 		}
-		if since, known := n.cutNow[m.ID]; known {
+		since, known := n.cutNow[m.ID]
+		switch {
+		case p.lostDisk.Load() && n.lostDisk.Load() == nil: // else the copies stay where they are
+			cut[m.ID] = now - int64(n.cfg.RepairDelay)
+			if known {
+				cut[m.ID] = since
+			}
+		case !p.cut.Load():
+		case known:
 			cut[m.ID] = since
-		} else {
+		default:
 			cut[m.ID], n.cutAt = now, now
 		}
 	}
@@ -328,7 +338,7 @@ func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int
 	return true
 }
 
-// isCut reports whether a member is cut off from this node.
+// isCut reports whether a member is cut off from this node, or can store nothing.
 func (n *Node) isCut(id shard.NodeID) bool {
 	_, cut := n.cutNow[id]
 	return cut

@@ -194,6 +194,7 @@ type Node struct {
 	alone      atomic.Bool  // no seed but this node itself
 	leaving    atomic.Bool
 	lostDisk   atomic.Pointer[error] // why the disk takes nothing any more; nil: it does
+	lostDisks  atomic.Int32          // peers of which that is so, since this node started
 	asked      atomic.Int64          // questions of peers being answered
 	closing    atomic.Bool
 	closeOnce  sync.Once

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
 	. "github.com/slotmesh/slotmesh/internal/simcluster"
 )
@@ -127,16 +128,53 @@ func TestCopiesOnAFullDiskCount(t *testing.T) {
 				sc.Fill("n1", 500)
 				sc.AwaitStable(30 * time.Second)
 				sc.Advance(3 * time.Second)
+				filled := map[uint16]bool{}
+				for i := range 500 {
+					filled[hashtag.Slot(fmt.Sprint("fill", i))] = true
+				}
 				sc.FillDisk("n2", true)
-				for i := range 50 {
-					sc.Must(sc.Set("n3", fmt.Sprint("w", i), "v"))
-					sc.Advance(10 * time.Millisecond)
+				for i, n := 0, 0; n < 50; i++ {
+					if key := fmt.Sprint("w", i); !filled[hashtag.Slot(key)] {
+						sc.Must(sc.Set("n3", key, "v"))
+						sc.Advance(time.Millisecond)
+						n++
+					}
 				}
 				sc.Kill("n1")
 				sc.CheckFilled("n3", 500)
 			})
 		})
 	}
+}
+
+// What a node with a full disk gives away is not given back by those who have not yet
+// heard of it, and other copies are made without waiting for that.
+func TestFullDiskIsLeftAtOnce(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 3, Seed: 34, Disks: SyncedDisks}, func(sc *Cluster) {
+		sc.Fill("n1", 500)
+		sc.AwaitStable(30 * time.Second)
+		before := sc.Node("n1").Stats().Handovers + sc.Node("n3").Stats().Handovers
+		sc.FillDisk("n2", true)
+		sc.Must(sc.Set("n3", sc.KeyServedBy("n2"), "v"))
+		sc.Advance(700 * time.Millisecond) // the members settle after a second
+		full, held, bare := sc.Node("n2").Self().ID, 0, 0
+		for cl := range sc.Node("n3").Table().All() {
+			if cl.Primary == full {
+				held++
+			}
+			if len(cl.Backups) == 0 {
+				bare++
+			}
+		}
+		if held > 0 || bare > 0 {
+			t.Errorf("%d slots are served by who cannot write, %d have no copy", held, bare)
+		}
+		if after := sc.Node("n1").Stats().Handovers + sc.Node("n3").Stats().Handovers; after != before {
+			t.Errorf("%d slots were handed over by the others", after-before)
+		}
+		sc.CheckFilled("n2", 500)
+	})
 }
 
 // Two full disks, as of nodes that share one: nothing is written, all is read, and
