@@ -41,7 +41,8 @@ const (
 // do with the key "a", and is never evicted.
 //
 // What a lock can promise: as long as Lost is open and clocks run at about the
-// same speed, nobody else holds the lock, by what is promised for writes. What
+// same speed, whatever time they show, nobody else holds the lock, by what is promised
+// for writes. A primary that takes over counts ttl anew, as it knows no more. What
 // it cannot: a process that sleeps in the middle of its work does not notice
 // that its time has passed. Where that matters, pass Token along with the work
 // and have its receiver refuse tokens lower than the highest it has seen.

@@ -90,7 +90,7 @@ func (n *Node) pressGathering(now int64) {
 func (n *Node) gatheredLocked(s *slot) {
 	s.gather = nil
 	if sv := s.serving.Load(); sv != nil {
-		s.serve(&serving{claim: sv.claim, licence: sv.licence})
+		s.serve(&serving{claim: sv.claim, licence: sv.licence, since: sv.since})
 	}
 	s.wakeLocked()
 }

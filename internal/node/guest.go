@@ -236,7 +236,7 @@ func (n *Node) tendGuests() {
 				}
 				g.lines[key] = line
 				it, err := n.lockItemLocked(s, key, n.slotTime(n.env.Now()))
-				if err == nil && it.State != store.Found && s.serving.Load() != nil && s.hold == nil {
+				if sv := s.serving.Load(); err == nil && sv != nil && s.hold == nil && n.holderLocked(&it, sv) == 0 {
 					n.grantLocked(s, key)
 					acked = append(acked, n.advanceLocked(s)...)
 				}

@@ -12,8 +12,57 @@ import (
 
 // Kinds of records. Values are part of what is stored.
 const (
-	kindLock uint8 = 1 // Value is the holder's token, 8 bytes
+	kindLock uint8 = 1 // Value is a lockValue
 )
+
+// A lock lapses by the monotonic clock of the primary that wrote its record, and never
+// by a wall clock: those differ, and are set. Another primary counts the time anew
+// from when it took over. The record itself expires long after.
+const lockKeep = 10 * time.Minute
+
+const lockValueLen = 24
+
+// lockValue is what a lock's record holds.
+type lockValue struct {
+	token uint64 // of the holder
+	ttl   int64  // in nanoseconds
+	until int64  // on the writer's clock, as Node.now
+}
+
+func (v lockValue) pack() []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, lockValueLen), v.token)
+	b = binary.BigEndian.AppendUint64(b, uint64(v.ttl))
+	return binary.BigEndian.AppendUint64(b, uint64(v.until))
+}
+
+// lockOf reads a record; the zero value where there is none.
+func lockOf(it *store.Item) (v lockValue) {
+	if it.State == store.Found && len(it.Value) == lockValueLen {
+		v.token = binary.BigEndian.Uint64(it.Value)
+		v.ttl = int64(binary.BigEndian.Uint64(it.Value[8:]))
+		v.until = int64(binary.BigEndian.Uint64(it.Value[16:]))
+	}
+	return v
+}
+
+// lapses is when a lock is free for others, on this node's clock. What was written
+// under an earlier epoch may be another primary's, and of forks that were merged
+// what seems to be this one's.
+func (v lockValue) lapses(version uint64, sv *serving, now int64) int64 {
+	if version>>seqBits == sv.claim.Epoch && v.until-v.ttl <= now {
+		return v.until
+	}
+	return int64(sv.since)*int64(time.Second) + v.ttl
+}
+
+// holderLocked returns the token of who holds a lock; 0: nobody.
+func (n *Node) holderLocked(it *store.Item, sv *serving) uint64 {
+	v, now := lockOf(it), n.now()
+	if v.lapses(it.Version, sv, now) <= now {
+		return 0
+	}
+	return v.token
+}
 
 // Lock asks for a lock.
 type Lock struct {
@@ -50,13 +99,6 @@ func (l *Lock) unpack(b []byte) bool {
 // Unlock gives a lock back, or leaves the line for it.
 func Unlock(token uint64, slot uint16, key string) Call {
 	return Call{Op: transport.OpUnlock, Slot: slot, Key: key, Value: binary.AppendUvarint(nil, token)}
-}
-
-func lockToken(it *store.Item) uint64 {
-	if it.State != store.Found || len(it.Value) != 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(it.Value)
 }
 
 // lockItemLocked reads a lock's record.
@@ -100,7 +142,7 @@ func (n *Node) lock(c *Call, req *transport.Request, r *Result, done func(error)
 		return engineError(err)
 	}
 	*r = Result{}
-	switch holder := lockToken(&it); {
+	switch holder := n.holderLocked(&it, sv); {
 	case holder == l.Token && l.How != LockRenew:
 		r.Found, r.Version = true, it.Version
 		n.answerAtLocked(s, it.Version, nil, done)
@@ -171,7 +213,8 @@ func inLine(line []*guest, token uint64) int {
 // takeLockLocked writes the record of a lock.
 func (n *Node) takeLockLocked(s *slot, key string, l *Lock, now int64) (version uint64, err error) {
 	return n.putLocked(s, store.Record{
-		Kind: kindLock, Key: key, Value: binary.BigEndian.AppendUint64(nil, l.Token), Expiry: now + l.TTL.Milliseconds(),
+		Kind: kindLock, Key: key, Expiry: now + (l.TTL + lockKeep).Milliseconds(),
+		Value: lockValue{l.Token, int64(l.TTL), n.now() + int64(l.TTL)}.pack(),
 	})
 }
 
@@ -227,7 +270,7 @@ func (n *Node) unlock(c *Call, r *Result, done func(error)) error {
 	if err != nil {
 		return engineError(err)
 	}
-	if lockToken(&it) != token {
+	if lockOf(&it).token != token {
 		n.answerAtLocked(s, it.Version, nil, done)
 		return nil
 	}

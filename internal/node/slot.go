@@ -98,7 +98,8 @@ func (f *front) pending(now int64) (time.Duration, bool) {
 type serving struct {
 	claim *shard.Claim
 	*licence
-	gathering bool // calls wait: it takes offers alone, see gathering
+	since     uint32 // when it opened under the claim's epoch, in the node's seconds, rounded up
+	gathering bool   // calls wait: it takes offers alone, see gathering
 }
 
 // licence says whose leases an open primary needs. Slots with the same copies

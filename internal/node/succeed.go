@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
@@ -137,7 +138,11 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 	if s.gather != nil && s.gather.epoch == 0 {
 		s.gather.epoch = cl.Epoch
 	}
-	s.serve(&serving{cl, n.shareLicence(l), s.gather != nil})
+	sv := &serving{cl, n.shareLicence(l), uint32(n.now()/int64(time.Second)) + 1, s.gather != nil}
+	if was := s.serving.Load(); was != nil && was.claim.Epoch == cl.Epoch {
+		sv.since = was.since
+	}
+	s.serve(sv)
 }
 
 // settleLocked asks the listed backups for their records above the

@@ -1,0 +1,92 @@
+//go:build !race || slow
+
+package simcluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/internal/node"
+	. "github.com/slotmesh/slotmesh/internal/simcluster"
+)
+
+// A lock is kept for as long as it was asked for, whatever is done to wall clocks: that
+// of the primary is set, or another takes over whose clock is ahead. It is free soon
+// after (of seeds 130001 to 130115 of TestNemesisOfTransactionsLocksAndLoads).
+func TestLocksAreKeptWhenClocksAreSet(t *testing.T) {
+	t.Parallel()
+	for i, set := range []func(sc *Cluster){
+		func(sc *Cluster) { sc.Host("n1").Clock.Step(time.Minute) },
+		func(sc *Cluster) { sc.Host("n1").Clock.Step(-time.Minute) },
+		func(sc *Cluster) {
+			sc.Host("n2").Clock.Step(50 * time.Second)
+			sc.Kill("n1")
+		},
+		func(sc *Cluster) {
+			sc.Host("n2").Clock.Step(-50 * time.Second)
+			sc.Kill("n1")
+		},
+	} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Seed: 51, Policy: node.Majority}, func(sc *Cluster) {
+				const ttl = 20 * time.Second
+				key := sc.KeyHeldBy("n1", "n2")
+				do := func(l node.Lock) error {
+					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+					defer cancel()
+					_, err := sc.Do(ctx, "n3", l.Call(0, key))
+					return err
+				}
+				sc.Must(do(node.Lock{Token: 1, TTL: ttl}))
+				began := time.Now()
+				sc.Advance(time.Second)
+				set(sc)
+				for time.Since(began) < ttl-time.Second {
+					if err := do(node.Lock{Token: 2, TTL: ttl, How: node.LockTry}); !errors.Is(err, node.ErrLocked) {
+						t.Fatalf("after %v: %v, want %v", time.Since(began), err, node.ErrLocked)
+					}
+					sc.Advance(500 * time.Millisecond)
+				}
+				sc.Must(do(node.Lock{Token: 1, TTL: ttl, How: node.LockRenew}))
+				began = time.Now()
+				for do(node.Lock{Token: 2, TTL: ttl, How: node.LockTry}) != nil {
+					sc.Advance(100 * time.Millisecond)
+				}
+				if took := time.Since(began); took < ttl || took > ttl+time.Second {
+					t.Errorf("it is free after %v, want %v", took, ttl)
+				}
+				if err := do(node.Lock{Token: 1, TTL: ttl, How: node.LockRenew}); !errors.Is(err, node.ErrLocked) {
+					t.Errorf("the first renews it: %v, want %v", err, node.ErrLocked)
+				}
+			})
+		})
+	}
+}
+
+// The lock of a process that died with the primary is free when its time has passed
+// once more for the node that took over, and one that nobody asks for meanwhile at once.
+func TestLocksOfTheDeadAreFree(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 3, Seed: 52, Policy: node.Majority}, func(sc *Cluster) {
+		const ttl = 20 * time.Second
+		key := sc.KeyHeldBy("n1", "n2")
+		do := func(l node.Lock, within time.Duration) error {
+			ctx, cancel := context.WithTimeout(context.Background(), within)
+			defer cancel()
+			_, err := sc.Do(ctx, "n3", l.Call(0, key))
+			return err
+		}
+		sc.Must(do(node.Lock{Token: 1, TTL: ttl}, time.Second))
+		sc.Kill("n1")
+		began := time.Now()
+		sc.Must(do(node.Lock{Token: 2, TTL: ttl}, time.Minute)) // it waits in line
+		if took := time.Since(began); took < ttl-time.Second || took > ttl+3*time.Second {
+			t.Errorf("it is free after %v, want %v", took, ttl)
+		}
+		sc.Advance(ttl + time.Second)
+		sc.Must(do(node.Lock{Token: 3, TTL: ttl, How: node.LockTry}, time.Second))
+	})
+}
