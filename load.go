@@ -346,7 +346,7 @@ func (c *Cache) fly(ctx context.Context, k flightKey, ask node.Load, known func(
 		case r.Int == node.LoadBusy:
 			return node.Result{}, nil // of a refresh, whose result nobody waits for
 		case r.Int == node.LoadGranted:
-			return c.loadIt(ctx, slot, k, ask.Token, load, o)
+			return c.loadIt(ctx, slot, k, lease{ask.Token, r.Version}, load, o)
 		case !r.Found:
 			return node.Result{}, ErrNotFound
 		case known != nil && !known(r.Schema) && r.Version != ask.Ignore:
@@ -362,22 +362,28 @@ func (c *Cache) forget(slot uint16, key string, token uint64) {
 	c.n.Forget(&call)
 }
 
+// lease is the right to load a key.
+type lease struct {
+	token uint64 // of whom it was granted to, to give it back by
+	grant uint64 // to store a value by
+}
+
 // loadIt runs the loader under a lease and stores what it gives.
-func (c *Cache) loadIt(ctx context.Context, slot uint16, k flightKey, token uint64, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
+func (c *Cache) loadIt(ctx context.Context, slot uint16, k flightKey, l lease, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
 	value, err := runLoader(ctx, c, o.timeout, func(ctx context.Context) ([]byte, error) { return load(ctx, k.key) })
 	switch {
 	case err != nil && ctx.Err() != nil: // nobody waits here: elsewhere somebody may
-		c.forget(slot, k.key, token)
+		c.forget(slot, k.key, l.token)
 		return node.Result{}, ctx.Err()
 	case errors.Is(err, ErrNotFound):
-		c.landAbsent(ctx, k.key, token, o)
+		c.landAbsent(ctx, k.key, l, o)
 		return node.Result{}, ErrNotFound
 	case err != nil:
-		call := failedCall(k.key, token, err)
+		call := failedCall(k.key, l.token, err)
 		c.release(ctx, &call)
 		return node.Result{}, &LoadError{k.key, err}
 	}
-	return c.land(ctx, k, token, value, o)
+	return c.land(ctx, k, l, value, o)
 }
 
 // failedCall tells those who wait that a load failed, or where it only took
@@ -411,30 +417,30 @@ func (c *Cache) release(ctx context.Context, call *node.Call) {
 
 // land stores a loaded value. Where the right to load was lost meanwhile, or
 // the value can't be stored, it is returned all the same.
-func (c *Cache) land(ctx context.Context, k flightKey, token uint64, value []byte, o *loadOptions) (node.Result, error) {
-	call := fillCall(k.key, k.schema, token, value, o.lifetime())
+func (c *Cache) land(ctx context.Context, k flightKey, l lease, value []byte, o *loadOptions) (node.Result, error) {
+	call := fillCall(k.key, k.schema, l.grant, value, o.lifetime())
 	if _, err := c.n.Do(ctx, &call); err != nil && !errors.Is(err, ErrConflict) {
-		c.forget(call.Slot, k.key, token)
+		c.forget(call.Slot, k.key, l.token)
 	}
 	return node.Result{Found: true, Value: value, Schema: k.schema}, nil
 }
 
 // landAbsent tells the others that there is no value, and remembers it as o
 // says.
-func (c *Cache) landAbsent(ctx context.Context, key string, token uint64, o *loadOptions) {
+func (c *Cache) landAbsent(ctx context.Context, key string, l lease, o *loadOptions) {
 	if o.negative > 0 {
-		call := fillCall(key, node.SchemaAbsent, token, nil, o.negative)
+		call := fillCall(key, node.SchemaAbsent, l.grant, nil, o.negative)
 		if _, err := c.n.Do(ctx, &call); err == nil {
 			return
 		}
 	}
-	call := absentCall(key, token)
+	call := absentCall(key, l.token)
 	c.release(ctx, &call)
 }
 
-func fillCall(key string, schema uint32, token uint64, value []byte, life time.Duration) node.Call {
+func fillCall(key string, schema uint32, grant uint64, value []byte, life time.Duration) node.Call {
 	call := keyCall(transport.OpSet, key)
-	call.Value, call.Schema, call.Version, call.Flags = value, schema, token, transport.FlagLease
+	call.Value, call.Schema, call.Version, call.Flags = value, schema, grant, transport.FlagLease
 	if life > 0 {
 		call.Flags |= transport.FlagRelative
 		call.Expiry = int64((life-1)/time.Millisecond) + 1

@@ -58,7 +58,7 @@ func (c *Cache) getOrLoadMany(ctx context.Context, keys []string, load func(ctx 
 			calls = append(calls, keyCall(transport.OpGet, key))
 		}
 	}
-	b := loadBatch{c: c, ctx: ctx, load: load, o: &o, token: c.n.Token(), results: results, at: at, schemas: schemas, schema: schema, known: known, ignored: map[string]uint64{}}
+	b := loadBatch{c: c, ctx: ctx, load: load, o: &o, token: c.n.Token(), grants: map[string]uint64{}, results: results, at: at, schemas: schemas, schema: schema, known: known, ignored: map[string]uint64{}}
 	got, errs := c.n.DoMany(ctx, calls)
 	todo = b.take(todo, got, errs, false)
 	for wait := false; len(todo) > 0; wait = true {
@@ -85,6 +85,7 @@ type loadBatch struct {
 	load    func(context.Context, []string) (map[string][]byte, error)
 	o       *loadOptions
 	token   uint64
+	grants  map[string]uint64 // by key
 	results []ItemResult
 	at      map[string]int
 	schemas []uint32
@@ -118,7 +119,7 @@ func (b *loadBatch) take(keys []string, got []node.Result, errs []error, leased 
 		case got[i].Schema&node.SchemaAbsent != 0:
 			res.Err = ErrNotFound
 		case leased && got[i].Int == node.LoadGranted:
-			granted = append(granted, key)
+			granted, b.grants[key] = append(granted, key), got[i].Version
 		default:
 			open = append(open, key)
 		}
@@ -154,13 +155,13 @@ func (b *loadBatch) loadAll(keys []string) {
 			calls[i] = failedCall(key, b.token, err)
 		case !ok && b.o.negative > 0:
 			res.Err = ErrNotFound
-			calls[i] = fillCall(key, node.SchemaAbsent, b.token, nil, b.o.negative)
+			calls[i] = fillCall(key, node.SchemaAbsent, b.grants[key], nil, b.o.negative)
 		case !ok:
 			res.Err = ErrNotFound
 			calls[i] = absentCall(key, b.token)
 		default:
 			res.Value, b.schemas[b.at[key]] = append([]byte{}, value...), b.schema
-			calls[i] = fillCall(key, b.schema, b.token, value, b.o.lifetime())
+			calls[i] = fillCall(key, b.schema, b.grants[key], value, b.o.lifetime())
 		}
 	}
 	b.settle(ctx, calls)

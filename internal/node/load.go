@@ -16,6 +16,7 @@ const SchemaAbsent uint32 = 1 << 31
 // loadLease is the right to load one key.
 type loadLease struct {
 	token   uint64
+	grant   uint64 // goes with the value that was loaded
 	holder  shard.NodeID
 	until   int64 // on the node's clock
 	waiters []*guest
@@ -34,7 +35,7 @@ type Load struct {
 // LoadState is what a Load gives, in Result.Int.
 const (
 	LoadFound   int64 = 0 // Result has the value, or is not found and has SchemaAbsent
-	LoadGranted int64 = 1 // the caller is to load
+	LoadGranted int64 = 1 // the caller is to load, and to store with Result.Version as the call's
 	LoadBusy    int64 = 2 // somebody else does
 )
 
@@ -172,8 +173,13 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 			}
 			g.loads[own(store.Record{Key: c.Key}).Key] = have
 		}
+		if have.token != l.Token || at >= have.until {
+			// A repeat may come late, when the lease was taken away and what its
+			// caller loads is stale: that has not the number of the new one.
+			have.grant = n.Token()
+		}
 		have.token, have.holder, have.until = l.Token, shard.NodeID(req.ID2.Node), at+int64(l.Lease)
-		r.Int = LoadGranted
+		r.Int, r.Version = LoadGranted, have.grant
 		n.stats.loads.granted.Add(1)
 	}
 	s.mu.Unlock()
@@ -247,7 +253,7 @@ func (n *Node) holdsLocked(s *slot, c *Call) bool {
 		return false
 	}
 	l := s.guests.loads[c.Key]
-	return l != nil && l.token == c.Version && n.now() < l.until
+	return l != nil && l.grant == c.Version && n.now() < l.until
 }
 
 // unleaseLocked ends the lease on a key that somebody deleted though it was

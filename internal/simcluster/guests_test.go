@@ -172,7 +172,7 @@ func (b *guestLoad) load(r *rand.Rand, from string) {
 		value := b.source.Load()
 		time.Sleep(time.Duration(r.IntN(1500)) * time.Millisecond) // the load; at times longer than the lease
 		b.loads.Add(1)
-		b.do(from, node.Call{Op: transport.OpSet, Key: "loaded", Value: strconv.AppendInt(nil, value, 10), Version: l.Token, Flags: transport.FlagLease})
+		b.do(from, node.Call{Op: transport.OpSet, Key: "loaded", Value: strconv.AppendInt(nil, value, 10), Version: res.Version, Flags: transport.FlagLease})
 	case res.Found:
 		b.reads.Add(1)
 		if got, _ := strconv.ParseInt(string(res.Value), 10, 64); got < least {
@@ -212,7 +212,7 @@ func (b *guestLoad) check() {
 		b.t.Errorf("the pair ends at %v after %d to %d transactions", values, low, high)
 	}
 	b.t.Logf("%d transactions, %d unknown; %d locks; %d loads, %d reads of them, %d invalidations", low, high-low, b.locks.Load(), b.loads.Load(), b.reads.Load(), b.source.Load())
-	if low == 0 || b.locks.Load() == 0 || b.reads.Load() == 0 {
+	if low == 0 || b.locks.Load() == 0 || b.loads.Load() == 0 {
 		b.t.Error("nothing happened")
 	}
 }

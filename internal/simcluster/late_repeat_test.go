@@ -4,6 +4,7 @@ package simcluster_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -48,5 +49,41 @@ func TestLateRepeatDeletesNothing(t *testing.T) {
 		if _, found, err := sc.Get("n5", key); err != nil || !found {
 			t.Errorf("what was set after all deletes had returned is gone: found %v, %v", found, err)
 		}
+	})
+}
+
+// A request for the right to load comes once more, late, when the first one was
+// granted and what is being loaded was deleted meanwhile: what was loaded by the first
+// is not stored by the second (seed 140244 of TestNemesisOfTransactionsLocksAndLoads).
+func TestLateRepeatGrantsNoOldLoad(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 3, Seed: 61}, func(sc *Cluster) {
+		key := sc.KeyServedBy("n1")
+		do := func(c node.Call) (node.Result, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			return sc.Do(ctx, "n3", c)
+		}
+		ask := node.Load{Token: 7, Lease: time.Minute}.Call(0, key)
+		first, err := do(ask)
+		if err != nil || first.Int != node.LoadGranted {
+			t.Fatalf("Load = %v, %v", first.Int, err)
+		}
+		if again, err := do(ask); err != nil || again.Version != first.Version {
+			t.Errorf("asked again it is %x, %v, want %x", again.Version, err, first.Version)
+		}
+		_, err = do(node.Call{Op: transport.OpDelete, Key: key})
+		sc.Must(err)
+		late, err := do(ask)
+		if err != nil || late.Int != node.LoadGranted {
+			t.Fatalf("Load = %v, %v", late.Int, err)
+		}
+		fill := node.Call{Op: transport.OpSet, Key: key, Value: []byte("old"), Version: first.Version, Flags: transport.FlagLease}
+		if _, err := do(fill); !errors.Is(err, node.ErrConflict) {
+			t.Errorf("the first stores: %v, want %v", err, node.ErrConflict)
+		}
+		fill.Version = late.Version
+		_, err = do(fill)
+		sc.Must(err)
 	})
 }
