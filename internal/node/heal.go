@@ -355,6 +355,9 @@ const maxCombineTries = 100
 
 func (n *Node) storeForeignLocked(s *slot, r store.Record, origin uint64) (ready []waiter, ok bool) {
 	r.Version, r.Origin = s.last+1, origin
+	if r.Kind == kindLock {
+		r.Value = n.heldAnew(r.Value)
+	}
 	if err := n.engine.Apply(s.no, []store.Record{r}); err != nil {
 		return nil, false
 	}

@@ -18,7 +18,7 @@ const (
 // A lock lapses by the monotonic clock of the primary that wrote its record, and never
 // by a wall clock: those differ, and are set. Another primary counts the time anew
 // from when it took over. The record itself expires long after.
-const lockKeep = 10 * time.Minute
+const lockKeep = 24 * time.Hour
 
 const lockValueLen = 24
 
@@ -36,20 +36,37 @@ func (v lockValue) pack() []byte {
 }
 
 // lockOf reads a record; the zero value where there is none.
-func lockOf(it *store.Item) (v lockValue) {
-	if it.State == store.Found && len(it.Value) == lockValueLen {
-		v.token = binary.BigEndian.Uint64(it.Value)
-		v.ttl = int64(binary.BigEndian.Uint64(it.Value[8:]))
-		v.until = int64(binary.BigEndian.Uint64(it.Value[16:]))
+func lockOf(it *store.Item) lockValue {
+	if it.State != store.Found {
+		return lockValue{}
+	}
+	return unpackLock(it.Value)
+}
+
+func unpackLock(b []byte) (v lockValue) {
+	if len(b) >= lockValueLen {
+		v.token = binary.BigEndian.Uint64(b)
+		v.ttl = int64(min(binary.BigEndian.Uint64(b[8:]), uint64(maxLockTTL)))
+		v.until = int64(binary.BigEndian.Uint64(b[16:]))
 	}
 	return v
 }
 
+// heldAnew is the value of a lock that another primary wrote, as one that is held
+// from now on.
+func (n *Node) heldAnew(b []byte) []byte {
+	v := unpackLock(b)
+	if v.token == 0 {
+		return b
+	}
+	v.until = n.now() + v.ttl
+	return v.pack()
+}
+
 // lapses is when a lock is free for others, on this node's clock. What was written
-// under an earlier epoch may be another primary's, and of forks that were merged
-// what seems to be this one's.
-func (v lockValue) lapses(version uint64, sv *serving, now int64) int64 {
-	if version>>seqBits == sv.claim.Epoch && v.until-v.ttl <= now {
+// under an earlier epoch may be another primary's.
+func (v lockValue) lapses(version uint64, sv *serving) int64 {
+	if version>>seqBits == sv.claim.Epoch {
 		return v.until
 	}
 	return int64(sv.since)*int64(time.Second) + v.ttl
@@ -57,8 +74,8 @@ func (v lockValue) lapses(version uint64, sv *serving, now int64) int64 {
 
 // holderLocked returns the token of who holds a lock; 0: nobody.
 func (n *Node) holderLocked(it *store.Item, sv *serving) uint64 {
-	v, now := lockOf(it), n.now()
-	if v.lapses(it.Version, sv, now) <= now {
+	v := lockOf(it)
+	if v.lapses(it.Version, sv) <= n.now() {
 		return 0
 	}
 	return v.token

@@ -38,7 +38,7 @@ func TestNemesisOfForks(t *testing.T) {
 				}
 				wg.Go(func() { watchClaims(sc, []string{"key0", "key1", "key2", "key3"}, stop) })
 				nm := &nemesis{sc: sc, r: r, t: t, disks: cfg.Disks, begin: time.Now(), forks: true}
-				for range 6 {
+				for range *steps {
 					nm.step()
 				}
 				nm.end()
@@ -52,7 +52,7 @@ func TestNemesisOfForks(t *testing.T) {
 				ledger.Check(sc)
 			})
 			if t.Failed() {
-				t.Logf("go test ./internal/simcluster -run NemesisOfForks -seeds 1 -seed %d", seed)
+				t.Log(again("NemesisOfForks", seed))
 			}
 		})
 	}

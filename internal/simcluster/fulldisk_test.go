@@ -18,7 +18,7 @@ import (
 // room on the disk.
 func TestFullDiskFailsNoCall(t *testing.T) {
 	t.Parallel()
-	for _, nodes := range []int{2, 3} {
+	for _, nodes := range variants(1, 3, 2) {
 		for _, disks := range []Disks{LazyDisks, SyncedDisks} {
 			t.Run(fmt.Sprint(nodes, disks), func(t *testing.T) {
 				t.Parallel()

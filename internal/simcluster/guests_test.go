@@ -38,7 +38,7 @@ func TestNemesisOfTransactionsLocksAndLoads(t *testing.T) {
 				}
 				wg.Go(func() { b.each(30, b.invalidate) })
 				nm := &nemesis{sc: sc, r: r, t: t, begin: time.Now()}
-				for range 6 {
+				for range *steps {
 					nm.step()
 				}
 				nm.end()
@@ -47,7 +47,7 @@ func TestNemesisOfTransactionsLocksAndLoads(t *testing.T) {
 				b.check()
 			})
 			if t.Failed() {
-				t.Logf("go test ./internal/simcluster -run NemesisOf -seeds 1 -seed %d", seed)
+				t.Log(again("NemesisOf", seed))
 			}
 		})
 	}

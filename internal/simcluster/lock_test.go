@@ -18,18 +18,18 @@ import (
 // after (of seeds 130001 to 130115 of TestNemesisOfTransactionsLocksAndLoads).
 func TestLocksAreKeptWhenClocksAreSet(t *testing.T) {
 	t.Parallel()
-	for i, set := range []func(sc *Cluster){
+	for i, set := range variants(2,
 		func(sc *Cluster) { sc.Host("n1").Clock.Step(time.Minute) },
-		func(sc *Cluster) { sc.Host("n1").Clock.Step(-time.Minute) },
 		func(sc *Cluster) {
 			sc.Host("n2").Clock.Step(50 * time.Second)
 			sc.Kill("n1")
 		},
+		func(sc *Cluster) { sc.Host("n1").Clock.Step(-time.Minute) },
 		func(sc *Cluster) {
 			sc.Host("n2").Clock.Step(-50 * time.Second)
 			sc.Kill("n1")
 		},
-	} {
+	) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			Run(t, Config{Nodes: 3, Seed: 51, Policy: node.Majority}, func(sc *Cluster) {
 				const ttl = 20 * time.Second
@@ -88,5 +88,49 @@ func TestLocksOfTheDeadAreFree(t *testing.T) {
 		}
 		sc.Advance(ttl + time.Second)
 		sc.Must(do(node.Lock{Token: 3, TTL: ttl, How: node.LockTry}, time.Second))
+	})
+}
+
+// The lock of a fork is its holder's after the heal too, for as long as it was asked
+// for: the winner's clock says nothing of when the loser granted it.
+func TestLocksOfForksAreKept(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 3, Seed: 53, Policy: node.Available}, func(sc *Cluster) {
+		const ttl = 20 * time.Second
+		do := func(from, key string, l node.Lock) error {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			_, err := sc.Do(ctx, from, l.Call(0, key))
+			return err
+		}
+		sc.Kill("n3")
+		sc.AwaitStable(time.Minute)
+		sc.Advance(time.Minute) // the clocks of those who stayed are ahead
+		sc.Start("n3")
+		sc.AwaitStable(time.Minute)
+		sc.Isolate("n3")
+		sc.Advance(12 * time.Second)
+		for range 2 { // the others come to higher epochs, and win
+			sc.Kill("n2")
+			sc.Advance(5 * time.Second)
+			sc.Start("n2")
+			sc.Advance(5 * time.Second)
+		}
+		began := time.Now()
+		for i := range 10 {
+			sc.Must(do("n3", fmt.Sprint("lock", i), node.Lock{Token: 1, TTL: ttl}))
+		}
+		sc.Heal()
+		sc.AwaitStable(15 * time.Second)
+		for time.Since(began) < ttl {
+			for i := range 10 {
+				if err := do("n2", fmt.Sprint("lock", i), node.Lock{Token: 2, TTL: ttl, How: node.LockTry}); !errors.Is(err, node.ErrLocked) {
+					t.Fatalf("lock%d after %v: %v, want %v", i, time.Since(began), err, node.ErrLocked)
+				}
+			}
+			sc.Advance(200 * time.Millisecond)
+		}
+		sc.Advance(ttl)
+		sc.Must(do("n2", "lock0", node.Lock{Token: 2, TTL: ttl, How: node.LockTry}))
 	})
 }

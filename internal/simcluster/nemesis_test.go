@@ -13,12 +13,14 @@ import (
 
 	"github.com/slotmesh/slotmesh/internal/node"
 	. "github.com/slotmesh/slotmesh/internal/simcluster"
+	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/transport"
 )
 
 var (
 	seeds     = flag.Int("seeds", 1, "how many seeds the nemeses run")
 	firstSeed = flag.Uint64("seed", 1, "the first of them")
+	steps     = flag.Int("steps", 3, "how many faults befall a cluster")
 	large     = flag.Bool("large", false, "have the nemeses run up to five nodes, not three, and other tests all their variants")
 )
 
@@ -49,7 +51,7 @@ func TestNemesis(t *testing.T) {
 				}
 				wg.Go(func() { watchClaims(sc, loadKeys, stop) })
 				nm := &nemesis{sc: sc, r: r, t: t, disks: cfg.Disks, begin: time.Now()}
-				for range 6 {
+				for range *steps {
 					nm.step()
 				}
 				nm.end()
@@ -61,10 +63,19 @@ func TestNemesis(t *testing.T) {
 			})
 			hist.Check(t)
 			if t.Failed() {
-				t.Logf("go test ./internal/simcluster -run Nemesis -seeds 1 -seed %d", seed)
+				t.Log(again("Nemesis", seed))
 			}
 		})
 	}
+}
+
+// again is the command that runs a seed once more.
+func again(test string, seed uint64) string {
+	tags := ""
+	if shard.Slots < 16384 {
+		tags = "-tags slotmesh_fewslots "
+	}
+	return fmt.Sprintf("go test %s./internal/simcluster -run %s -seeds 1 -seed %d -steps %d", tags, test, seed, *steps)
 }
 
 // variants are those of a test that run: without -large the first few.

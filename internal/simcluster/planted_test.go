@@ -29,7 +29,7 @@ func TestMissingRulesAreFound(t *testing.T) {
 		cfg      Config
 		scenario func(sc *Cluster) (fault string)
 	}
-	for _, tt := range variants(4,
+	for _, tt := range variants(2,
 		rule{"reads need leases", func(c *node.Config) { c.Off.Leases = true }, Config{Policy: node.Majority}, readOfTheReplaced},
 		rule{"reads wait for acknowledgement", func(c *node.Config) { c.Off.Gate = true }, Config{Policy: node.Majority}, readOfThePending},
 		rule{"copies refuse what is below their promise", func(c *node.Config) { c.Off.Fence = true }, Config{Policy: node.Majority}, lateAppend},
