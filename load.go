@@ -379,7 +379,7 @@ func (c *Cache) loadIt(ctx context.Context, slot uint16, k flightKey, l lease, l
 		c.landAbsent(ctx, k.key, l, o)
 		return node.Result{}, ErrNotFound
 	case err != nil:
-		call := failedCall(k.key, l.token, err)
+		call := failedCall(k.key, l, err)
 		c.release(ctx, &call)
 		return node.Result{}, &LoadError{k.key, err}
 	}
@@ -388,17 +388,17 @@ func (c *Cache) loadIt(ctx context.Context, slot uint16, k flightKey, l lease, l
 
 // failedCall tells those who wait that a load failed, or where it only took
 // too long lets one of them try.
-func failedCall(key string, token uint64, err error) node.Call {
-	l := node.Release{Token: token, How: node.ReleaseFailed, Text: err.Error()}
+func failedCall(key string, of lease, err error) node.Call {
+	l := node.Release{Token: of.token, Grant: of.grant, How: node.ReleaseFailed, Text: err.Error()}
 	if errors.Is(err, errLoadTimeout) {
-		l = node.Release{Token: token}
+		l = node.Release{Token: of.token}
 	}
 	return l.Call(keyCall(0, key).Slot, key)
 }
 
 // absentCall tells those who wait that there is no value.
-func absentCall(key string, token uint64) node.Call {
-	return node.Release{Token: token, How: node.ReleaseAbsent}.Call(keyCall(0, key).Slot, key)
+func absentCall(key string, l lease) node.Call {
+	return node.Release{Token: l.token, Grant: l.grant, How: node.ReleaseAbsent}.Call(keyCall(0, key).Slot, key)
 }
 
 // releaseWait bounds how long the callers of a load without a value wait until
@@ -434,7 +434,7 @@ func (c *Cache) landAbsent(ctx context.Context, key string, l lease, o *loadOpti
 			return
 		}
 	}
-	call := absentCall(key, l.token)
+	call := absentCall(key, l)
 	c.release(ctx, &call)
 }
 

@@ -94,6 +94,8 @@ type loadBatch struct {
 	ignored map[string]uint64 // versions of values of a schema that is not
 }
 
+func (b *loadBatch) lease(key string) lease { return lease{b.token, b.grants[key]} }
+
 // take sorts the answers to a round of calls, loads what it was granted, and
 // returns the keys that are still open. leased says that the calls asked for
 // the right to load.
@@ -152,13 +154,13 @@ func (b *loadBatch) loadAll(keys []string) {
 			calls[i] = node.Release{Token: b.token}.Call(keyCall(0, key).Slot, key)
 		case err != nil:
 			res.Err = &LoadError{key, err}
-			calls[i] = failedCall(key, b.token, err)
+			calls[i] = failedCall(key, b.lease(key), err)
 		case !ok && b.o.negative > 0:
 			res.Err = ErrNotFound
 			calls[i] = fillCall(key, node.SchemaAbsent, b.grants[key], nil, b.o.negative)
 		case !ok:
 			res.Err = ErrNotFound
-			calls[i] = absentCall(key, b.token)
+			calls[i] = absentCall(key, b.lease(key))
 		default:
 			res.Value, b.schemas[b.at[key]] = append([]byte{}, value...), b.schema
 			calls[i] = fillCall(key, b.schema, b.grants[key], value, b.o.lifetime())
@@ -184,7 +186,7 @@ func (b *loadBatch) settle(ctx context.Context, calls []node.Call) {
 		case res.Err == nil:
 			b.c.forget(calls[i].Slot, key, b.token)
 		default:
-			call := absentCall(key, b.token)
+			call := absentCall(key, b.lease(key))
 			b.c.n.Forget(&call)
 		}
 	}

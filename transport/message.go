@@ -40,7 +40,7 @@ const (
 	FlagNear       uint16 = 1 << 9  // OpGet: with a read lease, if there can be one
 	FlagRelay      uint16 = 1 << 10 // hand it on to the slot's primary: the sender can't reach it
 	FlagReturnOld  uint16 = 1 << 6  // Result.Value is the value before the write
-	FlagLease      uint16 = 1 << 8  // only if Version is the token of the lease to load the key
+	FlagLease      uint16 = 1 << 8  // only if Version is that of the grant of the lease to load the key
 	FlagBounds     uint16 = 1 << 7  // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
 )
 

@@ -65,6 +65,7 @@ func (l *Load) unpack(b []byte) bool {
 // Release gives a lease back, or leaves the line for it.
 type Release struct {
 	Token uint64
+	Grant uint64 // without it nobody is told anything
 	How   uint8
 	Text  string // of an error, for those who wait
 }
@@ -81,12 +82,16 @@ func (l Release) Call(slot uint16, key string) Call {
 	b := binary.AppendUvarint(nil, l.Token)
 	b = binary.AppendUvarint(b, uint64(l.How))
 	b = packString(b, l.Text[:min(len(l.Text), transport.MaxText)])
+	b = binary.AppendUvarint(b, l.Grant)
 	return Call{Op: transport.OpRelease, Slot: slot, Key: key, Value: b}
 }
 
 func (l *Release) unpack(b []byte) bool {
 	f := fields{b: b}
 	l.Token, l.How, l.Text = f.num(), uint8(f.num()), f.text(transport.MaxText)
+	if f.more() {
+		l.Grant = f.num()
+	}
 	return !f.bad
 }
 
@@ -216,6 +221,9 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 			n.endLease(g, c.Key)
 			if l.How == ReleaseFailed {
 				n.stats.loads.failed.Add(1)
+			}
+			if have.grant != l.Grant { // a load that was overtaken tells nobody anything
+				l.How = ReleaseOnly
 			}
 			if l.How == ReleaseOnly {
 				n.callAgain(have.waiters)
