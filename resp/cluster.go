@@ -188,9 +188,18 @@ func (t *topology) lines() string {
 	var b strings.Builder
 	sorted := slices.Clone(t.members)
 	slices.SortFunc(sorted, byID)
+	ranges := map[*member][]span{}
+	for no := range t.primary {
+		m := t.entry(no)
+		if n := len(ranges[m]); n > 0 && ranges[m][n-1].to == no-1 {
+			ranges[m][n-1].to = no
+		} else {
+			ranges[m] = append(ranges[m], span{no, no})
+		}
+	}
 	for _, m := range sorted {
 		b.WriteString(t.line(m, m.flags(), "-"))
-		for _, r := range m.ranges {
+		for _, r := range ranges[m] {
 			if r.from == r.to {
 				fmt.Fprintf(&b, " %d", r.from)
 			} else {

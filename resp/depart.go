@@ -28,7 +28,7 @@ func (s *server) watchCache() {
 	if s.ctx.Err() != nil || err == nil {
 		return
 	}
-	if t := s.newTopology(); !s.forward && t.withoutSelf() {
+	if t := s.newTopology(); !s.forward && s.cache.Err() == nil && t.withoutSelf() {
 		s.departed.Store(t)
 		s.wg.Go(s.sendAway) // ends departLimit later, or with s.ctx
 		return

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"errors"
 	"sort"
 	"strings"
 	"sync"
@@ -168,6 +169,13 @@ func (c *conn) pump(sub *subscriber) {
 	var out reply
 	for {
 		m, err := sub.inbox.Next(c.ctx)
+		if errors.Is(err, slotmesh.ErrClosed) {
+			select {
+			case <-c.s.cache.Done(): // it is to subscribe elsewhere, at once
+				c.nc.Close()
+			default: // the client's own doing
+			}
+		}
 		if err != nil {
 			return
 		}
