@@ -180,7 +180,7 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 	stuck := n.lostDisk.Load() != nil && len(s.view.Known.Backups) == 0 // writes wait until somebody has a copy
 	// Each write takes a copy from a node whose disk has failed.
 	bereft := false
-	if n.lostDisks.Load() > 0 {
+	if n.lostNear {
 		bereft = len(s.view.Known.Backups) < len(backups) ||
 			slices.ContainsFunc(s.view.Known.Backups, func(id shard.NodeID) bool { return n.peer(id).lostDisk.Load() })
 	}

@@ -308,6 +308,7 @@ func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int
 	if len(n.cutNow) == 0 && n.cuts.Load() == 0 && n.lostDisks.Load() == 0 {
 		return false
 	}
+	n.lostNear = false
 	cut := map[shard.NodeID]int64{}
 	for _, m := range list {
 		p := n.knownPeer(m.ID)
@@ -317,6 +318,7 @@ func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int
 		since, known := n.cutNow[m.ID]
 		switch {
 		case p.lostDisk.Load() && n.lostDisk.Load() == nil: // else the copies stay where they are
+			n.lostNear = true
 			cut[m.ID] = now - int64(n.cfg.RepairDelay)
 			if known {
 				cut[m.ID] = since

@@ -130,6 +130,7 @@ type Node struct {
 	planNear      *shard.Assignment      // without the members in cutNow; nil if there are none
 	cutNow        map[shard.NodeID]int64 // since when
 	cutAt         int64                  // when cutNow last grew
+	lostNear      bool                   // the disk of one of them has failed
 	planBefore    *shard.Assignment      // the plan before the last member went
 	planned       []shard.Member
 	plannedWith   *shard.Settings // of the plan
