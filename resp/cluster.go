@@ -105,7 +105,7 @@ func clusterShards(c *conn, _ [][]byte) {
 	type shard struct {
 		primary *member
 		backups []*member
-		ranges  []span
+		ranges  spans
 	}
 	type key struct {
 		primary *member
@@ -128,11 +128,7 @@ func clusterShards(c *conn, _ [][]byte) {
 			shards[k] = s
 			order = append(order, s)
 		}
-		if n := len(s.ranges); n > 0 && s.ranges[n-1].to == no-1 {
-			s.ranges[n-1].to = no
-		} else {
-			s.ranges = append(s.ranges, span{no, no})
-		}
+		s.ranges.add(no)
 	}
 	r := &c.out
 	r.array(len(order))
@@ -188,18 +184,18 @@ func (t *topology) lines() string {
 	var b strings.Builder
 	sorted := slices.Clone(t.members)
 	slices.SortFunc(sorted, byID)
-	ranges := map[*member][]span{}
+	ranges := map[*member]*spans{}
+	for _, m := range sorted {
+		ranges[m] = &spans{}
+	}
 	for no := range t.primary {
-		m := t.entry(no)
-		if n := len(ranges[m]); n > 0 && ranges[m][n-1].to == no-1 {
-			ranges[m][n-1].to = no
-		} else {
-			ranges[m] = append(ranges[m], span{no, no})
+		if r := ranges[t.entry(no)]; r != nil {
+			r.add(no)
 		}
 	}
 	for _, m := range sorted {
 		b.WriteString(t.line(m, m.flags(), "-"))
-		for _, r := range ranges[m] {
+		for _, r := range *ranges[m] {
 			if r.from == r.to {
 				fmt.Fprintf(&b, " %d", r.from)
 			} else {

@@ -20,8 +20,20 @@ type member struct {
 	id         string // 40 hexadecimal digits, of its name
 	host, port string // "" where it does not serve RESP
 	epoch      uint64 // the highest of its slots
-	ranges     []span // of the slots that it serves, both ends included
+	ranges     spans  // of the slots that it serves
 	slots      int
+}
+
+// spans are ranges of slots, both ends included.
+type spans []span
+
+// add adds a slot that is greater than those there.
+func (s *spans) add(slot int) {
+	if n := len(*s); n > 0 && (*s)[n-1].to == slot-1 {
+		(*s)[n-1].to = slot
+	} else {
+		*s = append(*s, span{slot, slot})
+	}
 }
 
 // topology is who serves what, at one moment.
@@ -107,11 +119,7 @@ func (s *server) newTopology() *topology {
 		t.served++
 		m.slots++
 		m.epoch = max(m.epoch, slot.Epoch)
-		if n := len(m.ranges); n > 0 && m.ranges[n-1].to == no-1 {
-			m.ranges[n-1].to = no
-		} else {
-			m.ranges = append(m.ranges, span{no, no})
-		}
+		m.ranges.add(no)
 		var key []byte
 		for _, name := range slot.Backups {
 			key = append(append(key, name...), 0)

@@ -430,8 +430,8 @@ func (c *Core) Cut(id NodeID, now int64) {
 	}
 }
 
-// Joined takes Cut back.
-func (c *Core) Joined(id NodeID) {
+// Uncut takes Cut back.
+func (c *Core) Uncut(id NodeID) {
 	if _, known := c.cut[id]; known {
 		delete(c.cut, id)
 		c.concerns(id)

@@ -199,7 +199,7 @@ func (n *xnode) detect() {
 		}
 		if heard := n.hears(x); heard || w.rules.hearsay && n.hearsOf(x) {
 			if heard {
-				n.core.Joined(x.id)
+				n.core.Uncut(x.id)
 			} else if w.chance(20) {
 				n.core.Cut(x.id, w.now)
 			}
@@ -209,7 +209,7 @@ func (n *xnode) detect() {
 			}
 			continue
 		}
-		n.core.Joined(x.id)
+		n.core.Uncut(x.id)
 		at, ok := n.since[x.id]
 		if !ok {
 			at = w.now + int64(w.rng.IntN(w.failure))

@@ -26,7 +26,7 @@ import (
 //	down nodes=(b,c) of=a [gone]        a counts as dead; gone: that is proved
 //	up nodes=(b,c) of=a
 //	cut nodes=(b,c) of=a                they do not hear a, and others do
-//	joined nodes=(b,c) of=a
+//	uncut nodes=(b,c) of=a
 //	lease nodes=(b) of=a until=20       promised to a
 //	see node=a epoch=5                  an append was refused for it
 //	orphan node=d
@@ -222,9 +222,9 @@ func (p *play) run(d *datadriven.TestData) string {
 		for _, id := range p.nodes(d, "nodes") {
 			p.cores[id].Cut(p.node(d, "of"), p.now)
 		}
-	case "joined":
+	case "uncut":
 		for _, id := range p.nodes(d, "nodes") {
-			p.cores[id].Joined(p.node(d, "of"))
+			p.cores[id].Uncut(p.node(d, "of"))
 		}
 	case "lease":
 		until := 0

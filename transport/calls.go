@@ -17,13 +17,13 @@ type calls struct {
 }
 
 type call struct {
-	id       uint64 // 0: the slot is free
-	next     int    // free slot after this one
-	done     func(*Response, error)
-	deadline int64 // on the transport's clock, noDeadline for none
-	at       place
-	slot     uint16
-	asked    bool // sent after an ASK, or to be handed on: to another than the slot's primary
+	id        uint64 // 0: the slot is free
+	next      int    // free slot after this one
+	done      func(*Response, error)
+	deadline  int64 // on the transport's clock, noDeadline for none
+	at        place
+	slot      uint16
+	elsewhere bool // see Request.elsewhere
 }
 
 const (

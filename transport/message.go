@@ -37,11 +37,11 @@ const (
 	FlagKeepTTL    uint16 = 1 << 3
 	FlagAckPrimary uint16 = 1 << 4  // do not wait for backups
 	FlagRelative   uint16 = 1 << 5  // Expiry is milliseconds from the primary's slot time
+	FlagReturnOld  uint16 = 1 << 6  // Result.Value is the value before the write
+	FlagBounds     uint16 = 1 << 7  // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
+	FlagLease      uint16 = 1 << 8  // only if Version is that of the grant of the lease to load the key
 	FlagNear       uint16 = 1 << 9  // OpGet: with a read lease, if there can be one
 	FlagRelay      uint16 = 1 << 10 // hand it on to the slot's primary: the sender can't reach it
-	FlagReturnOld  uint16 = 1 << 6  // Result.Value is the value before the write
-	FlagLease      uint16 = 1 << 8  // only if Version is that of the grant of the lease to load the key
-	FlagBounds     uint16 = 1 << 7  // OpIncr: Old is the least and the greatest sum, 8 bytes each, big endian
 )
 
 // Call is one operation on one key. Strings and slices of a received Call
@@ -84,6 +84,10 @@ type Request struct {
 	Sent    int64  // microseconds on a clock of the sender's; set by Peer.Call
 	Call
 }
+
+// elsewhere reports whether the call goes to another than who is known to serve its
+// slot: after an ASK, or to be handed on.
+func (r *Request) elsewhere() bool { return r.Asked || r.Flags&FlagRelay != 0 }
 
 // Code is the outcome of a call. Values are part of the wire format.
 type Code uint8

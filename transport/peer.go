@@ -117,7 +117,7 @@ func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error),
 	if err != nil {
 		return 0, err
 	}
-	id, live := p.calls.add(call{at: at, slot: r.Slot, asked: r.Asked || r.Flags&FlagRelay != 0, deadline: limit, done: done})
+	id, live := p.calls.add(call{at: at, slot: r.Slot, elsewhere: r.elsewhere(), deadline: limit, done: done})
 	if r.ID = id; id == 0 {
 		out.unlock(at.off)
 		return 0, ErrOverloaded
@@ -136,7 +136,7 @@ func (p *Peer) call(deadline time.Time, r *Request, done func(*Response, error),
 
 // callLarge sends a request in pieces. It counts as sent from the beginning.
 func (p *Peer) callLarge(s *session, r *Request, size int, limit int64, done func(*Response, error)) (uint64, error) {
-	id, _ := p.calls.add(call{slot: r.Slot, asked: r.Asked || r.Flags&FlagRelay != 0, deadline: limit, done: done})
+	id, _ := p.calls.add(call{slot: r.Slot, elsewhere: r.elsewhere(), deadline: limit, done: done})
 	if r.ID = id; id == 0 {
 		return 0, ErrOverloaded
 	}
@@ -159,7 +159,7 @@ func (p *Peer) callLarge(s *session, r *Request, size int, limit int64, done fun
 // runs: with ErrNotSent or ErrLost. elsewhere tells calls sent after an ASK, and
 // those with FlagRelay, whose slots p is not known to serve.
 func (p *Peer) Abandon(which func(slot uint16, elsewhere bool) bool) {
-	for _, c := range p.calls.remove(func(c *call) bool { return which(c.slot, c.asked) }) {
+	for _, c := range p.calls.remove(func(c *call) bool { return which(c.slot, c.elsewhere) }) {
 		if c.at.withdraw() {
 			c.done(nil, ErrNotSent)
 		} else {

@@ -116,13 +116,13 @@ func (n *Node) onHeard(from shard.NodeID, f *fields) {
 		id, _ := f.id()
 		ago := f.num()
 		if p := n.knownPeer(id); !f.bad && p != nil && ago < uint64(n.cfg.FailureTimeout) && asked > int64(ago) {
-			p.hears(asked-int64(ago), n.peer(from))
+			p.heardBy(n.peer(from), asked-int64(ago))
 		}
 	}
 }
 
-// hears notes that others heard of the peer.
-func (p *peer) hears(at int64, from *peer) {
+// heardBy notes that another node heard of the peer.
+func (p *peer) heardBy(from *peer, at int64) {
 	for {
 		before := p.hearsay.Load()
 		if before != nil && at <= before.at || p.hearsay.CompareAndSwap(before, &hearsay{at, from}) {
@@ -168,7 +168,7 @@ func (n *Node) setCut(p *peer, cut bool) {
 	p.cut.Store(cut)
 	if !cut {
 		n.cuts.Add(-1)
-		n.post(event{kind: evJoined, id: p.id})
+		n.post(event{kind: evUncut, id: p.id})
 		n.log.Info(eventLinkBack, "peer", n.who(p.id), "id", p.id)
 		return
 	}

@@ -120,7 +120,7 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 		g.queued, g.asked = true, false // an answer that comes before it is sent does not count
 		g.again++
 		n.queueCopy(copyJob{slot: s.no, session: g.session, digest: true})
-	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), n.isCut(id), g.waited && n.late(s, g.link, now):
+	case now-g.touched > int64(copyStall) && !g.queued, n.isDown(id), n.isAside(id), g.waited && n.late(s, g.link, now):
 		n.stopCopyLocked(s)
 		n.copies.lost(now)
 		return unsettled
@@ -178,12 +178,9 @@ func (n *Node) heldBackLocked(s *slot, backups []shard.NodeID) bool {
 // the slot has them all, or must go without.
 func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID, now int64) (p progress, lacks bool) {
 	stuck := n.lostDisk.Load() != nil && len(s.view.Known.Backups) == 0 // writes wait until somebody has a copy
-	// Each write takes a copy from a node whose disk has failed.
-	bereft := false
-	if n.lostNear {
-		bereft = len(s.view.Known.Backups) < len(backups) ||
-			slices.ContainsFunc(s.view.Known.Backups, func(id shard.NodeID) bool { return n.peer(id).lostDisk.Load() })
-	}
+	// The next write drops the copy on a node whose disk has failed.
+	bereft := n.outlook.lostDisk && (len(s.view.Known.Backups) < len(backups) ||
+		slices.ContainsFunc(s.view.Known.Backups, func(id shard.NodeID) bool { return n.peer(id).lostDisk.Load() }))
 	for i := -1; i < len(backups); i++ {
 		id := planned
 		if i >= 0 {
@@ -260,7 +257,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 // heirLocked is the first living in-sync backup.
 func (n *Node) heirLocked(s *slot) shard.NodeID {
 	for _, id := range s.view.Known.Backups {
-		if !n.isDown(id) && !n.isCut(id) && n.peer(id).live() != nil && !n.isLeaving(id) {
+		if !n.isDown(id) && !n.isAside(id) && n.peer(id).live() != nil && !n.isLeaving(id) {
 			return id
 		}
 	}

@@ -17,7 +17,7 @@ const (
 	evGone                      // and there is proof
 	evUp
 	evCut     // only others hear a node
-	evJoined  // that is over
+	evUncut   // that is over
 	evSettled // a backup holds the union
 	evLose    // a copy can't be caught up: drop it
 	evOffer   // the loser of a fork asks to offer
@@ -152,8 +152,8 @@ func (n *Node) take(e *event, now int64) {
 		c.Up(e.id)
 	case evCut:
 		c.Cut(e.id, now)
-	case evJoined:
-		c.Joined(e.id)
+	case evUncut:
+		c.Uncut(e.id)
 	case evSettled:
 		c.Settled(e.slot, e.epoch, e.id, now)
 	case evLose:

@@ -78,7 +78,7 @@ func (n *Node) forgo(primary shard.NodeID, slot uint16) {
 // its copies that lack something: the others are good until the next write.
 func (n *Node) onForgo(id shard.NodeID, f *fields) {
 	if !n.peer(id).lostDisk.Swap(true) {
-		n.lostDisks.Add(1) // before the member list tells that it gives its slots away
+		n.lostDisks.Store(true) // before the member list tells that it gives its slots away
 		n.poke()
 	}
 	for f.more() {

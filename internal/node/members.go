@@ -305,45 +305,44 @@ func (n *Node) planOf(list []shard.Member, settings *shard.Settings) *shard.Assi
 // replanNear keeps the plan without the members that are cut off from this node, and
 // those whose disk has failed, which nobody waits for.
 func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int64) (changed bool) {
-	if len(n.cutNow) == 0 && n.cuts.Load() == 0 && n.lostDisks.Load() == 0 {
+	if len(n.aside) == 0 && n.cuts.Load() == 0 && !n.lostDisks.Load() {
 		return false
 	}
-	n.lostNear = false
-	cut := map[shard.NodeID]int64{}
+	aside := map[shard.NodeID]int64{}
 	for _, m := range list {
 		p := n.knownPeer(m.ID)
 		if p == nil {
 			continue
 		}
-		since, known := n.cutNow[m.ID]
+		since, known := n.aside[m.ID]
 		switch {
 		case p.lostDisk.Load() && n.lostDisk.Load() == nil: // else the copies stay where they are
-			n.lostNear = true
-			cut[m.ID] = now - int64(n.cfg.RepairDelay)
+			aside[m.ID] = now - int64(n.cfg.RepairDelay)
 			if known {
-				cut[m.ID] = since
+				aside[m.ID] = since
 			}
 		case !p.cut.Load():
 		case known:
-			cut[m.ID] = since
+			aside[m.ID] = since
 		default:
-			cut[m.ID], n.cutAt = now, now
+			aside[m.ID], n.cutAt = now, now
 		}
 	}
-	if maps.Equal(cut, n.cutNow) && (len(cut) == 0 || n.planNear != nil) {
+	if maps.Equal(aside, n.aside) && (len(aside) == 0 || n.planNear != nil) {
 		return false
 	}
-	n.cutNow, n.planNear = cut, nil
-	if len(cut) > 0 {
-		n.planNear = n.planOf(slices.DeleteFunc(slices.Clone(list), func(m shard.Member) bool { return n.isCut(m.ID) }), settings)
+	n.aside, n.planNear = aside, nil
+	if len(aside) > 0 {
+		n.planNear = n.planOf(slices.DeleteFunc(slices.Clone(list), func(m shard.Member) bool { return n.isAside(m.ID) }), settings)
 	}
 	return true
 }
 
-// isCut reports whether a member is cut off from this node, or can store nothing.
-func (n *Node) isCut(id shard.NodeID) bool {
-	_, cut := n.cutNow[id]
-	return cut
+// isAside reports whether nothing is to be given to a member: it is cut off from this
+// node, or can store nothing.
+func (n *Node) isAside(id shard.NodeID) bool {
+	_, aside := n.aside[id]
+	return aside
 }
 
 // aim returns who is to hold a slot of this node's, as far as this node can bring it
@@ -352,11 +351,11 @@ func (n *Node) isCut(id shard.NodeID) bool {
 // for as long as a dead node is waited for. Until then others that exist stand in.
 func (n *Node) aim(cl *shard.Claim, now int64) (primary shard.NodeID, backups []shard.NodeID) {
 	primary, backups = n.plan.Primary(cl.Slot), n.plan.Backups(cl.Slot)
-	if len(n.cutNow) == 0 || !n.isCut(primary) && !slices.ContainsFunc(backups, n.isCut) {
+	if len(n.aside) == 0 || !n.isAside(primary) && !slices.ContainsFunc(backups, n.isAside) {
 		return primary, backups
 	}
 	planned := append([]shard.NodeID{primary}, backups...)
-	if n.isCut(primary) {
+	if n.isAside(primary) {
 		if primary = n.id; n.outlook.leaving {
 			primary = n.planNear.Primary(cl.Slot)
 		}
@@ -364,12 +363,12 @@ func (n *Node) aim(cl *shard.Claim, now int64) (primary shard.NodeID, backups []
 	var near []shard.NodeID
 	add := func(ids ...shard.NodeID) {
 		for _, id := range ids {
-			if len(near) < len(backups) && id != primary && !id.IsZero() && !n.isCut(id) && !slices.Contains(near, id) {
+			if len(near) < len(backups) && id != primary && !id.IsZero() && !n.isAside(id) && !slices.Contains(near, id) {
 				near = append(near, id)
 			}
 		}
 	}
-	if slices.ContainsFunc(planned, func(id shard.NodeID) bool { return n.isCut(id) && now-n.cutNow[id] < int64(n.cfg.RepairDelay) }) {
+	if slices.ContainsFunc(planned, func(id shard.NodeID) bool { return n.isAside(id) && now-n.aside[id] < int64(n.cfg.RepairDelay) }) {
 		add(backups...)
 		add(cl.Backups...)
 		return primary, near

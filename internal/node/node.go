@@ -127,10 +127,9 @@ type Node struct {
 
 	// Of the control loop alone:
 	plan          *shard.Assignment
-	planNear      *shard.Assignment      // without the members in cutNow; nil if there are none
-	cutNow        map[shard.NodeID]int64 // since when
-	cutAt         int64                  // when cutNow last grew
-	lostNear      bool                   // the disk of one of them has failed
+	planNear      *shard.Assignment      // without the members in aside; nil if there are none
+	aside         map[shard.NodeID]int64 // members that are cut off or whose disk has failed, since when
+	cutAt         int64                  // when one was cut off last
 	planBefore    *shard.Assignment      // the plan before the last member went
 	planned       []shard.Member
 	plannedWith   *shard.Settings // of the plan
@@ -195,7 +194,7 @@ type Node struct {
 	alone      atomic.Bool  // no seed but this node itself
 	leaving    atomic.Bool
 	lostDisk   atomic.Pointer[error] // why the disk takes nothing any more; nil: it does
-	lostDisks  atomic.Int32          // peers of which that is so, since this node started
+	lostDisks  atomic.Bool           // that was so of a peer since this node started
 	asked      atomic.Int64          // questions of peers being answered
 	closing    atomic.Bool
 	closeOnce  sync.Once

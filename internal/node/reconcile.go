@@ -31,6 +31,7 @@ type outlook struct {
 	leaving   bool
 	paused    bool // balance waits, see heldBackLocked
 	awaiting  bool // a member was cut off lately: the link may be back
+	lostDisk  bool // that of another member has failed
 }
 
 // reconcile moves the slots this node serves one step towards the plan, and
@@ -46,7 +47,8 @@ func (n *Node) reconcile(now int64) {
 	o := outlook{
 		settled: settled, found: n.mayFound(settled), leaving: n.leaves(), paused: n.settings.Load().Paused(),
 		repairing: n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay),
-		awaiting:  len(n.cutNow) > 0 && now-n.cutAt < int64(n.cfg.RepairDelay),
+		awaiting:  len(n.aside) > 0 && now-n.cutAt < int64(n.cfg.RepairDelay),
+		lostDisk:  n.lostDisks.Load() && slices.ContainsFunc(n.planned, func(m shard.Member) bool { return n.isAside(m.ID) && n.peer(m.ID).lostDisk.Load() }),
 	}
 	a := &n.agenda
 	notes := a.take()

@@ -3,6 +3,7 @@ package simcluster
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
@@ -20,6 +21,13 @@ func (sc *Cluster) Do(ctx context.Context, from string, c node.Call) (node.Resul
 		return node.Result{}, node.ErrClosed
 	}
 	return n.Do(ctx, &c)
+}
+
+// DoWithin is Do by a caller that waits for so long.
+func (sc *Cluster) DoWithin(wait time.Duration, from string, c node.Call) (node.Result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	return sc.Do(ctx, from, c)
 }
 
 // Set stores a value from the node of a name.

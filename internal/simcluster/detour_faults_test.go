@@ -178,9 +178,7 @@ func TestCallsOutliveTheirRelay(t *testing.T) {
 			wg.Go(func() {
 				for time.Now().Before(stop) {
 					began := time.Now()
-					ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-					_, err := sc.Do(ctx, "n1", node.Call{Op: transport.OpGet, Key: key})
-					cancel()
+					_, err := sc.DoWithin(30*time.Second, "n1", node.Call{Op: transport.OpGet, Key: key})
 					if took := time.Since(began); err != nil || took > 4*time.Second {
 						t.Errorf("a read gave %v after %v", err, took)
 					}
@@ -206,9 +204,7 @@ func TestLineForALockOutlivesStreams(t *testing.T) {
 		sc.Advance(5 * time.Second)
 		got := make(chan error, 1)
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-			defer cancel()
-			_, err := sc.Do(ctx, "n1", node.Lock{Token: 2, TTL: 10 * time.Minute}.Call(0, key))
+			_, err := sc.DoWithin(5*time.Minute, "n1", node.Lock{Token: 2, TTL: 10 * time.Minute}.Call(0, key))
 			got <- err
 		}()
 		sc.Advance(100 * time.Second)

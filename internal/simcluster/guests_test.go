@@ -3,7 +3,6 @@
 package simcluster_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -84,9 +83,7 @@ func (b *guestLoad) each(client int, f func(r *rand.Rand, from string)) {
 
 // do makes a call; what a killed node tells is not known.
 func (b *guestLoad) do(from string, c node.Call) (node.Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	return b.sc.Do(ctx, from, c)
+	return b.sc.DoWithin(3*time.Second, from, c)
 }
 
 const left, right = "{pair}left", "{pair}right"

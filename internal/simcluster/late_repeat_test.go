@@ -3,7 +3,6 @@
 package simcluster_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -26,9 +25,7 @@ func TestLateRepeatDeletesNothing(t *testing.T) {
 		sc.Cut("n1", "n3")
 		for range calls {
 			go func() {
-				ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-				defer cancel()
-				_, err := sc.Do(ctx, "n1", node.Call{Op: transport.OpDelete, Key: key})
+				_, err := sc.DoWithin(time.Minute, "n1", node.Call{Op: transport.OpDelete, Key: key})
 				errs <- err
 			}()
 		}
@@ -59,11 +56,7 @@ func TestLateRepeatGrantsNoOldLoad(t *testing.T) {
 	t.Parallel()
 	Run(t, Config{Nodes: 3, Seed: 61}, func(sc *Cluster) {
 		key := sc.KeyServedBy("n1")
-		do := func(c node.Call) (node.Result, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
-			return sc.Do(ctx, "n3", c)
-		}
+		do := func(c node.Call) (node.Result, error) { return sc.DoWithin(5*time.Second, "n3", c) }
 		ask := node.Load{Token: 7, Lease: time.Minute}.Call(0, key)
 		first, err := do(ask)
 		if err != nil || first.Int != node.LoadGranted {

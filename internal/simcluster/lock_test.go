@@ -3,7 +3,6 @@
 package simcluster_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -35,9 +34,7 @@ func TestLocksAreKeptWhenClocksAreSet(t *testing.T) {
 				const ttl = 20 * time.Second
 				key := sc.KeyHeldBy("n1", "n2")
 				do := func(l node.Lock) error {
-					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-					defer cancel()
-					_, err := sc.Do(ctx, "n3", l.Call(0, key))
+					_, err := sc.DoWithin(5*time.Second, "n3", l.Call(0, key))
 					return err
 				}
 				sc.Must(do(node.Lock{Token: 1, TTL: ttl}))
@@ -74,9 +71,7 @@ func TestLocksOfTheDeadAreFree(t *testing.T) {
 		const ttl = 20 * time.Second
 		key := sc.KeyHeldBy("n1", "n2")
 		do := func(l node.Lock, within time.Duration) error {
-			ctx, cancel := context.WithTimeout(context.Background(), within)
-			defer cancel()
-			_, err := sc.Do(ctx, "n3", l.Call(0, key))
+			_, err := sc.DoWithin(within, "n3", l.Call(0, key))
 			return err
 		}
 		sc.Must(do(node.Lock{Token: 1, TTL: ttl}, time.Second))
@@ -98,9 +93,7 @@ func TestLocksOfForksAreKept(t *testing.T) {
 	Run(t, Config{Nodes: 3, Seed: 53, Policy: node.Available}, func(sc *Cluster) {
 		const ttl = 20 * time.Second
 		do := func(from, key string, l node.Lock) error {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-			defer cancel()
-			_, err := sc.Do(ctx, from, l.Call(0, key))
+			_, err := sc.DoWithin(20*time.Second, from, l.Call(0, key))
 			return err
 		}
 		sc.Kill("n3")

@@ -3,7 +3,6 @@
 package simcluster_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -69,9 +68,7 @@ func TestMissingRulesAreFound(t *testing.T) {
 
 // brief makes a call that its caller soon gives up.
 func brief(sc *Cluster, from string, c node.Call) (node.Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-	defer cancel()
-	return sc.Do(ctx, from, c)
+	return sc.DoWithin(500*time.Millisecond, from, c)
 }
 
 func set(key, value string) node.Call {
@@ -107,11 +104,9 @@ func readOfThePending(sc *Cluster) string {
 	}()
 	sc.Advance(5 * time.Millisecond)
 	seen := ""
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	if r, err := sc.Do(ctx, "n1", get(key)); err == nil {
+	if r, err := sc.DoWithin(20*time.Millisecond, "n1", get(key)); err == nil {
 		seen = string(r.Value)
 	}
-	cancel()
 	sc.KillSilent("n1")
 	<-done
 	now, _, err := sc.Get("n2", key)

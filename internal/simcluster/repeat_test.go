@@ -213,9 +213,7 @@ func TestRepeatAtTheWinnerOfAFork(t *testing.T) {
 		sc.Advance(time.Second)
 		done := make(chan error)
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			_, err := sc.Do(ctx, "n3", node.Call{Op: transport.OpIncr, Key: key, Delta: 1})
+			_, err := sc.DoWithin(time.Minute, "n3", node.Call{Op: transport.OpIncr, Key: key, Delta: 1})
 			done <- err
 		}()
 		sc.Advance(450 * time.Millisecond) // it ran, and its answer is on its way

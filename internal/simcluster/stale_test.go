@@ -3,7 +3,6 @@
 package simcluster_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -85,9 +84,7 @@ func (c *counter) count(sc *Cluster, seed uint64, stop <-chan struct{}) {
 			return
 		case <-time.After(time.Duration(1+r.IntN(30)) * time.Millisecond):
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		n, err := sc.Do(ctx, fmt.Sprint("n", 1+r.IntN(3)), node.Call{Op: transport.OpIncr, Key: c.key, Delta: 1})
-		cancel()
+		n, err := sc.DoWithin(2*time.Second, fmt.Sprint("n", 1+r.IntN(3)), node.Call{Op: transport.OpIncr, Key: c.key, Delta: 1})
 		if err == nil {
 			c.mu.Lock()
 			c.acked = append(c.acked, reached{n.Int, time.Now()})
@@ -117,9 +114,7 @@ func (c *counter) watch(sc *Cluster, from string, stop <-chan struct{}) (stale i
 		case <-time.After(13 * time.Millisecond):
 		}
 		begin := time.Now()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		r, err := sc.Do(ctx, from, node.Call{Op: transport.OpGet, Key: c.key, MaxAge: int64(2 * time.Second)})
-		cancel()
+		r, err := sc.DoWithin(time.Second, from, node.Call{Op: transport.OpGet, Key: c.key, MaxAge: int64(2 * time.Second)})
 		if err != nil || r.Age == 0 {
 			continue
 		}
