@@ -48,9 +48,12 @@ func (n *xnode) onOffer(from *xnode, duty *Claim, old recs) {
 		if w.rules.byVersion {
 			newer = old[key].ver > n.data[key].ver
 		}
-		if newer && !w.rules.noOffers {
+		switch {
+		case newer && !w.rules.noOffers:
 			w.stats.rewrites++
 			n.write(key, rec{val: old[key].val, origin: old[key].origin})
+		case !newer:
+			w.replaced(old[key].val, n.data[key].val)
 		}
 	}
 	n.confirms = append(n.confirms, xconfirm{from, duty, len(n.log)})
@@ -86,13 +89,14 @@ func (n *xnode) confirm() {
 type xowed struct {
 	key int
 	ver uint64
+	val int
 }
 
 // acked notes a write that is acknowledged.
-func (w *world) acked(n *xnode, key int, ver uint64) {
+func (w *world) acked(n *xnode, key int, ver uint64, val int) {
 	w.stats.acks++
 	w.tracef("%v acknowledged key %d %d/%d", n.id, key, ver>>40, ver&(1<<40-1))
-	w.owed = append(w.owed, xowed{key, ver})
+	w.owed = append(w.owed, xowed{key, ver, val})
 	if !w.majority {
 		w.forgive() // it may have been overtaken by a claim whose copies died
 	}
@@ -109,13 +113,34 @@ func (w *world) inSync(n *xnode, cl *Claim) bool {
 	return newest.Holds(n.id)
 }
 
-// forgive ends the duty to keep writes of which no copy in sync lives.
+// replaced notes that a value took the place of an older one.
+func (w *world) replaced(old, by int) {
+	if old != 0 && old != by && !slices.Contains(w.over[by], old) {
+		w.over[by] = append(w.over[by], old)
+	}
+}
+
+// forgive ends the duty to keep writes of which no copy in sync lives, nor of what
+// replaced them. A higher version alone is none of that: a fork, whose holders have
+// died since, and another node may each have written without knowing of the other.
 func (w *world) forgive() {
-	var have recs // the newest origin of each key that some copy in sync has
+	var have [xKeys]map[int]bool // what the copies in sync have, and all that it replaced
+	var mark func(k, val int)
+	mark = func(k, val int) {
+		if !have[k][val] {
+			have[k][val] = true
+			for _, old := range w.over[val] {
+				mark(k, old)
+			}
+		}
+	}
+	for k := range have {
+		have[k] = map[int]bool{}
+	}
 	add := func(n *xnode, cl *Claim, r *recs) {
 		if cl != nil && w.inSync(n, cl) {
 			for k := range r {
-				have[k].origin = max(have[k].origin, r[k].origin)
+				mark(k, r[k].val)
 			}
 		}
 	}
@@ -126,7 +151,7 @@ func (w *world) forgive() {
 			add(n, d.claim, &d.old)
 		}
 	}
-	w.owed = slices.DeleteFunc(w.owed, func(o xowed) bool { return have[o.key].origin < o.ver })
+	w.owed = slices.DeleteFunc(w.owed, func(o xowed) bool { return !have[o.key][o.val] })
 }
 
 // repay checks that no acknowledged write was lost but to a newer one.

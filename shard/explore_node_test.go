@@ -245,7 +245,7 @@ func (n *xnode) acknowledge() {
 		}
 		o.ret = n.w.tick()
 		if o.ver != 0 {
-			n.w.acked(n, c.key, o.ver)
+			n.w.acked(n, c.key, o.ver, o.arg)
 		}
 		return true
 	})
@@ -293,6 +293,7 @@ func (n *xnode) write(key int, r rec) {
 	if r.ver <= n.data[key].ver {
 		n.w.failf("%v gives version %x to a record of version %x", n.id, r.ver, n.data[key].ver)
 	}
+	n.w.replaced(n.data[key].val, r.val)
 	n.log = append(n.log, xentry{key, r})
 	n.data[key] = r
 }

@@ -70,6 +70,7 @@ type world struct {
 	trace    *strings.Builder
 	stats    struct{ handOvers, acks, duties, rewrites int }
 	owed     []xowed
+	over     map[int][]int // what each value replaced
 }
 
 type flight struct {
@@ -281,7 +282,7 @@ func (w *world) alive() []*xnode {
 func newWorld(seed uint64, r rules, trace bool) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), rules: r,
-		byID: map[NodeID]*xnode{}, last: map[[2]NodeID]int64{}, inForce: map[string]*Claim{},
+		byID: map[NodeID]*xnode{}, last: map[[2]NodeID]int64{}, inForce: map[string]*Claim{}, over: map[int][]int{},
 	}
 	if trace {
 		w.trace = &strings.Builder{}
