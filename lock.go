@@ -75,8 +75,7 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 		_, err = c.n.Do(ctx, &call)
 	}
 	if err != nil {
-		leave := node.Unlock(l.token, call.Slot, key)
-		c.n.Forget(&leave)
+		l.leave(!errors.Is(err, ErrLocked))
 		if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary) {
 			err = fmt.Errorf("%w: %w", ErrLocked, err)
 		}
@@ -84,14 +83,24 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 	}
 	l.fence, l.until = r.Version, asked.Add(ttl)
 	if !l.Held() {
-		leave := node.Unlock(l.token, call.Slot, key)
-		c.n.Forget(&leave)
+		l.leave(true)
 		return nil, fmt.Errorf("%w: the answer came after %v", ErrLocked, ttl)
 	}
 	if !c.n.Go(l.keep) { // ends at Unlock, when the lock is lost, and when the cache closes
 		return nil, ErrClosed
 	}
 	return l, nil
+}
+
+// leave gives back what a call for the lock that failed may have got, and its place in
+// line: otherwise nobody has the lock until its ttl has passed. Where it may well have
+// got it, it tries for WithOpTimeout, in the background: what failed the call may fail
+// the first attempts.
+func (l *Lock) leave(try bool) {
+	call := node.Unlock(l.token, keyCall(0, l.key).Slot, l.key)
+	if !try || !l.c.n.Go(func() { _, _ = l.c.n.Do(l.c.n.Context(), &call) }) {
+		l.c.n.Forget(&call)
+	}
 }
 
 func (l *Lock) call(how uint8) node.Call {

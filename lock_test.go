@@ -194,6 +194,33 @@ func TestLockIsRenewed(t *testing.T) {
 	}
 }
 
+// TestLockOfACallerThatLeft has a caller leave before it hears that it was granted the
+// lock, and the primary stall before it hears of that: another takes over. The lock is
+// given back there, long before its ttl has passed.
+func TestLockOfACallerThatLeft(t *testing.T) {
+	majority := []slotmesh.Option{slotmesh.WithPartitionPolicy(slotmesh.Majority)}
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 3, Options: majority}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		key := keyServedBy(t, c.Node("n2"))
+		const ttl = 10 * time.Minute
+		c.SetLink("n1", "n2", slotmeshtest.Link{Delay: 50 * time.Millisecond})
+		ctx, leave := context.WithTimeout(t.Context(), 80*time.Millisecond)
+		defer leave()
+		if _, err := c.Node("n1").Lock(ctx, key, ttl); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("Lock = %v, want %v", err, context.DeadlineExceeded)
+		}
+		if _, err := c.Node("n3").TryLock(t.Context(), key, ttl); !errors.Is(err, slotmesh.ErrLocked) {
+			t.Fatalf("TryLock = %v, want %v: the call has not come yet", err, slotmesh.ErrLocked)
+		}
+		c.Pause("n2")
+		c.Advance(4 * time.Second)
+		c.Resume("n2")
+		c.Await("the lock is free", func() error {
+			_, err := c.Node("n3").TryLock(t.Context(), key, ttl)
+			return err
+		})
+	})
+}
+
 func lockIsNoKey(t *testing.T, p pair) {
 	key, ctx := unique(t, ""), t.Context()
 	l := mustLock(t, p.w, key)
