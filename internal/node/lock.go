@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -17,22 +18,25 @@ const (
 
 // A lock lapses by the monotonic clock of the primary that wrote its record, and never
 // by a wall clock: those differ, and are set. Another primary counts the time anew
-// from when it took over. The record itself expires long after.
+// from when it took over, or last raised its epoch. The record itself expires long after.
 const lockKeep = 24 * time.Hour
 
-const lockValueLen = 24
+const lockValueLen = 24 + len(shard.NodeID{})
 
 // lockValue is what a lock's record holds.
 type lockValue struct {
-	token uint64 // of the holder
-	ttl   int64  // in nanoseconds
-	until int64  // on the writer's clock, as Node.now
+	token  uint64 // of the holder
+	ttl    int64  // in nanoseconds
+	until  int64  // on the writer's clock, as Node.now
+	writer shard.NodeID
 }
 
-func (v lockValue) pack() []byte {
-	b := binary.BigEndian.AppendUint64(make([]byte, 0, lockValueLen), v.token)
-	b = binary.BigEndian.AppendUint64(b, uint64(v.ttl))
-	return binary.BigEndian.AppendUint64(b, uint64(v.until))
+// held is the value of a lock that is held from now on.
+func (n *Node) held(token uint64, ttl int64) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, lockValueLen), token)
+	b = binary.BigEndian.AppendUint64(b, uint64(ttl))
+	b = binary.BigEndian.AppendUint64(b, uint64(n.now()+ttl))
+	return append(b, n.id[:]...)
 }
 
 // lockOf reads a record; the zero value where there is none.
@@ -48,6 +52,7 @@ func unpackLock(b []byte) (v lockValue) {
 		v.token = binary.BigEndian.Uint64(b)
 		v.ttl = int64(min(binary.BigEndian.Uint64(b[8:]), uint64(maxLockTTL)))
 		v.until = int64(binary.BigEndian.Uint64(b[16:]))
+		copy(v.writer[:], b[24:])
 	}
 	return v
 }
@@ -55,27 +60,20 @@ func unpackLock(b []byte) (v lockValue) {
 // heldAnew is the value of a lock that another primary wrote, as one that is held
 // from now on.
 func (n *Node) heldAnew(b []byte) []byte {
-	v := unpackLock(b)
-	if v.token == 0 {
-		return b
+	if v := unpackLock(b); v.token != 0 {
+		return n.held(v.token, v.ttl)
 	}
-	v.until = n.now() + v.ttl
-	return v.pack()
-}
-
-// lapses is when a lock is free for others, on this node's clock. What was written
-// under an earlier epoch may be another primary's.
-func (v lockValue) lapses(version uint64, sv *serving) int64 {
-	if version>>seqBits == sv.claim.Epoch {
-		return v.until
-	}
-	return int64(sv.since)*int64(time.Second) + v.ttl
+	return b
 }
 
 // holderLocked returns the token of who holds a lock; 0: nobody.
 func (n *Node) holderLocked(it *store.Item, sv *serving) uint64 {
 	v := lockOf(it)
-	if v.lapses(it.Version, sv) <= n.now() {
+	until := v.until
+	if v.writer != n.id {
+		until = int64(sv.since)*int64(time.Second) + v.ttl
+	}
+	if until <= n.now() {
 		return 0
 	}
 	return v.token
@@ -231,7 +229,7 @@ func inLine(line []*guest, token uint64) int {
 func (n *Node) takeLockLocked(s *slot, key string, l *Lock, now int64) (version uint64, err error) {
 	return n.putLocked(s, store.Record{
 		Kind: kindLock, Key: key, Expiry: now + (l.TTL + lockKeep).Milliseconds(),
-		Value: lockValue{l.Token, int64(l.TTL), n.now() + int64(l.TTL)}.pack(),
+		Value: n.held(l.Token, int64(l.TTL)),
 	})
 }
 

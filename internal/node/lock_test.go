@@ -1,0 +1,34 @@
+package node
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// A lock that nobody renews is free when its time has passed, though the epoch of its
+// slot is raised again and again meanwhile, as it is where connections break.
+func TestLockLapsesUnderNewEpochs(t *testing.T) {
+	n := start(t, "a", nil)
+	const slot = 7
+	take := func(token uint64) error {
+		call := Lock{Token: token, TTL: 200 * time.Millisecond, How: LockTry}.Call(slot, "k")
+		_, err := n.Do(t.Context(), &call)
+		return err
+	}
+	if err := take(1); err != nil {
+		t.Fatal(err)
+	}
+	first := n.table.Load().Claim(slot).Epoch
+	awaitNode(t, "the lock is free", func() bool {
+		n.renew(slot, n.table.Load().Claim(slot).Epoch)
+		err := take(2)
+		if err != nil && !errors.Is(err, ErrLocked) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	if n.table.Load().Claim(slot).Epoch == first {
+		t.Error("the epoch is the first one")
+	}
+}
