@@ -18,6 +18,7 @@ type copyBegin struct {
 	slot                          uint16
 	epoch, session, version, mark uint64
 	empty                         bool
+	waited                        bool // for a duty of this node's
 }
 
 func (n *Node) beginCopies(begins []copyBegin) {
@@ -42,8 +43,12 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 	if s.stream.session == a.session || s.view.Primary {
 		return
 	}
+	if a.waited && s.stream.primary == a.from && s.stream.epoch == a.epoch {
+		return // the primary had given it up, and began again
+	}
 	if s.duty != nil {
 		later := *a // the old copy is owed to the winner of a fork first
+		later.waited = true
 		s.duty.toBegin = &later
 		return
 	}

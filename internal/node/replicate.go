@@ -288,7 +288,9 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 	st := &s.stream
 	switch {
 	case a.Prev == 0 && a.Session != 0:
-		n.post(event{kind: evBegin, begin: copyBegin{from, s.no, a.Epoch, a.Session, a.Version, a.Mark, a.Cause == causeEmpty}})
+		n.post(event{kind: evBegin, begin: copyBegin{
+			from: from, slot: s.no, epoch: a.Epoch, session: a.Session, version: a.Version, mark: a.Mark, empty: a.Cause == causeEmpty,
+		}})
 		return
 	case a.Prev == 0:
 		n.beginStreamLocked(s, from, a)
