@@ -47,8 +47,8 @@ func TestLocksAreKeptWhenClocksAreSet(t *testing.T) {
 					}
 					sc.Advance(500 * time.Millisecond)
 				}
-				sc.Must(do(node.Lock{Token: 1, TTL: ttl, How: node.LockRenew}))
 				began = time.Now()
+				sc.Must(do(node.Lock{Token: 1, TTL: ttl, How: node.LockRenew}))
 				for do(node.Lock{Token: 2, TTL: ttl, How: node.LockTry}) != nil {
 					sc.Advance(100 * time.Millisecond)
 				}
