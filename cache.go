@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
@@ -22,6 +23,7 @@ type Cache struct {
 	name    string // of the cluster
 	loads   flights
 	guesses guesses
+	leaving atomic.Int32 // calls in the background that give back locks
 }
 
 // Open starts a node and joins the cluster that its seeds belong to, or founds

@@ -75,7 +75,7 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 		_, err = c.n.Do(ctx, &call)
 	}
 	if err != nil {
-		l.leave(!errors.Is(err, ErrLocked))
+		l.leave(errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
 		if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary) {
 			err = fmt.Errorf("%w: %w", ErrLocked, err)
 		}
@@ -92,15 +92,26 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 	return l, nil
 }
 
+// maxLeaving bounds the calls in the background: callers that soon give up may make
+// many while nobody serves a slot.
+const maxLeaving = 256
+
 // leave gives back what a call for the lock that failed may have got, and its place in
-// line: otherwise nobody has the lock until its ttl has passed. Where it may well have
-// got it, it tries for WithOpTimeout, in the background: what failed the call may fail
-// the first attempts.
-func (l *Lock) leave(try bool) {
-	call := node.Unlock(l.token, keyCall(0, l.key).Slot, l.key)
-	if !try || !l.c.n.Go(func() { _, _ = l.c.n.Do(l.c.n.Context(), &call) }) {
-		l.c.n.Forget(&call)
+// line: otherwise nobody has the lock until its ttl has passed. Where nobody answered
+// that call it tries for WithOpTimeout, in the background: what failed the one may fail
+// the first attempts of the other.
+func (l *Lock) leave(unanswered bool) {
+	c, call := l.c, node.Unlock(l.token, keyCall(0, l.key).Slot, l.key)
+	if unanswered {
+		if c.leaving.Add(1) <= maxLeaving && c.n.Go(func() {
+			defer c.leaving.Add(-1)
+			_, _ = c.n.Do(c.n.Context(), &call)
+		}) {
+			return
+		}
+		c.leaving.Add(-1)
 	}
+	c.n.Forget(&call)
 }
 
 func (l *Lock) call(how uint8) node.Call {
