@@ -12,8 +12,7 @@ import (
 
 func TestClusterShowsNodesAndSlots(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, slotmesh.WithZone("z"))
-	for i, c := range caches {
+	for i, c := range slotmeshtest.Start(t, 3, slotmesh.WithZone("z")) {
 		view := c.Cluster()
 		var names []string
 		for _, n := range view.Nodes() {
@@ -28,26 +27,32 @@ func TestClusterShowsNodesAndSlots(t *testing.T) {
 		if !slices.Equal(names, []string{"n1", "n2", "n3"}) {
 			t.Errorf("node %d sees %v, want n1 n2 n3", i+1, names)
 		}
-		primaries, backups := map[string]int{}, map[string]int{}
-		next := 0
-		for slot := range view.Slots() {
-			if int(slot.Number) != next || slot.Epoch == 0 || len(slot.Backups) != 1 || slot.Backups[0] == slot.Primary {
-				t.Fatalf("slot %d of 16384 is %+v, want an epoch and one other backup", next, slot)
-			}
-			next++
-			primaries[slot.Primary]++
-			backups[slot.Backups[0]]++
+		// A node that was starved of processor time for a while may have lost copies, and gets them back.
+		await(t, fmt.Sprintf("node %d sees slots in thirds", i+1), func() error { return inThirds(c.Cluster()) })
+	}
+}
+
+// inThirds tells whether three nodes have the same shares of the slots, each with one backup, and all is well.
+func inThirds(view slotmesh.Cluster) error {
+	primaries, backups := map[string]int{}, map[string]int{}
+	next := 0
+	for slot := range view.Slots() {
+		if int(slot.Number) != next || slot.Epoch == 0 || len(slot.Backups) != 1 || slot.Backups[0] == slot.Primary {
+			return fmt.Errorf("slot %d of 16384 is %+v, want an epoch and one other backup", next, slot)
 		}
-		for _, counts := range []map[string]int{primaries, backups} {
-			values := slices.Sorted(maps.Values(counts))
-			if len(values) != 3 || values[2]-values[0] > 1 {
-				t.Errorf("node %d sees slots shared out as %v, want thirds", i+1, counts)
-			}
-		}
-		if h := view.Health(); !h.Balanced || h.NoPrimary+h.ShortBackups+h.Moving+h.Forked+h.Unclaimed != 0 {
-			t.Errorf("node %d: health %+v, want all 0 and balanced", i+1, h)
+		next++
+		primaries[slot.Primary]++
+		backups[slot.Backups[0]]++
+	}
+	for _, counts := range []map[string]int{primaries, backups} {
+		if values := slices.Sorted(maps.Values(counts)); len(values) != 3 || values[2]-values[0] > 1 {
+			return fmt.Errorf("shares %v, want thirds", counts)
 		}
 	}
+	if h := view.Health(); !h.Balanced || h.NoPrimary+h.ShortBackups+h.Moving+h.Forked+h.Unclaimed != 0 {
+		return fmt.Errorf("health %+v, want all 0 and balanced", h)
+	}
+	return nil
 }
 
 func TestOwnerIsThePrimaryOfTheKeysSlot(t *testing.T) {
