@@ -82,7 +82,8 @@ func (c *Cache) Ready(ctx context.Context) error { return c.n.Ready(ctx) }
 // holds exists elsewhere, then leaves and closes. Call it on SIGTERM with the
 // time that is left. Where ctx ends first the node leaves as Close does and
 // the error, which wraps ctx's, says how many slots were left and whether a copy
-// of each record is elsewhere.
+// of each record is elsewhere. Where no other node that may hold slots is reached
+// it leaves at once.
 func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 
 // Close leaves at once: the others take over from their backups. It returns

@@ -412,11 +412,14 @@ func (c *Core) Orphan(slot uint16, now int64) {
 // that what it offers can be written anew. The claim other lost to this one.
 func (c *Core) Merge(slot uint16, other *Claim, now int64) bool {
 	s := c.at(slot)
-	if s == nil || s.known == nil || s.known.Primary != c.self || !s.opened || s.attempt != nil {
+	if s == nil || s.known == nil || s.known.Primary != c.self || !s.opened {
 		return false
 	}
 	if contains(s.known.Lineage, other.Lineage) && s.known.Epoch > other.Epoch {
-		return true
+		return true // also while the members change: that may wait for this
+	}
+	if s.attempt != nil {
+		return false
 	}
 	s.merge = other.Lineage
 	s.seen = max(s.seen, other.Epoch)

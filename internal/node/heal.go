@@ -55,6 +55,14 @@ type duty struct {
 	sums     int          // how often its digest was sent
 }
 
+// restored reports whether a claim goes on with the lineage of what is owed. Its
+// primary had not heard of the winner's claim when it raised its epoch, and has
+// all that was acknowledged: a node that it counts on would never be rid of its
+// duty, and accept nothing until it is.
+func (d *duty) restored(cl *shard.Claim) bool {
+	return cl != nil && cl.Epoch > d.claim.Epoch && shard.SameLineage(cl, d.claim)
+}
+
 // owes is the claim whose records are to be offered; nil if there is none.
 func (s *slot) owes() *shard.Claim {
 	if s.duty == nil {

@@ -98,12 +98,18 @@ func (n *Node) lostDiskErr() error {
 	return fmt.Errorf("%w: %w", ErrDisk, *n.lostDisk.Load())
 }
 
-// otherHolders counts the other members that may hold slots.
+// otherHolders counts the other nodes that may hold slots: the members, and those
+// that fell silent and are reached again, which become members in a moment.
 func (n *Node) otherHolders() (others int) {
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
 	for id, m := range n.members {
 		if id != n.id && n.weightOf(m) > 0 && !m.Leaving {
+			others++
+		}
+	}
+	for id, m := range n.vanished {
+		if n.weightOf(m) > 0 && !m.Leaving && n.peer(id).up.Load() {
 			others++
 		}
 	}

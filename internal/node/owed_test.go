@@ -89,6 +89,39 @@ func TestListedLoserKeepsWhatItOwes(t *testing.T) {
 	}
 }
 
+// A claim of the lineage of before may come after a fork's, by a primary that had not
+// heard of that: nothing is owed to it, and a node that it counts on is fit again.
+func TestRestoredLineageEndsADuty(t *testing.T) {
+	a, b, c := shard.NewNodeID(1, 1), shard.NewNodeID(2, 2), shard.NewNodeID(3, 3)
+	for _, next := range []struct {
+		claim shard.Claim
+		owes  bool
+	}{
+		{shard.Claim{Backups: []shard.NodeID{a}, Lineage: []uint64{1}}, false},
+		{shard.Claim{Lineage: []uint64{1}}, false},
+		{shard.Claim{Lineage: []uint64{1, 9}}, true}, // it has taken the lineage over, and asks for the records
+	} {
+		d := newMetaDisk()
+		n := d.started(a)
+		s := &n.slots[5]
+		_ = d.Apply(5, []store.Record{{Key: "k", Value: []byte("v"), Version: firstVersion(1) + 1}})
+		s.standing.Store(&shard.Claim{Slot: 5, Epoch: 1, Primary: b, Backups: []shard.NodeID{a}, Lineage: []uint64{1}})
+		n.learns(&shard.Claim{Slot: 5, Epoch: 2, Primary: c, Lineage: []uint64{1, 9}})
+		if s.duty == nil {
+			t.Fatal("it owes a fork nothing")
+		}
+		cl := next.claim
+		cl.Slot, cl.Epoch, cl.Primary = 5, 3, b
+		n.learns(&cl)
+		if owes := s.duty != nil; owes != next.owes {
+			t.Errorf("after %v it owes: %v, want %v", &cl, owes, next.owes)
+		}
+		if leftover := s.leftAt.Load() != 0; leftover != (!next.owes && len(cl.Backups) == 0) {
+			t.Errorf("after %v its records are left over: %v", &cl, leftover)
+		}
+	}
+}
+
 // What is owed no more is removed from the disk once that takes it, and is not owed
 // again after a start.
 func TestOwedIsForgotten(t *testing.T) {

@@ -52,8 +52,11 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	if v.Known != nil && v.Known.Primary != n.id && !n.past.old[v.Known.Primary] {
 		s.gather = nil
 	}
-	if v.Open && s.duty != nil {
-		n.dischargeLocked(s) // the winner is this node: it has what it owes
+	if d := s.duty; d != nil && (v.Open || d.restored(v.Known)) {
+		n.dischargeLocked(s) // this node serves what it owes, or its lineage goes on after all
+		if !v.Known.Holds(n.id) {
+			s.leftAt.Store(n.now())
+		}
 	}
 	var failed []waiter
 	var sent []*guest

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slotmesh/slotmesh/internal/node"
 	. "github.com/slotmesh/slotmesh/internal/simcluster"
+	"github.com/slotmesh/slotmesh/internal/simnet"
 )
 
 // TestNemesisOfForks has random faults befall a cluster of policy Available,
@@ -98,4 +99,36 @@ func writes(sc *Cluster, ledger *Ledger, client, nodes int, seed uint64, stop <-
 		_ = ledger.Do(ctx, sc, fmt.Sprintf("n%d", 1+r.IntN(nodes)), fmt.Sprintf("key%d", r.IntN(40)), value)
 		cancel()
 	}
+}
+
+// A node that went on alone and is shut down as soon as others are reached again
+// hands its slots and records over, though gossip does not count those as members yet.
+func TestShutdownRightAfterAHeal(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 3, Seed: 641, Policy: node.Available}, func(sc *Cluster) {
+		var ledger Ledger
+		sc.Isolate("n3")
+		sc.Advance(15 * time.Second)
+		for i := range 100 {
+			if err := ledger.Do(context.Background(), sc, "n3", fmt.Sprint("alone", i), "alone"); err != nil {
+				sc.T.Fatal(err)
+			}
+		}
+		sc.Heal()
+		sc.Net.SetDefault(simnet.Link{Delay: 100 * time.Millisecond})
+		reached := func() bool {
+			return slices.ContainsFunc(sc.Node("n3").Stats().Peers, func(p node.PeerStats) bool { return p.Up })
+		}
+		for end := time.Now().Add(time.Minute); !reached(); sc.Advance(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				sc.T.Fatal("n3 reaches nobody")
+			}
+		}
+		if n := sc.Node("n3").Stats().Alive; n != 1 {
+			sc.T.Fatalf("n3 knows of %d living members: too late to tell", n)
+		}
+		sc.Must(sc.Shutdown("n3", time.Minute))
+		sc.AwaitStable(time.Minute)
+		ledger.Check(sc)
+	})
 }
