@@ -83,6 +83,9 @@ func (nm *nemesis) step() {
 		}
 		nm.wait(100*time.Millisecond, long)
 		end()
+		if nm.chance(4) {
+			nm.leave()
+		}
 	}
 	if nm.foul && nm.chance(2) {
 		nm.clear()
@@ -118,6 +121,37 @@ func (nm *nemesis) stop() {
 			nm.t.Errorf("shutdown: %v", err)
 		}
 	}
+}
+
+// leave shuts a node down as soon as it reaches the others, at rest or not, and
+// starts it again.
+func (nm *nemesis) leave() {
+	if nm.down != "" {
+		return
+	}
+	who := nm.anyBut(nm.spared)
+	for begin := time.Now(); !nm.reachesAll(who); nm.sc.Advance(10 * time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			nm.t.Errorf("%s does not reach the others", who)
+			return
+		}
+	}
+	nm.log("shut down %s without rest, and start it", who)
+	if err := nm.sc.Shutdown(who, time.Minute); err != nil {
+		nm.t.Errorf("shutdown: %v", err)
+	}
+	nm.sc.Start(who)
+}
+
+// reachesAll reports whether a node is connected to all others that run.
+func (nm *nemesis) reachesAll(who string) bool {
+	up := 0
+	for _, p := range nm.sc.Node(who).Stats().Peers {
+		if p.Up {
+			up++
+		}
+	}
+	return up >= len(nm.sc.Up())-1
 }
 
 // restart kills a node, or all of them where that is survived, and starts them
