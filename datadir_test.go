@@ -22,6 +22,7 @@ func TestFleetComesBackFromItsDisks(t *testing.T) {
 		opts := []slotmesh.Option{
 			slotmesh.WithName(names[i]), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithCluster(t.Name()),
 			slotmesh.WithDataDir(dirs[i]), slotmesh.WithColdStartWait(10 * time.Minute), slotmesh.WithMaxMemory(64 << 20),
+			slotmesh.WithOpTimeout(time.Minute), // the disk and both cores are shared with other tests
 		}
 		if len(seeds) > 0 {
 			opts = append(opts, slotmesh.WithSeeds(seeds...))

@@ -1,6 +1,7 @@
 package slotmesh_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -219,7 +220,15 @@ func TestMemoryLimitHolds(t *testing.T) {
 		if s := c.Stats(); s.MemoryBytes > limit+limit/10 || s.Evictions == 0 {
 			t.Errorf("%d bytes held after %d evictions, want at most a tenth above %d", s.MemoryBytes, s.Evictions, limit)
 		}
-		wantValue(t, c, "key999", string(value))
+		kept := 0
+		for i := 900; i < 1000; i++ { // any one of them may have been a victim
+			if got, err := c.Get(t.Context(), fmt.Sprint("key", i)); err == nil && bytes.Equal(got, value) {
+				kept++
+			}
+		}
+		if kept < 50 {
+			t.Errorf("%d of the last 100 values are held, where there is room for 200", kept)
+		}
 	})
 	t.Run("refusing", func(t *testing.T) {
 		c := open(t, slotmesh.WithMaxMemory(limit), slotmesh.WithEviction(slotmesh.EvictNone))
