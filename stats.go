@@ -181,8 +181,9 @@ func (h Histogram) Quantile(q float64) time.Duration {
 	return low
 }
 
-// Stats returns this node's counters. It is cheap enough for once a second: it
-// looks at every slot, without a lock, in less than a millisecond.
+// Stats returns this node's counters, after Close and Shutdown as they were then.
+// It is cheap enough for once a second: it looks at every slot, without a lock, in
+// less than a millisecond.
 func (c *Cache) Stats() Stats {
 	s := c.n.Stats()
 	st := Stats{

@@ -96,6 +96,24 @@ func TestStatsCountsThatNobodyAnswered(t *testing.T) {
 	}
 }
 
+func TestStatsAfterClose(t *testing.T) {
+	for _, opts := range [][]slotmesh.Option{nil, {slotmesh.WithDataDir(t.TempDir())}} {
+		c := open(t, opts...)
+		set(t, c, "key", "value")
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range c.Stats().Calls {
+			if call.Op == "set" && call.Count != 1 {
+				t.Errorf("%d sets after Close, want 1", call.Count)
+			}
+		}
+		if c.Stats().Local == 0 {
+			t.Error("the counters are gone after Close")
+		}
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	bounds := slotmesh.LatencyBounds()
 	h := slotmesh.Histogram{Buckets: make([]uint64, len(bounds)+1), Count: 100}

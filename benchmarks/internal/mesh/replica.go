@@ -100,22 +100,8 @@ func (r *Replica) Open(a OpenArgs, addr *string) error {
 func (r *Replica) Shutdown(timeout time.Duration, _ *struct{}) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	done := make(chan struct{})
-	go func() { // ends with the shutdown
-		defer close(done)
-		for tick := time.NewTicker(10 * time.Millisecond); ; {
-			r.copied.Store(r.cache.Stats().BytesCopied)
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				tick.Stop()
-				return
-			}
-		}
-	}()
 	err := r.cache.Shutdown(ctx)
-	cancel()
-	<-done
+	r.copied.Store(r.cache.Stats().BytesCopied)
 	return err
 }
 
