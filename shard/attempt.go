@@ -426,7 +426,7 @@ func (c *Core) tryOpen(slot uint16, s *slotState, now int64) {
 		return // a proposal is out: its backups have not settled
 	}
 	if now < s.lentUntil && !c.cfg.off.lentWait {
-		if !s.waiting || s.due > s.lentUntil {
+		if s.lists&inWaiting == 0 || s.due > s.lentUntil {
 			c.watch(slot)
 		}
 		return

@@ -131,7 +131,7 @@ type Output struct {
 
 // slotBatch states are allocated at once: just under 32 KiB, beyond which Go
 // rounds up to whole pages.
-const slotBatch = 110
+const slotBatch = 113
 
 // slotState is what a Core knows of one slot.
 type slotState struct {
@@ -140,14 +140,13 @@ type slotState struct {
 	promised Ballot // never lower than the ballot of known or accepted
 	seen     uint64 // highest epoch met anywhere: refusals, records on disk
 	lastRev  uint32 // highest rev proposed under the own epoch; revs are never reused
+	lists    lists
 
-	busy, waiting, touched, unsaved bool // it is in the list of that name in Core; here they take no room
+	// Of a slot whose known claim names this node primary, as what follows:
+	opened bool
+	tries  int8 // attempts that failed in a row
 
-	attempt *attempt
-
-	// Of a slot whose known claim names this node primary:
-	opened    bool
-	tries     int32    // attempts that failed in a row
+	attempt   *attempt
 	acceptors []NodeID // backups of known that have accepted it
 	settled   []NodeID // backups of known that hold the union
 	inForceAt int64
@@ -173,10 +172,21 @@ type slotState struct {
 	due       int64    // when Tick looks again at a slot that waits
 }
 
+// lists says in which of Core's lists a slot is.
+type lists uint8
+
+const (
+	inBusy lists = 1 << iota
+	inWaiting
+	inTouched
+	inUnsaved
+)
+
 // View is a slot as the data path has to treat it.
 type View struct {
-	Known    *Claim
-	Promised Ballot
+	Known *Claim
+	// Required acknowledge each write and lend their leases. Not to be changed.
+	Required []NodeID
 	// Primary: the known claim names this node. It serves if also Open.
 	Primary, Open bool
 	// Fenced: a higher epoch is promised; nothing is acknowledged or read.
@@ -184,10 +194,9 @@ type View struct {
 	// Settling: the claim is in force, and its backups must report and get
 	// the union of the records above the acknowledged mark; see Settled.
 	Settling bool
-	// Required acknowledge each write and lend their leases. Not to be changed.
-	Required []NodeID
+	Changing bool // a change of the claim is outstanding
+	Promised Ballot
 	Handover NodeID // answer ASK with this node; zero if none
-	Changing bool   // a change of the claim is outstanding
 }
 
 // NewCore returns a Core that knows nothing.
@@ -259,10 +268,10 @@ func (c *Core) each(f func(slot uint16, s *slotState)) {
 func (c *Core) Take() Output {
 	o := Output{Persist: c.persist, Touched: c.touched, Messages: c.out, InForce: c.inForce}
 	for _, slot := range c.persist {
-		c.at(slot).unsaved = false
+		c.at(slot).lists &^= inUnsaved
 	}
 	for _, slot := range c.touched {
-		c.at(slot).touched = false
+		c.at(slot).lists &^= inTouched
 	}
 	c.persist, c.touched, c.out, c.inForce = nil, nil, nil, nil
 	return o
@@ -335,23 +344,23 @@ func (s *slotState) highest() uint64 {
 }
 
 func (c *Core) touch(slot uint16) {
-	if s := c.slot(slot); !s.touched {
-		s.touched = true
+	if s := c.slot(slot); s.lists&inTouched == 0 {
+		s.lists |= inTouched
 		c.touched = append(c.touched, slot)
 	}
 }
 
 func (c *Core) save(slot uint16) {
-	if s := c.slot(slot); !s.unsaved {
-		s.unsaved = true
+	if s := c.slot(slot); s.lists&inUnsaved == 0 {
+		s.lists |= inUnsaved
 		c.persist = append(c.persist, slot)
 	}
 }
 
 // watch puts a slot among those that Tick looks at.
 func (c *Core) watch(slot uint16) {
-	if s := c.slot(slot); !s.busy {
-		s.busy = true
+	if s := c.slot(slot); s.lists&inBusy == 0 {
+		s.lists |= inBusy
 		c.busy = append(c.busy, slot)
 	}
 }

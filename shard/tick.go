@@ -17,7 +17,7 @@ func (c *Core) Tick(now int64) {
 	busy := c.busy
 	c.busy = nil
 	for _, slot := range busy {
-		c.at(slot).busy = false
+		c.at(slot).lists &^= inBusy
 	}
 	busy = append(c.due(now), busy...)
 	c.crowded = len(busy)+len(c.waiting) >= crowd
@@ -28,8 +28,8 @@ func (c *Core) Tick(now int64) {
 		}
 		s.due = max(s.due, now+int64(c.cfg.Resend)/50)
 		c.nextDue = min(c.nextDue, s.due)
-		if !s.waiting {
-			s.waiting = true
+		if s.lists&inWaiting == 0 {
+			s.lists |= inWaiting
 			c.waiting = append(c.waiting, slot)
 		}
 	}
@@ -47,7 +47,7 @@ func (c *Core) due(now int64) (due []uint16) {
 	c.waiting = slices.DeleteFunc(c.waiting, func(slot uint16) bool {
 		s := c.at(slot)
 		if all || now >= s.due {
-			s.waiting = false
+			s.lists &^= inWaiting
 			due = append(due, slot)
 			return true
 		}

@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -143,12 +144,27 @@ func readAll(b []byte, each func(kind, any)) error {
 		if d.err != nil {
 			return d.err
 		}
+		if slot, ok := slotOf(k, msg); ok && slot != slotIn(m) {
+			panic(fmt.Sprintf("slotOf says %d of %+v", slot, m))
+		}
 		if each != nil {
 			each(k, m)
 		}
 		b = rest
 	}
 	return nil
+}
+
+func slotIn(m any) uint16 {
+	switch m := m.(type) {
+	case Request:
+		return m.Slot
+	case Append:
+		return m.Slot
+	case AppendAck:
+		return m.Slot
+	}
+	return 0
 }
 
 func TestMessagesRoundTrip(t *testing.T) {

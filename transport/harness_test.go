@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type testHandler struct {
 	request func(*Peer, *Request)
 	append_ func(*Peer, *Append)
+	ahead   func(slots []uint16)
 	ack     func(*Peer, *AppendAck)
 	claims  func(*Peer, []byte)
 	control func(*Peer, []byte)
@@ -42,6 +43,12 @@ func newHandler() *testHandler { return &testHandler{events: make(chan event, 10
 func (h *testHandler) Request(p *Peer, r *Request) {
 	if h.request != nil {
 		h.request(p, r)
+	}
+}
+
+func (h *testHandler) Ahead(slots []uint16) {
+	if h.ahead != nil {
+		h.ahead(slots)
 	}
 }
 

@@ -44,6 +44,7 @@ type session struct {
 
 	late   lateness // of requests on the data stream
 	readAt int64    // when the batch at hand was read, in microseconds; likewise
+	slots  []uint16 // for ahead; likewise
 
 	bulk  bulk
 	stage stage
@@ -177,9 +178,12 @@ func (s *session) onData(f *frame) error {
 	k, msg, rest, err := s.first(f)
 	busy := out.bytes() >= out.limit
 	s.readAt = s.t.now() / 1000
-	for err == nil {
+	for batch, i := f.b, 0; err == nil; i++ {
+		if i%aheadMost == 0 && len(rest) > 0 {
+			s.ahead(batch)
+		}
 		err = s.onMessage(s.data.dec, f, k, msg, busy)
-		if err != nil || len(rest) == 0 {
+		if batch = rest; err != nil || len(rest) == 0 {
 			break
 		}
 		k, msg, rest, err = next(rest)

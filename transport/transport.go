@@ -71,6 +71,10 @@ const (
 // connection of the data and control streams; a peer that dials anew while we
 // believe it connected gives CauseClosedByUs first.
 type Handler interface {
+	// Ahead says which slots the appends, acknowledgements and requests that come next
+	// are for, gets aside and as far as that shows. Nothing may be done for it but to look.
+	// The slice is good until it returns, and its slots may be none.
+	Ahead(slots []uint16)
 	Request(p *Peer, r *Request)
 	Append(p *Peer, a *Append)
 	AppendAck(p *Peer, a *AppendAck)

@@ -160,7 +160,10 @@ func (n *Node) round(ctx context.Context, deadline time.Time, flights []*flight)
 	g := &group{over: make(chan struct{})}
 	g.left.Store(int64(len(flights)))
 	n.transport.Hold()
-	for _, f := range flights {
+	for i, f := range flights {
+		if i%aheadCalls == 0 {
+			n.aheadOf(flights[i:min(i+aheadCalls, len(flights))])
+		}
 		f.group, f.err, f.res, f.ran = g, nil, Result{}, false
 		f.state.Store(underWay)
 		n.launch(ctx, deadline, f)

@@ -49,6 +49,9 @@ func (n *Node) protocols() (low, high uint8) {
 
 // Node is one member of the cluster.
 type Node struct {
+	slots  [shard.Slots]slot  // first, so that they begin cache lines
+	fronts [shard.Slots]front // of the slots, each by its number
+
 	cfg    Config
 	id     shard.NodeID
 	addr   string // advertised
@@ -68,8 +71,6 @@ type Node struct {
 	transport *transport.Transport
 	gossip    *gossip.Gossip
 
-	slots      [shard.Slots]slot
-	fronts     [shard.Slots]front // of the slots, each by its number
 	licencesMu sync.Mutex
 	licences   []*licence              // that slots are served under; guarded by licencesMu
 	clock      atomic.Int64            // highest slot time heard of

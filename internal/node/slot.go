@@ -19,47 +19,54 @@ func firstVersion(epoch uint64) uint64 { return epoch << seqBits }
 
 // slot is the data path of one slot on this node. The control loop tells it
 // what the claims say (applyView); calls and streams do the rest.
+//
+// What a write needs on a primary, and an append on a copy, lies together in lines
+// of a processor's cache, 64 bytes each: of thousands of slots hardly one is there
+// when it is needed. In each such line there is something that Ahead may look at.
 type slot struct {
-	no uint16
-	// watched is until when, in the node's seconds, the ring is kept longer for
-	// those who watch. Guarded by mu; here it takes no room.
-	watched uint32
-
 	*front
 	// serving is set while this node is the slot's open primary; see serve. mu
 	// is for writes, streams and changes.
 	serving atomic.Pointer[serving]
-	// leftAt is since when this node holds records that no claim asks it to; 0
-	// if there are none. Written under mu.
-	leftAt atomic.Int64
-	// darkSince is when this primary, not open now, ceased to be or was named; see
-	// passes.
-	darkSince atomic.Int64
+	mu      sync.Mutex // guards all below but what is atomic
+	last    uint64     // last version given or applied under the present stream
+	hold    *hold      // of a primary about to hand over: new writes wait
+	learner *learning  // of a primary: the copy being made
+	guests  *guests    // of a primary: those who wait for more than an acknowledgement; nil if none
+	watched uint32     // until when, in the node's seconds, the ring is kept longer for those who watch
+	no      uint16     // never changed
+
 	// fitness tells the core whether the copy may be listed; nil: as the
 	// claims say.
 	fitness atomic.Pointer[fitness]
+	ring    ring // recent writes, acknowledged or not
+
 	// standing is the claim under which this node's records were in sync; nil:
 	// leftovers. Written under mu.
 	standing atomic.Pointer[shard.Claim]
+	waiters  []waiter    // of versions above acked, in order
+	links    links       // of a primary: to its backups and learner
+	settle   *settlement // of a primary in force and not open
 
-	mu        sync.Mutex // guards all below
+	// leftAt is since when this node holds records that no claim asks it to; 0
+	// if there are none. Written under mu.
+	leftAt atomic.Int64
+	stream stream // of a backup or learner: what it follows
+
+	durable   uint64     // with SyncWrites: synced up to this version
+	notBefore int64      // no hand-over before
+	stayTill  int64      // nor before this, of the control loop alone; see healHold
+	duty      *duty      // of a loser of a fork: what is to be offered; nil if nothing is
+	told      uint64     // of a primary: its copies know that it is acknowledged
+	gather    *gathering // of a slot recovered here: whose records it waits for; nil if for nobody's
+
+	// darkSince is when this primary, not open now, ceased to be or was named; see
+	// passes.
+	darkSince atomic.Int64
 	view      shard.View
-	last      uint64        // last version given or applied under the present stream
-	waiters   []waiter      // of versions above acked, in order
-	ring      ring          // recent writes, acknowledged or not
-	links     links         // of a primary: to its backups and learner
-	hold      *hold         // of a primary about to hand over: new writes wait
-	notBefore int64         // no hand-over before
-	stayTill  int64         // nor before this, of the control loop alone; see healHold
-	learner   *learning     // of a primary: the copy being made
-	stream    stream        // of a backup or learner: what it follows
-	durable   uint64        // with SyncWrites: synced up to this version
-	settle    *settlement   // of a primary in force and not open
-	duty      *duty         // of a loser of a fork: what is to be offered; nil if nothing is
-	told      uint64        // of a primary: its copies know that it is acknowledged
-	gather    *gathering    // of a slot recovered here: whose records it waits for; nil if for nobody's
-	guests    *guests       // of a primary: those who wait for more than an acknowledgement; nil if none
-	changed   chan struct{} // closed and replaced when the role changes
+
+	changed chan struct{} // closed and replaced when the role changes
+	_       [32]byte      // so that each slot begins a line
 }
 
 // front is what calls need of a slot without its lock. Those of all slots lie
@@ -195,10 +202,10 @@ type stream struct {
 	epoch   uint64
 	session uint64
 	pos     uint64
+	filling bool
 	base    uint64           // pos when it began
 	gen     store.Generation // of a learner: the generation being filled; 0 after it
-	filling bool
-	count   uint64 // records confirmed or copied
+	count   uint64           // records confirmed or copied
 }
 
 // entry is one append, kept for catching up and for the fate of calls.
