@@ -19,16 +19,16 @@ func ExampleCache_Watch() {
 			fmt.Println(err)
 			return
 		}
-		fmt.Printf("%v %q\n", event.Type, event.Value)
+		fmt.Printf("%v %q by %q\n", event.Type, event.Value, event.Op)
 		if event.Type == slotmesh.EventLive {
-			_ = c.Set(ctx, "limit", []byte("20"))
+			_, _ = c.Incr(ctx, "limit", 10)
 		}
 		if string(event.Value) == "20" {
 			break
 		}
 	}
 	// Output:
-	// set "10"
-	// live ""
-	// set "20"
+	// set "10" by ""
+	// live "" by ""
+	// set "20" by "incr"
 }

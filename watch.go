@@ -51,6 +51,11 @@ type Event struct {
 	Value   []byte
 	Version uint64
 	Expires time.Time // of what was written; the zero time means never
+	// Op is what an EventSet was written by, named as in Stats: "expire", which left
+	// the value as it was, "incr" or "append". "" means any other write, a transaction
+	// among them, and comes with a snapshot and from nodes of releases before this
+	// field.
+	Op string
 }
 
 // WatchOption says what Watch yields.
@@ -110,7 +115,7 @@ func FromNow() WatchOption { return func(o *watchOptions) { o.fromNow = true } }
 func WatchKeysOnly() WatchOption { return func(o *watchOptions) { o.w.KeysOnly = true } }
 
 func watchOptionsOf(opts []WatchOption) (watchOptions, error) {
-	var o watchOptions
+	o := watchOptions{w: node.Watch{Ops: true}}
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&o)
@@ -359,6 +364,9 @@ func (w *watcher) snapshot(slot int, began func(slot uint16) uint64) error {
 	}
 }
 
+// writeNames are the names of what node.WatchEvent.Op says; "" for others.
+var writeNames = map[uint8]string{node.WatchTimed: "expire", node.WatchIncr: "incr", node.WatchAppended: "append"}
+
 func (w *watcher) set(key string, value []byte, version uint64, expiry int64) Event {
 	e := Event{Type: EventSet, Key: key, Value: value, Version: version}
 	if w.o.w.KeysOnly {
@@ -376,7 +384,9 @@ func (w *watcher) event(e *node.WatchEvent) error {
 	}
 	switch e.What {
 	case node.WatchSet:
-		return w.tell(w.set(e.Key, e.Value, e.Version, e.Expiry))
+		set := w.set(e.Key, e.Value, e.Version, e.Expiry)
+		set.Op = writeNames[e.Op]
+		return w.tell(set)
 	case node.WatchDeleted:
 		return w.tell(Event{Type: EventDelete, Key: e.Key, Version: e.Version})
 	case node.WatchExpired:

@@ -75,6 +75,7 @@ func TestWatch(t *testing.T) {
 	onOneAndThree(t, map[string]func(*testing.T, pair){
 		"what happens to a key":     watchKey,
 		"a tag and a prefix":        watchTag,
+		"what wrote":                watchOps,
 		"a prefix over all slots":   watchAll,
 		"expiry":                    watchExpiry,
 		"a snapshot first":          watchSnapshot,
@@ -104,6 +105,27 @@ func watchKey(t *testing.T, p pair) {
 	keys := watching(t, p.w, slotmesh.WatchKey(key), slotmesh.WatchKeysOnly())
 	set(t, p.w, key, "v")
 	wantEvents(t, keys, "live", "set "+key)
+}
+
+func watchOps(t *testing.T, p pair) {
+	ctx, key := t.Context(), unique(t, "")
+	watches := map[string]<-chan slotmesh.Event{"key": watching(t, p.r, slotmesh.WatchKey(key)), "prefix": watching(t, p.r, slotmesh.WatchPrefix(key))}
+	for _, events := range watches {
+		wantEvents(t, events, "live")
+	}
+	set(t, p.w, key, "1")
+	_, _ = p.w.Incr(ctx, key, 1)
+	_, _ = p.w.Append(ctx, key, []byte("0"))
+	_ = p.w.Expire(ctx, key, time.Hour)
+	_ = p.w.Persist(ctx, key)
+	set(t, p.w, key, "2")
+	for name, events := range watches {
+		for _, want := range []string{"", "incr", "append", "expire", "expire", ""} {
+			if e := nextEvent(t, events); e.Type != slotmesh.EventSet || e.Op != want {
+				t.Errorf("watch of a %s: event %+v, want a set by %q", name, e, want)
+			}
+		}
+	}
 }
 
 func watchTag(t *testing.T, p pair) {

@@ -6,6 +6,7 @@ import (
 	"hash/crc64"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/slotmesh/slotmesh"
 )
@@ -20,8 +21,8 @@ var keyCommands = []command{
 	{name: "pttl", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the milliseconds a key has to live.", first: 1, last: 1, step: 1, tx: ttl},
 	{name: "expiretime", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the Unix second at which a key expires.", first: 1, last: 1, step: 1, tx: expireTime},
 	{name: "pexpiretime", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the Unix millisecond at which a key expires.", first: 1, last: 1, step: 1, tx: expireTime},
-	{name: "expire", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire in seconds.", first: 1, last: 1, step: 1, tx: expire},
-	{name: "pexpire", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire in milliseconds.", first: 1, last: 1, step: 1, tx: expire},
+	{name: "expire", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire in seconds.", first: 1, last: 1, step: 1, tx: expire, alone: expireAlone},
+	{name: "pexpire", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire in milliseconds.", first: 1, last: 1, step: 1, tx: expire, alone: expireAlone},
 	{name: "expireat", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire at a Unix second.", first: 1, last: 1, step: 1, tx: expire},
 	{name: "pexpireat", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire at a Unix millisecond.", first: 1, last: 1, step: 1, tx: expire},
 	{name: "persist", arity: 2, flags: write | fast, group: "generic", about: "Lets a key last for ever.", first: 1, last: 1, step: 1, tx: persist},
@@ -224,6 +225,41 @@ func expire(v *view, args [][]byte) {
 		v.set(args[1], e.value, ms)
 	}
 	v.out.truth(true)
+}
+
+// expireAlone is expire from now on, without conditions.
+func expireAlone(c *conn, args [][]byte) bool {
+	if len(args) != 3 {
+		return false
+	}
+	d, ok := lifetime(args[2], word(args[0], "EXPIRE"))
+	if !ok {
+		return false
+	}
+	err := c.call(func(ctx context.Context) error { return c.s.cache.Expire(ctx, string(args[1]), d) })
+	if err != nil && !missing(err) {
+		c.fault(err)
+	} else {
+		c.out.truth(err == nil)
+	}
+	return true
+}
+
+// maxLifetime is the longest that keys are let expire in without looking at them.
+const maxLifetime = 100 * 365 * 24 * time.Hour
+
+// lifetime reads how long a key is to last; false: it is not above 0 and at most maxLifetime.
+func lifetime(arg []byte, seconds bool) (time.Duration, bool) {
+	unit := time.Millisecond
+	if seconds {
+		unit = time.Second
+	}
+	var unsaid reply
+	var n int64
+	if !unsaid.integer(arg, &n) || n <= 0 || n > int64(maxLifetime/unit) {
+		return 0, false
+	}
+	return time.Duration(n) * unit, true
 }
 
 func persist(v *view, args [][]byte) {

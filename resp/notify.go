@@ -168,16 +168,32 @@ func (s *server) follow(ctx context.Context, live chan struct{}) {
 			}
 			begun = true
 		case e.Type == slotmesh.EventSet:
-			s.tell(notifyString, "set", e.Key)
-			if !e.Expires.IsZero() {
-				s.tell(notifyGeneric, "expire", e.Key)
-			}
+			s.tellWrite(&e)
 		case e.Type == slotmesh.EventDelete:
 			s.tell(notifyGeneric, "del", e.Key)
 		case e.Type == slotmesh.EventExpire:
 			s.tell(notifyExpired, "expired", e.Key)
 		case e.Type == slotmesh.EventEvict:
 			s.tell(notifyEvicted, "evicted", e.Key)
+		}
+	}
+}
+
+// tellWrite names a write as Redis does.
+func (s *server) tellWrite(e *slotmesh.Event) {
+	switch {
+	case e.Op == "incr":
+		s.tell(notifyString, "incrby", e.Key)
+	case e.Op == "append":
+		s.tell(notifyString, "append", e.Key)
+	case e.Op == "expire" && e.Expires.IsZero():
+		s.tell(notifyGeneric, "persist", e.Key)
+	case e.Op == "expire":
+		s.tell(notifyGeneric, "expire", e.Key)
+	default:
+		s.tell(notifyString, "set", e.Key)
+		if !e.Expires.IsZero() {
+			s.tell(notifyGeneric, "expire", e.Key)
 		}
 	}
 }

@@ -56,8 +56,15 @@ func TestNotificationsOfKeys(t *testing.T) {
 		owner.line("set " + key + " 1 px 50")
 		expect("set px", space(key, "set"), event(key, "set"), space(key, "expire"), event(key, "expire"))
 		expect("time is up", space(key, "expired"), event(key, "expired"))
-		owner.line("incr " + key)
-		expect("incr", space(key, "set"), event(key, "set"))
+		for _, w := range []struct{ command, event string }{
+			{"incr", "incrby"}, {"decrby", "incrby"}, {"append", "append"}, {"expire", "expire"}, {"getex", "expire"}, {"persist", "set"},
+			{"pexpire", "expire"}, {"expireat", "del"},
+		} {
+			owner.line(w.command + " " + key + map[string]string{"decrby": " 2", "append": " 0", "expire": " 100", "pexpire": " 100000", "getex": " ex 100", "expireat": " 1"}[w.command])
+			expect(w.command, space(key, w.event), event(key, w.event))
+		}
+		owner.line("set " + key + " 1")
+		expect("set again", space(key, "set"), event(key, "set"))
 		owner.line("del " + key)
 		expect("del", space(key, "del"), event(key, "del"))
 	}

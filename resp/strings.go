@@ -20,7 +20,7 @@ var stringCommands = []command{
 	{name: "setnx", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Sets the value of a key that does not exist.", first: 1, last: 1, step: 1, tx: setNX},
 	{name: "getset", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Sets the value of a key and returns the one before.", first: 1, last: 1, step: 1, tx: getSet},
 	{name: "getdel", arity: 2, flags: write | fast, group: "string", about: "Returns the value of a key and deletes it.", first: 1, last: 1, step: 1, tx: getDel},
-	{name: "getex", arity: -2, flags: write | fast, group: "string", about: "Returns the value of a key and sets its expiry.", first: 1, last: 1, step: 1, tx: getEx},
+	{name: "getex", arity: -2, flags: write | fast, group: "string", about: "Returns the value of a key and sets its expiry.", first: 1, last: 1, step: 1, tx: getEx, alone: getExAlone},
 	{name: "mget", arity: -2, flags: readonly | fast | blindly, group: "string", about: "Returns the values of keys.", first: 1, last: -1, step: 1, tx: mget, alone: mgetAlone},
 	{name: "mset", arity: -3, flags: write | denyOOM | blindly, group: "string", about: "Sets the values of keys.", first: 1, last: -1, step: 2, tx: mset, alone: msetAlone},
 	{name: "msetnx", arity: -3, flags: write | denyOOM, group: "string", about: "Sets the values of keys if none exists.", first: 1, last: -1, step: 2, tx: msetNX},
@@ -250,6 +250,24 @@ func getEx(v *view, args [][]byte) {
 		v.set(args[1], e.value, ms)
 	}
 	v.out.value(e)
+}
+
+// getExAlone is getEx with EX or PX.
+func getExAlone(c *conn, args [][]byte) bool {
+	if len(args) != 4 || !word(args[2], "EX") && !word(args[2], "PX") {
+		return false
+	}
+	d, ok := lifetime(args[3], word(args[2], "EX"))
+	if !ok {
+		return false
+	}
+	var value []byte
+	err := c.call(func(ctx context.Context) (err error) {
+		value, err = c.s.cache.GetExpire(ctx, string(args[1]), d)
+		return err
+	})
+	c.answerGet(value, err)
+	return true
 }
 
 func mget(v *view, args [][]byte) {

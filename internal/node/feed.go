@@ -173,6 +173,7 @@ type feedQuestion struct {
 	answered uint64 // number of the last answer that arrived
 	keysOnly bool
 	wait     bool
+	ops      bool
 	prefix   string
 	adopt    []feedAdopt
 }
@@ -191,6 +192,9 @@ func (q *feedQuestion) pack() []byte {
 	if q.wait {
 		flags |= 2
 	}
+	if q.ops {
+		flags |= 4
+	}
 	b := binary.AppendUvarint(nil, q.token)
 	b = binary.AppendUvarint(b, q.answered)
 	b = binary.AppendUvarint(b, flags)
@@ -207,7 +211,7 @@ func (q *feedQuestion) unpack(b []byte) bool {
 	f := fields{b: b}
 	q.token, q.answered = f.num(), f.num()
 	flags := f.num()
-	q.keysOnly, q.wait = flags&1 != 0, flags&2 != 0
+	q.keysOnly, q.wait, q.ops = flags&1 != 0, flags&2 != 0, flags&4 != 0
 	q.prefix = f.text(transport.MaxKey)
 	for f.more() && len(q.adopt) <= maxAdopt {
 		a := feedAdopt{slot: uint16(min(f.num(), shard.Slots)), upto: f.num(), lineage: f.num()}
@@ -341,7 +345,7 @@ func (n *Node) feedOf(q *feedQuestion, holder shard.NodeID) (*feed, error) {
 	case len(n.feeds.list()) >= maxFeeds:
 		return nil, ErrOverloaded
 	}
-	f = &feed{token: q.token, holder: holder, w: Watch{Prefix: q.prefix, KeysOnly: q.keysOnly}, askedAt: n.now()}
+	f = &feed{token: q.token, holder: holder, w: Watch{Prefix: q.prefix, KeysOnly: q.keysOnly, Ops: q.ops}, askedAt: n.now()}
 	n.feeds.changeLocked(f, nil)
 	return f, nil
 }

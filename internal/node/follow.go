@@ -151,7 +151,7 @@ func (fo *Follow) ask() {
 		if p.asking || now.Before(p.restAt) {
 			continue
 		}
-		q := &feedQuestion{token: p.token, answered: p.answered, keysOnly: fo.keysOnly, prefix: fo.prefix}
+		q := &feedQuestion{token: p.token, answered: p.answered, keysOnly: fo.keysOnly, ops: true, prefix: fo.prefix}
 		for len(p.adopt) > 0 && len(q.adopt) < maxAdopt {
 			a := p.adopt[0]
 			p.adopt = p.adopt[1:]

@@ -14,7 +14,23 @@ import (
 const (
 	causeExpired uint8 = 16
 	causeEvicted uint8 = 17
+	causeTimed   uint8 = 18 // the expiry was set or removed
+	causeIncr    uint8 = 19
+	causeAppend  uint8 = 20
 )
+
+// causeOf is the cause of what a call of a caller's writes; 0: any other.
+func causeOf(op transport.Op) uint8 {
+	switch op {
+	case transport.OpExpire:
+		return causeTimed
+	case transport.OpIncr:
+		return causeIncr
+	case transport.OpAppend:
+		return causeAppend
+	}
+	return 0
+}
 
 // Watch asks for news of a slot. The ring of recent writes, which travels with
 // the copies, is where they come from: nothing is kept for a watcher but its
@@ -29,11 +45,13 @@ type Watch struct {
 	ByTag    bool
 	Prefix   string
 	KeysOnly bool
+	Ops      bool // tell what wrote, as releases do that know of it
 }
 
 // WatchEvent is a write as those who watch see it.
 type WatchEvent struct {
 	What    uint8
+	Op      uint8 // of a WatchSet: what wrote; 0: any other write, or not known
 	Key     string
 	Value   []byte
 	Version uint64
@@ -47,6 +65,12 @@ const (
 	WatchDeleted uint8 = 2
 	WatchExpired uint8 = 3
 	WatchEvicted uint8 = 4
+
+	WatchTimed    uint8 = 1 // as Op
+	WatchIncr     uint8 = 2
+	WatchAppended uint8 = 3
+
+	watchOpShift = 3 // an event begins with What, and Op above it
 )
 
 // News is what a Watch gets.
@@ -62,6 +86,7 @@ const (
 	watchByTag    = 2
 	watchKeysOnly = 4
 	watchNow      = 8
+	watchOps      = 16
 
 	watchedRing = 8 << 20 // bytes a watched slot's ring keeps at most while all have room
 	watchedFor  = 60      // seconds
@@ -75,7 +100,7 @@ const (
 // Call returns the call that asks.
 func (w *Watch) Call(slot uint16) Call {
 	flags := uint64(0)
-	for bit, on := range map[uint64]bool{watchByKey: w.ByKey, watchByTag: w.ByTag, watchKeysOnly: w.KeysOnly, watchNow: w.Now} {
+	for bit, on := range map[uint64]bool{watchByKey: w.ByKey, watchByTag: w.ByTag, watchKeysOnly: w.KeysOnly, watchNow: w.Now, watchOps: w.Ops} {
 		if on {
 			flags |= bit
 		}
@@ -96,6 +121,7 @@ func (w *Watch) unpack(b []byte) (flags uint64, ok bool) {
 	f := fields{b: b}
 	flags = f.num()
 	w.ByKey, w.ByTag, w.KeysOnly, w.Now = flags&watchByKey != 0, flags&watchByTag != 0, flags&watchKeysOnly != 0, flags&watchNow != 0
+	w.Ops = flags&watchOps != 0
 	w.After, w.Lineage = f.num(), f.num()
 	w.Key, w.Tag, w.Prefix = f.text(transport.MaxKey), f.text(transport.MaxKey), f.text(transport.MaxKey)
 	return flags, !f.bad
@@ -118,7 +144,8 @@ func UnpackNews(b []byte) (news News, ok bool) {
 }
 
 func (f *fields) event() WatchEvent {
-	e := WatchEvent{What: uint8(f.num()), Key: f.text(transport.MaxKey), Version: f.num(), Expiry: int64(f.num()), Schema: uint32(f.num())}
+	what := uint8(f.num())
+	e := WatchEvent{What: what & (1<<watchOpShift - 1), Op: what >> watchOpShift, Key: f.text(transport.MaxKey), Version: f.num(), Expiry: int64(f.num()), Schema: uint32(f.num())}
 	e.Value = append([]byte{}, f.bytes(len(f.b))...)
 	return e
 }
@@ -206,6 +233,13 @@ func (w *Watch) appendEvents(events []byte, e *entry, count *int) []byte {
 			what = WatchEvicted
 		case rec.Tombstone:
 			what = WatchDeleted
+		case !w.Ops:
+		case e.cause == causeTimed:
+			what |= WatchTimed << watchOpShift
+		case e.cause == causeIncr:
+			what |= WatchIncr << watchOpShift
+		case e.cause == causeAppend:
+			what |= WatchAppended << watchOpShift
 		}
 		events = append(events, what)
 		events = packString(events, rec.Key)

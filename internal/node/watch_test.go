@@ -4,13 +4,39 @@ import (
 	"encoding/binary"
 	"reflect"
 	"testing"
+
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
 )
 
 func TestWatchRoundTrips(t *testing.T) {
-	want := Watch{After: 1 << 50, Lineage: 1 << 63, Now: true, Key: "k", ByKey: true, Tag: "t", ByTag: true, Prefix: "p", KeysOnly: true}
+	want := Watch{After: 1 << 50, Lineage: 1 << 63, Now: true, Key: "k", ByKey: true, Tag: "t", ByTag: true, Prefix: "p", KeysOnly: true, Ops: true}
 	var got Watch
 	if _, ok := got.unpack(want.Call(1).Value); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, ok, want)
+	}
+}
+
+// Who does not ask what wrote, a node of an earlier release, is not told.
+func TestEventsSayWhatWrote(t *testing.T) {
+	for _, tt := range []struct {
+		op   transport.Op
+		want uint8
+	}{
+		{transport.OpSet, 0}, {transport.OpCompare, 0}, {transport.OpTxn, 0},
+		{transport.OpExpire, WatchTimed}, {transport.OpIncr, WatchIncr}, {transport.OpAppend, WatchAppended},
+	} {
+		for _, ops := range []bool{true, false} {
+			e := entry{cause: causeOf(tt.op), records: []store.Record{{Key: "k", Value: []byte("v"), Version: 1}}}
+			w, count := Watch{Ops: ops}, 0
+			f := fields{b: w.appendEvents(nil, &e, &count)}
+			if plain := f.b[0] == WatchSet; plain != (!ops || tt.want == 0) {
+				t.Errorf("op %d, asked %v: the event begins with %d", tt.op, ops, f.b[0])
+			}
+			if got := f.event(); ops && got.Op != tt.want || got.What != WatchSet || f.bad {
+				t.Errorf("op %d, asked %v: event %+v, want op %d", tt.op, ops, got, tt.want)
+			}
+		}
 	}
 }
 
