@@ -35,10 +35,10 @@ func slotOf(k kind, msg []byte) (uint16, bool) {
 	if len(msg) < 3 || msg[0] != msgpcode.Array16 {
 		return 0, false
 	}
-	b := msg[3:]
-	switch k {
-	case kindAppend, kindAck:
-	case kindRequest: // its ID and op come before
+	fields, b := int(binary.BigEndian.Uint16(msg[1:])), msg[3:]
+	switch {
+	case (k == kindAppend || k == kindAck) && fields >= 1:
+	case k == kindRequest && fields >= 3: // its ID and op come before
 		if b = skipUint(b); len(b) == 0 || b[0] > msgpcode.PosFixedNumHigh || Op(b[0]) == OpGet {
 			return 0, false
 		}
