@@ -88,11 +88,17 @@ func (n *Node) addingLocked(s *slot, plan *shard.Assignment, now int64) progress
 			return unsettled
 		}
 	}
+	if slices.ContainsFunc(proposed.Witnesses, n.lost) {
+		n.proposeLocked(s, plan, proposed.Backups, now)
+	}
 	if s.learner != nil {
 		return copying
 	}
 	return unsettled
 }
+
+// lost reports whether a vote is not to be counted on.
+func (n *Node) lost(id shard.NodeID) bool { return n.isDown(id) || n.isLeaver(id) }
 
 // superviseLocked lists a learner that is ready, and gives up one that does
 // not get on.
@@ -128,9 +134,14 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 	return copying
 }
 
-// mendGroupLocked replaces dead witnesses, and adds those the group lacks.
+// mendGroupLocked replaces dead witnesses, those that leave a group without a quorum,
+// and adds those the group lacks.
 func (n *Node) mendGroupLocked(s *slot, plan *shard.Assignment, now int64) bool {
 	cl := s.view.Known
+	if n.thinned(cl) {
+		n.proposeLocked(s, plan, cl.Backups, now)
+		return true
+	}
 	dead := slices.ContainsFunc(cl.Witnesses, n.isDown)
 	if !dead && 1+len(cl.Backups)+len(cl.Witnesses) >= shard.GroupSize(n.cfg.Backups) {
 		return false
@@ -149,6 +160,24 @@ func (n *Node) mendGroupLocked(s *slot, plan *shard.Assignment, now int64) bool 
 	}
 	return false
 }
+
+// thinned reports whether a group has no quorum without those that leave, witnesses
+// among them: it is replaced while they still vote, by a smaller one if need be.
+func (n *Node) thinned(cl *shard.Claim) bool {
+	if len(n.leavers) == 0 || !slices.ContainsFunc(cl.Witnesses, n.isLeaver) {
+		return false
+	}
+	staying := 0
+	group := cl.Group()
+	for _, id := range group {
+		if !n.isLeaver(id) && !n.isDown(id) {
+			staying++
+		}
+	}
+	return 2*staying <= len(group)
+}
+
+func (n *Node) isLeaver(id shard.NodeID) bool { return slices.Contains(n.leavers, id) }
 
 // mutedLocked reports whether too many witnesses are dead for a primary without
 // backups to get their leases.
@@ -308,12 +337,14 @@ func sameSet(a, b []shard.NodeID) bool {
 func (n *Node) proposeLocked(s *slot, plan *shard.Assignment, backups []shard.NodeID, now int64) {
 	n.coreMu.Lock()
 	defer n.coreMu.Unlock()
-	if s.view.Changing { // repeat nothing that is under way
-		if c := n.core.Newest(s.no); c != nil && slices.Equal(c.Backups, backups) {
+	witnesses := n.witnesses(plan, n.id, backups, s.no)
+	if s.view.Changing { // repeat nothing that is under way, unless it may have lost its quorum
+		c := n.core.Newest(s.no)
+		if c != nil && slices.Equal(c.Backups, backups) && (!slices.ContainsFunc(c.Witnesses, n.lost) || slices.ContainsFunc(witnesses, n.lost)) {
 			return
 		}
 	}
-	n.core.Change(s.no, backups, n.witnesses(plan, n.id, backups, s.no), now)
+	n.core.Change(s.no, backups, witnesses, now)
 }
 
 func (n *Node) witnesses(plan *shard.Assignment, primary shard.NodeID, backups []shard.NodeID, no uint16) []shard.NodeID {

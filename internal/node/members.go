@@ -292,6 +292,12 @@ func (n *Node) planAnew(list []shard.Member, settings *shard.Settings, now int64
 		n.membersAt = max(before, now-int64(n.cfg.SettleDelay)+int64(settingsSettle))
 	}
 	n.planned, n.plannedWith = list, settings
+	n.leavers = nil
+	for _, m := range list {
+		if m.Leaving {
+			n.leavers = append(n.leavers, m.ID)
+		}
+	}
 	n.plan = n.planOf(list, settings)
 	n.planShared.Store(n.plan)
 	n.planFor.Store(settings)

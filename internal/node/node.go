@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -133,6 +134,7 @@ type Node struct {
 	cutAt         int64                  // when one was cut off last
 	planBefore    *shard.Assignment      // the plan before the last member went
 	planned       []shard.Member
+	leavers       []shard.NodeID  // of planned
 	plannedWith   *shard.Settings // of the plan
 	downNow       map[shard.NodeID]bool
 	strangers     map[shard.NodeID]int64 // holders that never were members, and since when they are known; guarded by coreMu
@@ -414,9 +416,11 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	n.poke()
 	kept := uint16(0) // the first slot still held, so that thousands are not looked at time and again
+	begun := n.now()
 	err = n.await(ctx, func() bool {
-		if kept = n.keeps(kept); kept == shard.Slots && n.owed.Load() == 0 {
-			kept = n.keeps(0)
+		votes := n.now()-begun < int64(voteTime)
+		if kept = n.keeps(kept, votes); kept == shard.Slots && n.owed.Load() == 0 {
+			kept = n.keeps(0, votes)
 		}
 		return kept == shard.Slots && n.owed.Load() == 0 || n.otherHolders() == 0
 	})
@@ -426,7 +430,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			copies = strings.Join(why, ", ")
 		}
 		left := int(n.owed.Load()) // records that others lack
-		for no := n.keeps(0); no < shard.Slots; no = n.keeps(no + 1) {
+		for no := n.keeps(0, false); no < shard.Slots; no = n.keeps(no+1, false) {
 			left++
 		}
 		err = fmt.Errorf("shutdown left %d slots behind: %s: %w", left, copies, err)
@@ -439,14 +443,48 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return errors.Join(err, n.Close())
 }
 
-// keeps returns the first slot from no on that a claim has this node hold; none: Slots.
-func (n *Node) keeps(no uint16) uint16 {
+// voteTime is how long a node that leaves waits until groups that have no quorum
+// without its vote are replaced. Their primaries may not be able to.
+const voteTime = 5 * time.Second
+
+// keeps returns the first slot from no on that a claim has this node hold, or, with
+// votes, for which its vote is needed; none: Slots.
+func (n *Node) keeps(no uint16, votes bool) uint16 {
+	here, staying := n.around()
+	needed := func(cl *shard.Claim) bool {
+		if !slices.Contains(cl.Witnesses, n.id) || !here[cl.Primary] {
+			return false
+		}
+		group, stay := cl.Group(), 0
+		for _, id := range group {
+			if staying[id] {
+				stay++
+			}
+		}
+		return 2*stay <= len(group)
+	}
 	for t := n.table.Load(); no < shard.Slots; no++ {
-		if cl := t.Claim(no); cl != nil && cl.Holds(n.id) {
+		if cl := t.Claim(no); cl != nil && (cl.Holds(n.id) || votes && needed(cl)) {
 			break
 		}
 	}
 	return no
+}
+
+// around returns the other nodes that can be reached, and those of them that do not
+// leave.
+func (n *Node) around() (here, staying map[shard.NodeID]bool) {
+	here, staying = map[shard.NodeID]bool{}, map[shard.NodeID]bool{}
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	for _, list := range []map[shard.NodeID]gossip.Member{n.members, n.vanished} {
+		for id, m := range list {
+			if id != n.id && n.peer(id).up.Load() {
+				here[id], staying[id] = true, !m.Leaving
+			}
+		}
+	}
+	return here, staying
 }
 
 // Close stops at once. Peers see the connections end and take over.

@@ -126,7 +126,7 @@ func (n *Node) survey(from, to int, now int64) {
 // nobody dead.
 func (n *Node) conforms(cl *shard.Claim, now int64) bool {
 	primary, backups := n.aim(cl, now)
-	if primary != n.id || !sameSet(cl.Backups, backups) || 1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) {
+	if primary != n.id || !sameSet(cl.Backups, backups) || 1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) || n.thinned(cl) {
 		return false
 	}
 	return len(n.downNow) == 0 || !slices.ContainsFunc(cl.Backups, n.isDown) && !slices.ContainsFunc(cl.Witnesses, n.isDown)

@@ -132,3 +132,37 @@ func TestShutdownRightAfterAHeal(t *testing.T) {
 		ledger.Check(sc)
 	})
 }
+
+// Of a primary and the one witness that is left, the witness leaves: the primary is a
+// group of its own before, and goes on.
+func TestShutdownOfTheLastWitness(t *testing.T) {
+	t.Parallel()
+	guest := func(name string, c *node.Config) {
+		if name == "n1" {
+			c.Weight = 0
+		}
+	}
+	Run(t, Config{Nodes: 3, Seed: 642, Policy: node.Majority, Adjust: guest}, func(sc *Cluster) {
+		var ledger Ledger
+		write := func(when string) {
+			for i := range 50 {
+				if err := ledger.Do(context.Background(), sc, "n3", fmt.Sprint(when, i), when); err != nil {
+					sc.T.Fatalf("%s: %v", when, err)
+				}
+			}
+		}
+		sc.AwaitStable(time.Minute)
+		sc.Kill("n2")
+		write("n2 is dead")
+		sc.AwaitStable(time.Minute)
+		sc.Net.SetDefault(simnet.Link{Delay: 100 * time.Millisecond})
+		begun := time.Now()
+		sc.Must(sc.Shutdown("n1", time.Minute))
+		if took := time.Since(begun); took > 4*time.Second {
+			sc.T.Errorf("the shutdown took %v: nobody let the witness go", took)
+		}
+		write("alone")
+		sc.AwaitStable(time.Minute)
+		ledger.Check(sc)
+	})
+}
