@@ -51,8 +51,8 @@ type Event struct {
 	Value   []byte
 	Version uint64
 	Expires time.Time // of what was written; the zero time means never
-	// Op is what an EventSet was written by, named as in Stats: "expire", which left
-	// the value as it was, "incr" or "append". "" means any other write, a transaction
+	// Op is what an EventSet was written by, named as in Stats: "expire", by Expire and
+	// Persist alike, which left the value as it was, "incr" or "append". "" means any other write, a transaction
 	// among them, and comes with a snapshot and from nodes of releases before this
 	// field.
 	Op string

@@ -177,6 +177,7 @@ func (n *Node) thinned(cl *shard.Claim) bool {
 	return 2*staying <= len(group)
 }
 
+// isLeaver is isLeaving as of the plan, without a lock: it is asked of every slot.
 func (n *Node) isLeaver(id shard.NodeID) bool { return slices.Contains(n.leavers, id) }
 
 // mutedLocked reports whether too many witnesses are dead for a primary without
