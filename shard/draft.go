@@ -133,7 +133,7 @@ const (
 // taken for the sake of balance.
 func (d *draft) choice(slot uint16) choice {
 	c := choice{draft: d, held: d.of(slot)}
-	if len(c.held) == 0 {
+	if len(c.held) == 0 || len(d.zones) == 1 {
 		c.spread = anywhere
 		return c
 	}

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 )
@@ -10,10 +11,14 @@ type Assignment struct {
 	// Ignored lists the pins that were not followed, by slot.
 	Ignored []IgnoredPin
 
-	voters []voter // who may be a witness
-	group  int     // how many members a group should have
-	width  int     // copies of each slot
-	copies []NodeID
+	voters  []voter // who may be a witness
+	backups int     // each slot should have
+	width   int     // copies of each slot
+	copies  []NodeID
+
+	holders []Member    // who may hold slots, in canonical order
+	pinned  bool        // some slot is
+	before  *Assignment // what Yield made this of; nil: it did not
 }
 
 // IgnoredPin is a pin that was not followed.
@@ -40,12 +45,37 @@ type IgnoredPin struct {
 // is proved: a plan that knows no history and leaves no slack owes some moves to
 // the luck of names.
 //
-// It takes about 20 ms with ten nodes, 45 ms with 32 and 250 ms with 200.
+// It takes about 3 ms with three nodes, 7 ms with ten, 20 ms with 32 and 60 ms
+// with 200.
 func Plan(members []Member, pins map[uint16]string, backups int) *Assignment {
+	return (*Assignment)(nil).Again(members, pins, backups)
+}
+
+// Again is Plan, at next to no cost where slots are not pinned and those who may
+// hold some are the same as when a was made: nodes without a weight have come or
+// gone, or one that was leaving is gone. a may be nil.
+func (a *Assignment) Again(members []Member, pins map[uint16]string, backups int) *Assignment {
 	backups = min(max(backups, 0), (MaxGroup-1)/2)
 	members = canonical(members)
-	d := newDraft(members, 1+backups)
-	a := &Assignment{group: GroupSize(backups), width: d.width, voters: newVoters(members)}
+	b := &Assignment{
+		backups: backups, voters: newVoters(members), pinned: len(pins) > 0,
+		holders: slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return !m.holds() }),
+	}
+	if a != nil && a.before != nil {
+		a = a.before
+	}
+	if a != nil && a.backups == b.backups && !a.pinned && !b.pinned && slices.Equal(a.holders, b.holders) {
+		b.width, b.copies = a.width, a.copies
+	} else {
+		b.deal(members, pins)
+	}
+	return b
+}
+
+// deal gives every slot its copies.
+func (a *Assignment) deal(members []Member, pins map[uint16]string) {
+	d := newDraft(members, 1+a.backups)
+	a.width = d.width
 	a.Ignored = d.pin(members, pins)
 	order := choosing()
 	for n := 1; n <= d.width; n++ {
@@ -55,7 +85,6 @@ func Plan(members []Member, pins map[uint16]string, backups int) *Assignment {
 	for i, j := range d.copies {
 		a.copies[i] = d.seats[j].ID
 	}
-	return a
 }
 
 // pin gives slots to the nodes that pins name and returns the pins that it
@@ -91,7 +120,7 @@ func (a *Assignment) Yield(aways map[uint16]NodeID) *Assignment {
 		return a
 	}
 	b := *a
-	b.copies = slices.Clone(a.copies)
+	b.copies, b.before = slices.Clone(a.copies), cmp.Or(a.before, a)
 	for slot, id := range aways {
 		if slot >= Slots {
 			continue

@@ -157,6 +157,46 @@ func TestPlanRules(t *testing.T) {
 	})
 }
 
+// A plan that takes over what it can from another is the same as one made anew.
+func TestPlanAgain(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		members := append(clusters().Draw(t, "members"), shard.Member{Name: "one", ID: shard.NewNodeID(99, 0), Weight: 1})
+		pins := map[uint16]string{}
+		a := shard.Plan(members, pins, 1)
+		for range 4 {
+			at := rapid.IntRange(0, len(members)-1).Draw(t, "at")
+			changed := slices.Clone(members)
+			switch rapid.IntRange(0, 6).Draw(t, "change") {
+			case 0:
+				changed[at].Leaving = !changed[at].Leaving
+			case 1:
+				changed = slices.Delete(changed, at, at+1)
+			case 2:
+				guest := changed[at]
+				guest.Name, guest.Weight, guest.ID = "guest", 0, shard.NewNodeID(100, 0)
+				changed = append(changed, guest)
+			case 3:
+				changed[at].Weight ^= 1
+			case 4:
+				pins = pinsOf(t)
+			case 5:
+				a = a.Yield(map[uint16]shard.NodeID{3: a.Primary(3), 4: a.Primary(4)})
+				a = a.Yield(map[uint16]shard.NodeID{5: a.Primary(5)})
+			case 6:
+				changed[at].Zone += "x"
+			}
+			if len(changed) > 0 {
+				members = changed
+			}
+			backups := rapid.IntRange(1, 2).Draw(t, "backups")
+			a = a.Again(members, pins, backups)
+			if err := samePlan(a, shard.Plan(members, pins, backups)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 // waits reports whether m asked for the seat of another that is there and came
 // before it.
 func waits(m shard.Member, members []shard.Member) bool {

@@ -21,16 +21,26 @@ type round struct {
 
 // choosing returns all slots in the order in which they choose.
 func choosing() []uint16 {
-	slots := make([]uint16, Slots)
-	for i := range slots {
-		slots[i] = uint16(i)
+	slots, keys := make([]uint16, Slots), make([]uint64, Slots)
+	var starts [Slots + 1]uint16 // of the keys that begin with the same bits, in slots
+	for i := range keys {
+		keys[i] = mix(^uint64(i)) // mix is a bijection: never equal
+		starts[keys[i]>>(64-slotBits)+1]++
 	}
-	slices.SortFunc(slots, func(a, b uint16) int {
-		if mix(^uint64(a)) < mix(^uint64(b)) { // mix is a bijection: never equal
-			return -1
+	for i := range Slots {
+		starts[i+1] += starts[i]
+	}
+	for i, key := range keys {
+		at := &starts[key>>(64-slotBits)]
+		slots[*at] = uint16(i)
+		*at++
+	}
+	// Now each is at most a few places from its own.
+	for i := range slots {
+		for ; i > 0 && keys[slots[i-1]] > keys[slots[i]]; i-- {
+			slots[i-1], slots[i] = slots[i], slots[i-1]
 		}
-		return 1
-	})
+	}
 	return slots
 }
 
@@ -109,8 +119,8 @@ func (r *round) choose() (left []uint16) {
 func (r *round) cheapest(slot uint16, room []int) int {
 	best, least := nobody, uint64(0)
 	c := r.choice(slot)
-	for i := range r.seats {
-		if room[i] <= 0 || !c.allows(i) {
+	for i, free := range room {
+		if free <= 0 || !c.allows(i) {
 			continue
 		}
 		if cost := r.cost(slot, i); best == nobody || cost < least {

@@ -33,7 +33,7 @@ func (a *Assignment) Witnesses(slot uint16) []NodeID {
 		return nil
 	}
 	holders := a.copies[int(slot)*a.width:][:a.width]
-	return a.WitnessesBeside(slot, holders, a.group-a.width)
+	return a.WitnessesBeside(slot, holders, GroupSize(a.backups)-a.width)
 }
 
 // WitnessesBeside returns at most n nodes that should vote on slot beside

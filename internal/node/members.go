@@ -298,14 +298,15 @@ func (n *Node) planAnew(list []shard.Member, settings *shard.Settings, now int64
 			n.leavers = append(n.leavers, m.ID)
 		}
 	}
-	n.plan = n.planOf(list, settings)
+	n.plan = n.planOf(n.plan, list, settings)
 	n.planShared.Store(n.plan)
 	n.planFor.Store(settings)
 	n.plannedFor.Store(&list) // last: see Balanced
 }
 
-func (n *Node) planOf(list []shard.Member, settings *shard.Settings) *shard.Assignment {
-	return shard.Plan(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
+// planOf plans for a list of members, after last, which may be nil.
+func (n *Node) planOf(last *shard.Assignment, list []shard.Member, settings *shard.Settings) *shard.Assignment {
+	return last.Again(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
 }
 
 // replanNear keeps the plan without the members that are cut off from this node, and
@@ -339,7 +340,7 @@ func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int
 	}
 	n.aside, n.planNear = aside, nil
 	if len(aside) > 0 {
-		n.planNear = n.planOf(slices.DeleteFunc(slices.Clone(list), func(m shard.Member) bool { return n.isAside(m.ID) }), settings)
+		n.planNear = n.planOf(nil, slices.DeleteFunc(slices.Clone(list), func(m shard.Member) bool { return n.isAside(m.ID) }), settings)
 	}
 	return true
 }
