@@ -15,7 +15,7 @@ const aheadMost = 32
 // when their turn comes.
 func (s *session) ahead(batch []byte) {
 	s.slots = s.slots[:0]
-	for range aheadMost {
+	for i := 0; i < aheadMost && len(batch) > 0; i++ {
 		k, msg, rest, err := next(batch)
 		if err != nil {
 			break
