@@ -1,6 +1,9 @@
 package shard
 
-import "slices"
+import (
+	"math/bits"
+	"slices"
+)
 
 // A round gives each slot one more copy, within the room that seats have.
 //
@@ -22,16 +25,17 @@ type round struct {
 // choosing returns all slots in the order in which they choose.
 func choosing() []uint16 {
 	slots, keys := make([]uint16, Slots), make([]uint64, Slots)
-	var starts [Slots + 1]uint16 // of the keys that begin with the same bits, in slots
+	shift := 65 - bits.Len(Slots) // what is left is below Slots, a power of two
+	var starts [Slots + 1]uint16  // of the keys that begin with the same bits, in slots
 	for i := range keys {
 		keys[i] = mix(^uint64(i)) // mix is a bijection: never equal
-		starts[keys[i]>>(64-slotBits)+1]++
+		starts[keys[i]>>shift+1]++
 	}
 	for i := range Slots {
 		starts[i+1] += starts[i]
 	}
 	for i, key := range keys {
-		at := &starts[key>>(64-slotBits)]
+		at := &starts[key>>shift]
 		slots[*at] = uint16(i)
 		*at++
 	}
