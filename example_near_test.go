@@ -20,6 +20,10 @@ func ExampleWithNearCache() {
 
 	_ = c.Set(ctx, "flags", []byte("on"))
 	item, err := c.GetItem(ctx, "flags")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	fmt.Printf("%s from %v, %d near hits\n", item.Value, item.Source, c.Stats().NearHits)
 	// Output:
 	// on from local, 0 near hits

@@ -307,7 +307,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			a.cfg.Dial = nw.dial
 			b := startNode(t, nw, 5, newHandler(), nil)
 			to := b.at()
-			if tt.want == ErrWrongNode {
+			if errors.Is(tt.want, ErrWrongNode) {
 				to.ID = nodeID(6)
 			}
 			l, err := a.dial(t.Context(), b.addr, false)

@@ -184,7 +184,7 @@ func codeOf(err error) transport.Code {
 	if err == nil {
 		return transport.CodeOK
 	}
-	if err == ErrClosed { // this node goes: another will serve
+	if errors.Is(err, ErrClosed) { // this node goes: another will serve
 		return transport.CodeNotYet
 	}
 	if _, ok := errors.AsType[*LoadFailed](err); ok {

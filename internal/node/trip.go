@@ -231,8 +231,9 @@ func lost(c *Call, cause error) error {
 	return fmt.Errorf("%w: %w", ErrUnknownOutcome, cause)
 }
 
+// internal reports whether err is for the next attempt, not for the caller.
 func internal(err error) bool {
-	return err == errNotYet || err == errMoved || err == errAsk || err == errRepeat
+	return errors.Is(err, errNotYet) || errors.Is(err, errMoved) || errors.Is(err, errAsk) || errors.Is(err, errRepeat)
 }
 
 // servedHere counts a call that ran here and finds out where an ASK leads.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -38,7 +39,7 @@ func TestAskEndsWithItsClaim(t *testing.T) {
 			n.table.Store(table)
 			var trip trip
 			n.depart(&trip, &Call{Op: transport.OpSet, Slot: 5})
-			if _, err := n.next(t.Context(), &trip); err != transport.ErrNotSent || trip.peer.id != first {
+			if _, err := n.next(t.Context(), &trip); !errors.Is(err, transport.ErrNotSent) || trip.peer.id != first {
 				t.Fatalf("next = %v to %v, want %v", err, trip.peer, first)
 			}
 			trip.ask = n.peer(asked)
