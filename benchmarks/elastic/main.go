@@ -72,11 +72,13 @@ func main() {
 			_ = json.NewEncoder(os.Stdout).Encode(l) // a closed output ends the program
 		}
 	}
+	var st stage
 	for _, s := range chosen {
-		report(runMesh(s, *keys, t, *verbose))
-		if s.name == scenarios[0].name && !*noRedis && rediscluster.Available() {
-			report(runRedis(s, *keys, t))
-		}
+		report(st.run(s, *keys, t, *verbose))
+	}
+	st.stop()
+	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.name == scenarios[0].name }) && !*noRedis && rediscluster.Available() {
+		report(runRedis(scenarios[0], *keys, t))
 	}
 	for _, s := range others {
 		l, err := s.run(*keys, *verbose)

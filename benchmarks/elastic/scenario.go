@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh/benchmarks/internal/mesh"
+	"github.com/slotmesh/slotmesh/benchmarks/internal/process"
 )
 
 const (
@@ -31,14 +32,15 @@ type scenario struct {
 	disks    bool
 	minimum  float64
 	change   func(*mesh.Fleet) error
+	follows  string // the scenario whose fleet it goes on with, where that was just run
 }
 
 var scenarios = []scenario{
-	{"scale_out_3_to_4", 3, false, copies / 4.0, join},
-	{"scale_in_4_to_3", 4, false, copies / 4.0, leave},
-	{"rolling_restart", 3, true, -1, restart},
-	{"rolling_replacement", 3, false, copies, replace},
-	{"scale_3_to_12_and_back", 3, false, 2 * copies * 9 / 12.0, storm},
+	{"scale_out_3_to_4", 3, false, copies / 4.0, join, ""},
+	{"scale_in_4_to_3", 4, false, copies / 4.0, leave, "scale_out_3_to_4"},
+	{"rolling_restart", 3, true, -1, restart, ""},
+	{"rolling_replacement", 3, false, copies, replace, ""},
+	{"scale_3_to_12_and_back", 3, false, 2 * copies * 9 / 12.0, storm, ""},
 }
 
 func join(f *mesh.Fleet) error {
@@ -113,36 +115,68 @@ func storm(f *mesh.Fleet) error {
 	return f.AwaitBalance(changeTime)
 }
 
-// runMesh changes a fresh fleet under load.
-func runMesh(s scenario, keys int, t times, verbose bool) (line, error) {
-	l := line{System: "slotmesh", Scenario: s.name}
-	var f *mesh.Fleet
-	var err error
+// stage is a filled fleet, and the replica with the callers.
+type stage struct {
+	fleet  *mesh.Fleet
+	driver *process.Child
+	dir    string // of the disks; "" if there are none
+	name   string // of the last scenario
+}
+
+func (st *stage) stop() {
+	if st.fleet != nil {
+		st.fleet.Stop()
+	}
+	if st.dir != "" {
+		_ = os.RemoveAll(st.dir) // it lies where temporary files do
+	}
+	*st = stage{}
+}
+
+// set makes the stage that s begins with.
+func (st *stage) set(s scenario, keys int, verbose bool) (err error) {
+	if st.fleet != nil && st.name == s.follows {
+		return nil
+	}
+	st.stop()
 	if s.disks {
-		dir, err := os.MkdirTemp("", "slotmesh-elastic-")
-		if err != nil {
-			return l, err
+		if st.dir, err = os.MkdirTemp("", "slotmesh-elastic-"); err != nil {
+			return err
 		}
-		defer os.RemoveAll(dir)
-		f, err = mesh.StartKept(s.replicas, backups, verbose, dir)
-		if err != nil {
-			return l, err
-		}
-	} else if f, err = mesh.Start(s.replicas, backups, verbose); err != nil {
-		return l, err
+		st.fleet, err = mesh.StartKept(s.replicas, backups, verbose, st.dir)
+	} else {
+		st.fleet, err = mesh.Start(s.replicas, backups, verbose)
 	}
-	defer f.Stop()
-	guest, err := f.Join(true)
 	if err != nil {
+		return err
+	}
+	guest, err := st.fleet.Join(true)
+	if err != nil {
+		return err
+	}
+	if err := st.fleet.AwaitBalance(changeTime); err != nil {
+		return err
+	}
+	st.driver = st.fleet.Replicas[guest]
+	if err := st.driver.Call(fillTime, "Load.Fill", FillArgs{keys, valueBytes}, &struct{}{}); err != nil {
+		return fmt.Errorf("fill: %w", err)
+	}
+	return nil
+}
+
+// run changes the stage's fleet under load.
+func (st *stage) run(s scenario, keys int, t times, verbose bool) (l line, err error) {
+	l = line{System: "slotmesh", Scenario: s.name}
+	defer func() {
+		if err != nil {
+			st.stop()
+		}
+	}()
+	if err := st.set(s, keys, verbose); err != nil {
 		return l, err
 	}
-	if err := f.AwaitBalance(changeTime); err != nil {
-		return l, err
-	}
-	driver := f.Replicas[guest]
-	if err := driver.Call(fillTime, "Load.Fill", FillArgs{keys, valueBytes}, &struct{}{}); err != nil {
-		return l, fmt.Errorf("fill: %w", err)
-	}
+	st.name = s.name
+	f, driver := st.fleet, st.driver
 	measure := func(rate float64, during func() error) (r Report, err error) {
 		if err := driver.Call(opTimeout, "Load.Begin", rate, &struct{}{}); err != nil {
 			return r, err
