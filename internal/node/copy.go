@@ -93,14 +93,14 @@ func (n *Node) startCopyLocked(s *slot, p *peer) {
 }
 
 // stopCopyLocked gives a copy up. Writes that waited for the learner alone are
-// acknowledged; nothing that they wake takes the slot's lock.
+// acknowledged when the slot advances, which is for those who unlock it: what waits
+// for them may take its lock.
 func (n *Node) stopCopyLocked(s *slot) {
 	if s.learner != nil {
 		s.links = s.links.without(s.learner.link)
 		s.learner = nil
 		n.stats.copiesStopped.Add(1)
 		n.agenda.note(s.no)
-		finish(n.advanceLocked(s), nil)
 	}
 }
 

@@ -11,7 +11,18 @@ import (
 // how far it is.
 func (n *Node) improve(s *slot, plan *shard.Assignment, now int64) progress {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	learner := s.learner
+	p := n.improveLocked(s, plan, now)
+	var ready []waiter
+	if s.learner != learner { // given up
+		ready = n.advanceLocked(s)
+	}
+	s.mu.Unlock()
+	finish(ready, nil)
+	return p
+}
+
+func (n *Node) improveLocked(s *slot, plan *shard.Assignment, now int64) progress {
 	v := &s.view
 	if !v.Open {
 		if !v.Handover.IsZero() {

@@ -175,6 +175,7 @@ func (n *Node) PeerUp(tp *transport.Peer) {
 func (n *Node) resume(p *peer) {
 	for i := range n.slots {
 		s := &n.slots[i]
+		var ready []waiter
 		s.mu.Lock()
 		if l := s.links.to(p.id); l != nil && s.view.Open {
 			l.started = false
@@ -182,6 +183,7 @@ func (n *Node) resume(p *peer) {
 				n.stopCopyLocked(s) // chunks may be lost: it begins again
 			}
 			n.restartLocked(s)
+			ready = n.advanceLocked(s) // a learner may have been given up
 		}
 		if t := s.settle; t != nil {
 			if l := s.links.to(p.id); l != nil {
@@ -191,6 +193,7 @@ func (n *Node) resume(p *peer) {
 			t.asked = 0
 		}
 		s.mu.Unlock()
+		finish(ready, nil)
 	}
 }
 

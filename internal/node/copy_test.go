@@ -1,0 +1,50 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
+)
+
+// openSlot starts a node without others that serves slot 5 alone.
+func openSlot(t *testing.T) (*Node, *slot) {
+	t.Helper()
+	n := newMetaDisk().started(shard.NewNodeID(1, 1))
+	n.peers = map[shard.NodeID]*peer{}
+	n.granting, n.lobby = newGranting(), newLobby()
+	n.cfg.Lease, n.cfg.MaxValue = 250*time.Millisecond, 1<<20
+	n.stop = make(chan struct{})
+	n.core.Found(5, nil, nil, 1)
+	n.core.Take()
+	n.applyView(5, n.core.View(5))
+	s := &n.slots[5]
+	if s.serving.Load() == nil {
+		t.Fatal("the slot is not open")
+	}
+	return n, s
+}
+
+// A write may wait for a learner alone, and a read for that write. When the learner
+// is given up both end, and the read takes the slot's lock for what its near cache
+// is promised.
+func TestReadEndsWithTheCopyItWaitsFor(t *testing.T) {
+	n, s := openSlot(t)
+	l := &link{peer: n.peer(shard.NewNodeID(2, 2)), session: 7, started: true, acked: s.last}
+	s.linkLocked(l)
+	s.learner = &learning{link: l, session: 7, stage: stageCopied, waited: true}
+	s.last++
+	if err := n.engine.Apply(5, []store.Record{{Key: "k", Value: []byte("v"), Version: s.last}}); err != nil {
+		t.Fatal(err)
+	}
+	n.answerRead(new(transport.Peer), &transport.Request{Call: Call{Op: transport.OpGet, Slot: 5, Key: "k", Flags: transport.FlagNear}})
+	if len(s.waiters) != 1 {
+		t.Fatalf("%d waiters, want the read", len(s.waiters))
+	}
+	n.improve(s, nil, int64(2*copyStall)) // nothing was heard of the learner since 0
+	if s.learner != nil || len(s.waiters) != 0 || s.acked.Load() != s.last {
+		t.Errorf("learner %v, %d waiters, acknowledged %d of %d", s.learner, len(s.waiters), s.acked.Load(), s.last)
+	}
+}
