@@ -2,30 +2,11 @@ package node
 
 import (
 	"testing"
-	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
 )
-
-// openSlot starts a node without others that serves slot 5 alone.
-func openSlot(t *testing.T) (*Node, *slot) {
-	t.Helper()
-	n := newMetaDisk().started(shard.NewNodeID(1, 1))
-	n.peers = map[shard.NodeID]*peer{}
-	n.granting, n.lobby = newGranting(), newLobby()
-	n.cfg.Lease, n.cfg.MaxValue = 250*time.Millisecond, 1<<20
-	n.stop = make(chan struct{})
-	n.core.Found(5, nil, nil, 1)
-	n.core.Take()
-	n.applyView(5, n.core.View(5))
-	s := &n.slots[5]
-	if s.serving.Load() == nil {
-		t.Fatal("the slot is not open")
-	}
-	return n, s
-}
 
 // A write may wait for a learner alone, and a read for that write. When the learner
 // is given up both end, and the read takes the slot's lock for what its near cache

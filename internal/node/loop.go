@@ -187,6 +187,7 @@ func (n *Node) carryOut() {
 			return
 		}
 		if len(saved) > 0 {
+			n.shutRisen(out.Touched, views)
 			begun := n.now()
 			err := n.save(saved)
 			n.savingTook += (n.now() - begun - n.savingTook) / 8
@@ -221,6 +222,23 @@ func (n *Node) carryOut() {
 		for _, cl := range out.InForce {
 			n.unspread = append(n.unspread, cl.Slot)
 		}
+	}
+}
+
+// shutRisen closes the slots that this node serves on under a higher epoch, as one
+// whose group is itself alone may, until that is saved. What was written before the
+// opening counts as acknowledged, and is on disk when what is saved after it is.
+func (n *Node) shutRisen(touched []uint16, views []shard.View) {
+	for i, no := range touched {
+		if !views[i].Open {
+			continue
+		}
+		s := &n.slots[no]
+		s.mu.Lock()
+		if s.view.Open && s.view.Known.Epoch != views[i].Known.Epoch {
+			s.shut()
+		}
+		s.mu.Unlock()
 	}
 }
 

@@ -131,15 +131,7 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 	if n.feeds.any() {
 		n.feedLocked(s, old, mark)
 	}
-	i := 0
-	for i < len(s.waiters) && s.waiters[i].version <= mark {
-		i++
-	}
-	ready := s.waiters[:i:i]
-	s.waiters = s.waiters[i:]
-	if len(s.waiters) == 0 {
-		s.waiters = nil
-	}
+	ready := s.takeAckedLocked()
 	if mark == s.last {
 		s.pendingSince.Store(0)
 		if s.hold != nil { // drained
@@ -150,6 +142,19 @@ func (n *Node) advanceLocked(s *slot) []waiter {
 		s.pendingSince.Store(tick(n.now()))
 	}
 	n.trimLocked(s)
+	return ready
+}
+
+// takeAckedLocked removes the waiters of what is acknowledged.
+func (s *slot) takeAckedLocked() []waiter {
+	acked, i := s.acked.Load(), 0
+	for i < len(s.waiters) && s.waiters[i].version <= acked {
+		i++
+	}
+	ready := s.waiters[:i:i]
+	if s.waiters = s.waiters[i:]; len(s.waiters) == 0 {
+		s.waiters = nil
+	}
 	return ready
 }
 

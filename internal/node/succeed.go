@@ -58,10 +58,11 @@ func (n *Node) applyView(no uint16, v shard.View) {
 			s.leftAt.Store(n.now())
 		}
 	}
-	var failed []waiter
+	var ready, failed []waiter
 	var sent []*guest
 	if v.Open {
 		n.serveLocked(s, old)
+		ready = s.takeAckedLocked() // it may have been open before, under a lower epoch
 	} else {
 		if s.serving.Load() != nil {
 			s.darkSince.Store(n.now())
@@ -86,7 +87,7 @@ func (n *Node) applyView(no uint16, v shard.View) {
 		s.links = nil
 	}
 	s.noteLocked()
-	ready := n.advanceLocked(s)
+	ready = append(ready, n.advanceLocked(s)...)
 	s.wakeLocked()
 	s.mu.Unlock()
 	finish(ready, nil)
@@ -102,6 +103,9 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 		s.last = max(s.last, firstVersion(cl.Epoch))
 		s.acked.Store(s.revocationsLocked(s.last))
 		s.heard(s.acked.Load())
+		if s.acked.Load() == s.last {
+			s.pendingSince.Store(0)
+		}
 		s.hold = nil
 		n.opened++
 		if t := s.settle; t == nil || t.epoch != cl.Epoch || !t.begun {
