@@ -105,11 +105,15 @@ func readLoadOptions(opts []LoadOption) (loadOptions, error) {
 	if f != nil {
 		return o, errors.Join(f...)
 	}
+	o.ttl, o.stale = min(o.ttl, maxLoadLife), min(o.stale, maxLoadLife)
 	return o, nil
 }
 
+// maxLoadLife is for ever to all who load; twice it is still a time.Duration.
+const maxLoadLife = 100 * 365 * 24 * time.Hour
+
 // LoadTTL lets what was loaded expire after d. Without it it lasts for ever.
-// A d of zero or less gives ErrInvalid.
+// A d of zero or less gives ErrInvalid; one of more than a hundred years counts as that.
 func LoadTTL(d time.Duration) LoadOption { return LoadOption{what: loadsTTL, d: d} }
 
 // LoadJitter makes each TTL shorter by a random part of it, up to fraction, so
@@ -158,16 +162,17 @@ func (o *loadOptions) due(left time.Duration) bool {
 		return false
 	}
 	left -= o.stale
-	return left <= 0 || o.early > 0 && left <= time.Duration(rand.ExpFloat64()*float64(o.early))
+	return left <= 0 || o.early > 0 && float64(left) <= rand.ExpFloat64()*float64(o.early)
 }
 
 // GetOrLoad returns key's value, and where there is none has load make it: once
 // in the whole fleet, however many callers on however many nodes ask at the
 // same time. All of them get the value, or the loader's error, which is not
-// kept. The loader runs in one of the processes that ask, on a goroutine of
-// its own, with the values of its caller's context; the context ends after
-// LoadTimeout, when nobody waits any more, and when the cache closes. Close
-// waits for loaders that do not heed it.
+// kept; who comes after a Delete gets nothing that was loaded before it. The
+// loader runs in one of the processes that ask, on a goroutine of its own, with
+// the values of its caller's context; the context ends after LoadTimeout, when
+// nobody waits any more, and when the cache closes. Close waits for loaders that
+// do not heed it.
 //
 // A loader that dies with its process, or takes longer than LoadTimeout, loses
 // the right to load to another caller. What it returns later never overwrites
@@ -214,6 +219,9 @@ type flight struct {
 	err     error
 	callers int
 	cancel  context.CancelFunc
+	// overtaken: the key was written or deleted since the load began. Who joined may
+	// have come after that, and is not to be told what was before.
+	overtaken bool
 }
 
 // getOrLoad is GetOrLoad of values with a schema, into r, which is zero before.
@@ -241,7 +249,7 @@ func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known 
 func (c *Cache) miss(ctx context.Context, key string, schema uint32, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o loadOptions) (node.Result, error) {
 	k := flightKey{key, schema, false}
 	for {
-		f := c.join(ctx, k, ask, known, load, &o)
+		f, joined := c.join(ctx, k, ask, known, load, &o)
 		if f == nil {
 			return node.Result{}, ErrClosed
 		}
@@ -251,8 +259,8 @@ func (c *Cache) miss(ctx context.Context, key string, schema uint32, ask node.Lo
 			c.quit(f, k)
 			return node.Result{}, ctx.Err()
 		}
-		if errors.Is(f.err, errAbandoned) {
-			continue // its callers had gone when we came
+		if errors.Is(f.err, errAbandoned) || f.overtaken && joined {
+			continue // its callers had gone when we came, or it was begun too early for us
 		}
 		r := f.result
 		r.Value = append([]byte(nil), r.Value...) // each caller's own
@@ -268,24 +276,24 @@ func (c *Cache) refresh(ctx context.Context, key string, schema uint32, version 
 	c.join(ctx, flightKey{key, schema, true}, ask, nil, load, &o)
 }
 
-// join returns the flight under way for k, or a new one; nil where the cache
-// is closing.
-func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) *flight {
+// join returns the flight under way for k, which others have begun, or a new one; nil
+// where the cache is closing.
+func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (f *flight, joined bool) {
 	c.loads.mu.Lock()
 	defer c.loads.mu.Unlock()
 	if f := c.loads.m[k]; f != nil {
 		f.callers++
-		return f
+		return f, true
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	f := &flight{done: make(chan struct{}), callers: 1, cancel: cancel}
+	f = &flight{done: make(chan struct{}), callers: 1, cancel: cancel}
 	if c.loads.m == nil {
 		c.loads.m = map[flightKey]*flight{}
 	}
 	c.loads.m[k] = f
 	ask.Token, ask.Lease = c.n.Token(), o.timeout
 	started := c.n.Go(func() { // ends with the load; see fly
-		result, err := c.fly(run, k, ask, known, load, o)
+		result, err := c.fly(run, f, k, ask, known, load, o)
 		switch {
 		case !errors.Is(err, context.Canceled):
 		case c.n.Closing():
@@ -293,11 +301,7 @@ func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func
 		case run.Err() != nil:
 			err = errAbandoned
 		}
-		c.loads.mu.Lock()
-		if c.loads.m[k] == f {
-			delete(c.loads.m, k)
-		}
-		c.loads.mu.Unlock()
+		c.unlist(f, k)
 		cancel()
 		f.result, f.err = result, err
 		close(f.done)
@@ -305,9 +309,18 @@ func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func
 	if !started {
 		delete(c.loads.m, k)
 		cancel()
-		return nil
+		return nil, false
 	}
-	return f
+	return f, false
+}
+
+// unlist has nobody join a flight any more.
+func (c *Cache) unlist(f *flight, k flightKey) {
+	c.loads.mu.Lock()
+	defer c.loads.mu.Unlock()
+	if c.loads.m[k] == f {
+		delete(c.loads.m, k)
+	}
 }
 
 // quit leaves a flight; one that nobody waits for is given up.
@@ -324,7 +337,7 @@ func (c *Cache) quit(f *flight, k flightKey) {
 
 // fly gets the value or the right to load it, and loads it. It returns when
 // the loader has returned, its time is up, ctx is done or the cache closes.
-func (c *Cache) fly(ctx context.Context, k flightKey, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
+func (c *Cache) fly(ctx context.Context, f *flight, k flightKey, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.n.Context(), cancel)()
@@ -346,7 +359,7 @@ func (c *Cache) fly(ctx context.Context, k flightKey, ask node.Load, known func(
 		case r.Int == node.LoadBusy:
 			return node.Result{}, nil // of a refresh, whose result nobody waits for
 		case r.Int == node.LoadGranted:
-			return c.loadIt(ctx, slot, k, lease{ask.Token, r.Version}, load, o)
+			return c.loadIt(ctx, f, k, lease{ask.Token, r.Version}, load, o)
 		case !r.Found:
 			return node.Result{}, ErrNotFound
 		case known != nil && !known(r.Schema) && r.Version != ask.Ignore:
@@ -369,11 +382,11 @@ type lease struct {
 }
 
 // loadIt runs the loader under a lease and stores what it gives.
-func (c *Cache) loadIt(ctx context.Context, slot uint16, k flightKey, l lease, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
+func (c *Cache) loadIt(ctx context.Context, f *flight, k flightKey, l lease, load func(context.Context, string) ([]byte, error), o *loadOptions) (node.Result, error) {
 	value, err := runLoader(ctx, c, o.timeout, func(ctx context.Context) ([]byte, error) { return load(ctx, k.key) })
 	switch {
 	case err != nil && ctx.Err() != nil: // nobody waits here: elsewhere somebody may
-		c.forget(slot, k.key, l.token)
+		c.forget(keyCall(0, k.key).Slot, k.key, l.token)
 		return node.Result{}, ctx.Err()
 	case errors.Is(err, ErrNotFound):
 		c.landAbsent(ctx, k.key, l, o)
@@ -383,7 +396,7 @@ func (c *Cache) loadIt(ctx context.Context, slot uint16, k flightKey, l lease, l
 		c.release(ctx, &call)
 		return node.Result{}, &LoadError{k.key, err}
 	}
-	return c.land(ctx, k, l, value, o)
+	return c.land(ctx, f, k, l, value, o)
 }
 
 // failedCall tells those who wait that a load failed, or where it only took
@@ -417,9 +430,13 @@ func (c *Cache) release(ctx context.Context, call *node.Call) {
 
 // land stores a loaded value. Where the right to load was lost meanwhile, or
 // the value can't be stored, it is returned all the same.
-func (c *Cache) land(ctx context.Context, k flightKey, l lease, value []byte, o *loadOptions) (node.Result, error) {
+func (c *Cache) land(ctx context.Context, f *flight, k flightKey, l lease, value []byte, o *loadOptions) (node.Result, error) {
+	c.unlist(f, k) // the value may be deleted as soon as it is stored
 	call := fillCall(k.key, k.schema, l.grant, value, o.lifetime())
-	if _, err := c.n.Do(ctx, &call); err != nil && !errors.Is(err, ErrConflict) {
+	switch _, err := c.n.Do(ctx, &call); {
+	case errors.Is(err, ErrConflict):
+		f.overtaken = true
+	case err != nil:
 		c.forget(call.Slot, k.key, l.token)
 	}
 	return node.Result{Found: true, Value: value, Schema: k.schema}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,11 +58,14 @@ func TestGetOrLoad(t *testing.T) {
 		"a caller that leaves":                       loadCallerLeaves,
 		"all callers leave":                          loadAllLeave,
 		"a delete during the load":                   loadDeleted,
+		"a load begun before a delete":               loadJoinedAfterDelete,
 		"a write during the load":                    loadOverwritten,
 		"a loader that takes too long":               loadTooLong,
 		"many keys, one call":                        loadMany,
 		"many keys from everywhere":                  loadManyFromEverywhere,
 		"many keys with an error":                    loadManyErrors,
+		"many keys that the loader changes":          loadManyChanged,
+		"times without end":                          loadForEver,
 		"typed values":                               loadTyped,
 		"bad input":                                  loadBadInput,
 		"conditions do not see a remembered absence": loadNegativeAndConditions,
@@ -275,6 +279,21 @@ func loadStale(t *testing.T, p pair) {
 	})
 }
 
+func loadForEver(t *testing.T, p pair) {
+	key, ctx := unique(t, ""), t.Context()
+	opts := []slotmesh.LoadOption{slotmesh.LoadTTL(time.Millisecond), slotmesh.LoadStale(math.MaxInt64), slotmesh.LoadEarly(math.MaxInt64)}
+	var runs atomic.Int64
+	await(t, "a value that may be stale for ever is loaded anew", func() error {
+		if _, err := p.r.GetOrLoad(ctx, key, counted(&runs, "v", nil), opts...); err != nil || runs.Load() < 3 {
+			return fmt.Errorf("%d runs, %v", runs.Load(), err)
+		}
+		return nil
+	})
+	if left, err := p.r.TTL(ctx, key); left <= 0 || err != nil {
+		t.Errorf("TTL = %v, %v, want very long", left, err)
+	}
+}
+
 func loadEarly(t *testing.T, p pair) {
 	key, ctx := unique(t, ""), t.Context()
 	var runs atomic.Int64
@@ -375,6 +394,46 @@ func loadDeleted(t *testing.T, p pair) {
 	wg.Wait()
 	_, err := p.r.Get(t.Context(), key)
 	wantErr(t, "Get of what was loaded before the delete", err, slotmesh.ErrNotFound)
+}
+
+// Who asks after a delete gets nothing that somebody read before it, though he waits
+// for the same load.
+func loadJoinedAfterDelete(t *testing.T, p pair) {
+	key := unique(t, "")
+	misses := func() (n uint64) {
+		for _, c := range p.all {
+			n += c.Stats().Misses
+		}
+		return n
+	}
+	running, let := make(chan struct{}, 4), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = p.w.GetOrLoad(t.Context(), key, waitFor(running, let, "outdated")) })
+	<-running
+	if _, err := p.r.Delete(t.Context(), key); err != nil {
+		t.Error(err)
+	}
+	before := misses()
+	var runs atomic.Int64
+	for range 5 {
+		wg.Go(func() {
+			got, err := p.w.GetOrLoad(t.Context(), key, counted(&runs, "new", nil))
+			if string(got) != "new" || err != nil {
+				t.Errorf("GetOrLoad after the delete = %q, %v, want new", got, err)
+			}
+		})
+	}
+	await(t, "all have looked", func() error {
+		if n := misses() - before; n < 5 {
+			return fmt.Errorf("%d misses", n)
+		}
+		return nil
+	})
+	close(let)
+	wg.Wait()
+	if n := runs.Load(); n != 1 {
+		t.Errorf("loaded %d times after the delete, want once", n)
+	}
 }
 
 func loadOverwritten(t *testing.T, p pair) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/slotmesh/slotmesh/internal/node"
 	"github.com/slotmesh/slotmesh/transport"
@@ -135,7 +136,9 @@ func (b *loadBatch) take(keys []string, got []node.Result, errs []error, leased 
 // loadAll runs the loader for keys that this call has the right to load, and
 // has their primaries know what came of it.
 func (b *loadBatch) loadAll(keys []string) {
-	values, err := runLoader(b.ctx, b.c, b.o.timeout, func(ctx context.Context) (map[string][]byte, error) { return b.load(ctx, keys) })
+	values, err := runLoader(b.ctx, b.c, b.o.timeout, func(ctx context.Context) (map[string][]byte, error) {
+		return b.load(ctx, slices.Clone(keys)) // it may do with them what it likes
+	})
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}

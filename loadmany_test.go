@@ -160,6 +160,24 @@ func loadManyFromEverywhere(t *testing.T, p pair) {
 	}
 }
 
+func loadManyChanged(t *testing.T, p pair) {
+	prefix := unique(t, "")
+	keys := []string{prefix + "1", prefix + "2", prefix + "3"}
+	load := func(_ context.Context, keys []string) (map[string][]byte, error) {
+		values := map[string][]byte{}
+		for i, key := range keys {
+			values[key] = []byte(strings.TrimPrefix(key, prefix))
+			keys[i] = ""
+		}
+		return values, nil
+	}
+	for i, r := range p.r.GetOrLoadMany(t.Context(), keys, load) {
+		if want := strconv.Itoa(i + 1); string(r.Value) != want || r.Err != nil {
+			t.Errorf("%s = %q, %v, want %s", r.Key, r.Value, r.Err, want)
+		}
+	}
+}
+
 func loadManyErrors(t *testing.T, p pair) {
 	mine := errors.New("mine")
 	for _, r := range p.r.GetOrLoadMany(t.Context(), []string{unique(t, "a"), unique(t, "b")}, func(context.Context, []string) (map[string][]byte, error) {
