@@ -370,7 +370,7 @@ func (n *Node) storeForeignLocked(s *slot, r store.Record, origin uint64) (ready
 		return nil, false
 	}
 	s.last = r.Version
-	s.ring.foreign(s.view.Known.Epoch)
+	s.foreignLocked(s.view.Known.Epoch)
 	n.appendLocked(s, entry{version: r.Version, records: []store.Record{own(r)}})
 	n.wroteLocked(s, &r, r.Version, false)
 	return n.advanceLocked(s), true

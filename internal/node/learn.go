@@ -61,6 +61,7 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 		return
 	}
 	n.ringBytes.Add(-int64(s.ring.reset(a.version)))
+	s.forgotten = 0
 	s.stream = stream{primary: a.from, epoch: a.epoch, session: a.session, pos: a.version, base: a.version, gen: gen, filling: !a.empty}
 	if !a.empty {
 		n.filling.Add(1)
@@ -194,7 +195,8 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 // takeFateLocked: see sendFatesLocked.
 func (n *Node) takeFateLocked(s *slot, a *transport.Append) {
 	if a.Call.Number == 0 {
-		s.ring.fates = min(s.ring.fates, a.Mark)
+		// What came meanwhile may have pushed calls out.
+		s.ring.fates = min(s.ring.fates, max(a.Mark, s.forgotten))
 		return
 	}
 	e := entry{version: a.Version, call: a.Call, result: a.Result, size: bareEntry + len(a.Result.Value)}

@@ -6,6 +6,7 @@ import (
 	"github.com/slotmesh/slotmesh/internal/env"
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
+	"github.com/slotmesh/slotmesh/transport"
 )
 
 // A copy that cannot begin, since the node has records of a lost fork to hand over
@@ -58,5 +59,60 @@ func TestCopyThatWaitedGivesWay(t *testing.T) {
 	n.beginCopies([]copyBegin{waited})
 	if s.stream.session != 100 {
 		t.Errorf("copy %d is under way, want 100", s.stream.session)
+	}
+}
+
+// Live writes reach a learner before the calls of before the copy. What of either its
+// ring had no room for it does not claim to know, though its primary's ring does: a
+// repeat would run again.
+func TestLearnerKnowsWhatItForgot(t *testing.T) {
+	n := newMetaDisk().started(shard.NewNodeID(1, 1))
+	n.peers = map[shard.NodeID]*peer{}
+	n.granting, n.lobby = newGranting(), newLobby()
+	n.ringBytes.Store(ringLimit + 1) // rings are small
+	p := new(transport.Peer)
+	s, base := &n.slots[5], firstVersion(3)+100
+	s.view.Promised = shard.Ballot{Epoch: 3, To: shard.NodeID(p.ID())}
+	n.beginCopyLocked(s, &copyBegin{from: shard.NodeID(p.ID()), slot: 5, epoch: 3, session: 9, version: base, mark: base, empty: true})
+	live := func(number uint64) {
+		n.Append(p, &transport.Append{Slot: 5, Epoch: 3, Session: 9, Prev: base + number - 1, Version: base + number, Mark: base + number - 1,
+			Call: transport.CallID{Number: number}, Records: []transport.Record{{Key: "k", Value: make([]byte, 100), Version: base + number}}})
+	}
+	fate := func(number, version, mark uint64) {
+		n.Append(p, &transport.Append{Slot: 5, Epoch: 3, Session: 9, Prev: 1, Version: version, Cause: causeFate, Mark: mark, Call: transport.CallID{Number: number}})
+	}
+	live(1)
+	for i := range uint64(40) {
+		fate(1000+i, firstVersion(3)+i+1, 0)
+	}
+	live(2)
+	fate(0, base, firstVersion(3))
+	if s.ring.find(transport.CallID{Number: 1000}) != nil {
+		t.Fatal("the ring has room for all")
+	}
+	if s.ring.find(transport.CallID{Number: 1039}) == nil || s.ring.fates >= firstVersion(3)+40 {
+		t.Errorf("knows all above %#x, and the last call of before is in the ring", s.ring.fates)
+	}
+	for i := range uint64(40) {
+		if version := firstVersion(3) + i + 1; version > s.ring.fates && s.ring.find(transport.CallID{Number: 1000 + i}) == nil {
+			t.Fatalf("claims to know all above %#x, and has forgotten %#x", s.ring.fates, version)
+		}
+	}
+	for i := range uint64(40) {
+		live(3 + i)
+	}
+	if s.ring.find(transport.CallID{Number: 1}) != nil || s.ring.fates <= base {
+		t.Errorf("claims to know all above %#x after %#x was forgotten", s.ring.fates, base+1)
+	}
+}
+
+// What a primary that takes over hears from the others may be taken over from another
+// side of a fork, whose calls nobody here knows.
+func TestWhatIsTakenInMayBeForeign(t *testing.T) {
+	n := newMetaDisk().started(shard.NewNodeID(1, 1))
+	s := &n.slots[5]
+	n.takeInLocked(s, &transport.Append{Slot: 5, Version: firstVersion(4) + 1, Records: []transport.Record{{Key: "k", Version: firstVersion(4) + 1, Origin: firstVersion(2) + 7}}})
+	if s.ring.fates != firstVersion(4) {
+		t.Errorf("claims to know all above %#x", s.ring.fates)
 	}
 }

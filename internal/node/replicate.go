@@ -56,7 +56,9 @@ func (n *Node) trimLocked(s *slot) {
 		limit = crampedRing
 	}
 	if s.ring.bytes > limit {
-		n.ringBytes.Add(-int64(s.ring.trim(s.acked.Load(), limit/2)))
+		freed, forgotten := s.ring.trim(s.acked.Load(), limit/2)
+		n.ringBytes.Add(-int64(freed))
+		s.forgotten = max(s.forgotten, forgotten)
 	}
 }
 
@@ -348,7 +350,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		e.result.Value = bytes.Clone(a.Result.Value)
 		for i, r := range recs { // the engine has its own copy
 			if recs[i] = own(r); r.Origin != 0 {
-				s.ring.foreign(a.Epoch)
+				s.foreignLocked(a.Epoch)
 			}
 		}
 		e.records = recs

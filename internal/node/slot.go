@@ -65,8 +65,9 @@ type slot struct {
 	darkSince atomic.Int64
 	view      shard.View
 
-	changed chan struct{} // closed and replaced when the role changes
-	_       [32]byte      // so that each slot begins a line
+	changed   chan struct{} // closed and replaced when the role changes
+	forgotten uint64        // the ring cannot know the calls up to this version, whatever a primary's ring does
+	_         [24]byte      // so that each slot begins a line
 }
 
 // front is what calls need of a slot without its lock. Those of all slots lie
@@ -249,8 +250,8 @@ func (r *ring) add(e entry) {
 }
 
 // trim forgets the records of acknowledged appends beyond limit bytes, and
-// their calls too where that is not enough.
-func (r *ring) trim(acked uint64, limit int) (freed int) {
+// their calls too where that is not enough, up to the version forgotten.
+func (r *ring) trim(acked uint64, limit int) (freed int, forgotten uint64) {
 	for i := range r.entries {
 		e := &r.entries[i]
 		if r.bytes <= limit || e.version > acked {
@@ -268,20 +269,27 @@ func (r *ring) trim(acked uint64, limit int) (freed int) {
 	for n < len(r.entries) && r.bytes > limit && r.entries[n].version <= acked {
 		r.bytes -= r.entries[n].size
 		freed += r.entries[n].size
-		r.fates = max(r.fates, r.entries[n].version)
+		forgotten = r.entries[n].version
 		n++
 	}
+	r.fates = max(r.fates, forgotten)
 	if n > 0 {
 		rest := copy(r.entries, r.entries[n:])
 		clear(r.entries[rest:])
 		r.entries = r.entries[:rest]
 	}
-	return freed
+	return freed, forgotten
 }
 
-// foreign takes note that a write of the epoch took over what another side of a fork
-// had: the calls behind that are not in the ring.
-func (r *ring) foreign(epoch uint64) { r.fates = max(r.fates, firstVersion(epoch)) }
+// foreignLocked takes note that a write of the epoch took over what another side of a
+// fork had: the calls behind that are not in the ring.
+func (s *slot) foreignLocked(epoch uint64) { s.forgetLocked(firstVersion(epoch)) }
+
+// forgetLocked takes note that the ring does not know the calls up to a version.
+func (s *slot) forgetLocked(version uint64) {
+	s.ring.fates = max(s.ring.fates, version)
+	s.forgotten = max(s.forgotten, version)
+}
 
 func (r *ring) find(call transport.CallID) *entry {
 	for i := len(r.entries) - 1; i >= 0; i-- {

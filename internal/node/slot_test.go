@@ -40,14 +40,15 @@ func TestRingForgetsRecordsBeforeCalls(t *testing.T) {
 
 // What another side of a fork ran stays unknown when calls of before are forgotten.
 func TestTrimKeepsWhatIsUnknown(t *testing.T) {
-	var r ring
+	s := &slot{}
+	r := &s.ring
 	r.reset(firstVersion(1))
 	for i := range uint64(10) {
 		e := entry{version: firstVersion(1) + i + 1, call: transport.CallID{Number: i + 1}, records: []store.Record{{Value: make([]byte, 1000)}}}
 		e.size = entrySize(&e)
 		r.add(e)
 	}
-	r.foreign(3)
+	s.foreignLocked(3)
 	if r.trim(firstVersion(3), 400); r.fates != firstVersion(3) {
 		t.Errorf("fates are known from %x, want %x", r.fates, firstVersion(3))
 	}

@@ -195,6 +195,9 @@ func (n *Node) takeInLocked(s *slot, a *transport.Append) bool {
 	e.result.Value = bytes.Clone(a.Result.Value)
 	for _, r := range recs {
 		e.records = append(e.records, own(r))
+		if r.Origin != 0 {
+			s.foreignLocked(a.Version >> seqBits)
+		}
 	}
 	e.size = entrySize(&e)
 	before := s.ring.bytes
