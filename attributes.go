@@ -6,9 +6,10 @@ import (
 
 // WithAttribute lets the node tell the others something about itself: they see
 // it in Node.Attributes. The key has 1 to 32 bytes and the value at most 256,
-// both UTF-8, and there are at most 16. Attributes travel with the membership,
-// so all of them and the node's name, address, zone and seat have to fit into
-// about 480 bytes together; Open gives ErrInvalid where they do not.
+// both UTF-8, and there are at most 16. Attributes travel with the membership:
+// all keys and values, with two or three bytes for each, have to fit into 320
+// bytes, and together with the node's name, address, zone and seat into about 480.
+// Open gives ErrInvalid where they do not.
 func WithAttribute(key, value string) Option {
 	return func(o *options) {
 		if o.cfg.Attributes == nil {

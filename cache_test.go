@@ -246,6 +246,8 @@ func expiry(t *testing.T, p pair) {
 		t.Errorf("Expires = %v, %v, want %v rounded up", item.Expires, err, at)
 	}
 	set(t, p.w, unique(t, "past"), "v")
+	set(t, p.w, unique(t, "far"), "v", slotmesh.ExpireAt(time.Unix(1<<62, 0)))
+	wantValue(t, p.r, unique(t, "far"), "v")
 	set(t, p.w, unique(t, "past"), "v", slotmesh.ExpireAt(time.Now().Add(-time.Hour)))
 	_, err = p.r.Get(ctx, unique(t, "past"))
 	wantErr(t, "Get of what expired in the past", err, slotmesh.ErrNotFound)
@@ -296,6 +298,7 @@ func invalidArguments(t *testing.T, p pair) {
 		{slotmesh.TTL(0)},
 		{slotmesh.TTL(-1)},
 		{slotmesh.ExpireAt(time.Time{})},
+		{slotmesh.ExpireAt(time.Unix(-1<<62, 0))},
 		{slotmesh.TTL(1), slotmesh.KeepTTL()},
 		{slotmesh.IfAbsent(), slotmesh.IfVersion(1)},
 	} {

@@ -48,7 +48,8 @@ const (
 // and have its receiver refuse tokens lower than the highest it has seen.
 //
 // Errors: ErrInvalid, ErrTooLarge; ErrLocked together with the context's error
-// where time was up while others held the lock; otherwise those of Set.
+// where time was up in line, or before the slot's primary had answered at all;
+// otherwise those of Set.
 func (c *Cache) Lock(ctx context.Context, key string, ttl time.Duration) (*Lock, error) {
 	return c.lock(ctx, key, ttl, node.LockWait)
 }
@@ -63,6 +64,9 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 	if ttl < minLockTTL || ttl > maxLockTTL {
 		return nil, fmt.Errorf("%w: lock %s for %v, want %v to %v", ErrInvalid, quoted(key), ttl, minLockTTL, maxLockTTL)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	l := &Lock{c: c, key: key, token: c.n.Token(), ttl: ttl, stop: make(chan struct{}), lost: make(chan struct{})}
 	asked := time.Now()
 	call := l.call(how)
@@ -76,7 +80,7 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 	}
 	if err != nil {
 		l.leave(errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
-		if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary) {
+		if how == node.LockWait && errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary) && !errors.Is(err, ErrOverloaded) {
 			err = fmt.Errorf("%w: %w", ErrLocked, err)
 		}
 		return nil, err

@@ -114,6 +114,13 @@ func lockTry(t *testing.T, p pair) {
 		wantErr(t, "TryLock of a held lock", err, slotmesh.ErrLocked)
 	}
 	wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+	late, cancel := context.WithTimeout(t.Context(), -1)
+	defer cancel()
+	for name, lock := range map[string]func(context.Context, string, time.Duration) (*slotmesh.Lock, error){"Lock": p.r.Lock, "TryLock": p.r.TryLock} {
+		if _, err := lock(late, unique(t, "free"), time.Second); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, slotmesh.ErrLocked) {
+			t.Errorf("%s of a free lock by one without time = %v, want its context's error alone", name, err)
+		}
+	}
 	again, err := p.r.TryLock(t.Context(), key, time.Second)
 	if err != nil {
 		t.Fatalf("TryLock of a free lock = %v", err)

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+
+	"github.com/slotmesh/slotmesh/store"
 )
 
 // defaultMaxMemory is a quarter of what the process may use, where something
@@ -16,7 +18,7 @@ func defaultMaxMemory() int64 {
 	if limit == math.MaxInt64 {
 		return 256 * mib
 	}
-	return max(limit/4, minMaxMemory)
+	return min(max(limit/4, minMaxMemory), store.MaxMemory)
 }
 
 // cgroupLimit is the lowest memory limit of the control groups this process is

@@ -26,6 +26,7 @@ type options struct {
 	ack       Ack
 	evict     Eviction
 
+	secured    bool // WithSecret was given, if only without a key
 	tlsConfig  func() (*tls.Config, error)
 	allowPeers func(names []string) error
 
@@ -130,7 +131,7 @@ func WithMinBackups(n int) Option { return func(o *options) { o.cfg.MinBackups =
 func WithAck(a Ack) Option { return func(o *options) { o.ack = a } }
 
 // WithMaxMemory limits the bytes of all records held here, backups' copies and
-// overhead included; at least 8 MiB. Default: a quarter of GOMEMLIMIT or of the
+// overhead included: 8 MiB to 60 GiB. Default: a quarter of GOMEMLIMIT or of the
 // container's limit, whichever is less, and 256 MiB where there is neither; 0
 // asks for the default.
 func WithMaxMemory(bytes int64) Option { return func(o *options) { o.maxMemory = bytes } }

@@ -2,6 +2,7 @@ package slotmesh
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io/fs"
 	"math"
@@ -84,6 +85,9 @@ func TestValidateNamesTheOptionAtFault(t *testing.T) {
 		{"orphan wait below 0", []Option{WithOrphanWait(-1)}, "WithOrphanWait"},
 		{"cold start wait below 0", []Option{WithColdStartWait(-1)}, "WithColdStartWait"},
 		{"call timeout of 0", []Option{WithOpTimeout(0)}, "WithOpTimeout(0s)"},
+		{"secret without a key", []Option{WithSecret()}, "WithSecret: a key is needed"},
+		{"TLS without a function", []Option{WithTLS((func() (*tls.Config, error))(nil))}, "WithTLS"},
+		{"more memory than places", []Option{WithMaxMemory(math.MaxInt64)}, "WithMaxMemory("},
 		{"secret of odd length", []Option{WithSecret(make([]byte, 16), make([]byte, 15))}, "key 1 has 15 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -28,7 +28,9 @@ func WithTLS[T *tls.Config | func() (*tls.Config, error)](config T) Option {
 		case *tls.Config:
 			o.tlsConfig = func() (*tls.Config, error) { return c, nil }
 		case func() (*tls.Config, error):
-			o.tlsConfig = c
+			if o.tlsConfig = c; c == nil {
+				o.tlsConfig = func() (*tls.Config, error) { return nil, nil } // which is refused
+			}
 		}
 	}
 }
@@ -46,8 +48,11 @@ func WithAllowedPeers(allow func(names []string) error) Option {
 // is sealed with AES-GCM. What calls carry is authenticated at the start of the
 // connection but not encrypted; for that add WithTLS. The first key is used for
 // proving and sealing, all are taken, so that keys can be exchanged: see
-// Cache.RotateSecret. At most 16.
-func WithSecret(keys ...[]byte) Option { return func(o *options) { o.cfg.Secret = keys } }
+// Cache.RotateSecret. 1 to 16; Open gives ErrInvalid where there is none, so that a
+// variable that is not set leaves no door open.
+func WithSecret(keys ...[]byte) Option {
+	return func(o *options) { o.cfg.Secret, o.secured = keys, true }
+}
 
 // RotateSecret replaces the keys of WithSecret while the cluster works. To
 // exchange old for new without a gap, give every node (old, new), then every

@@ -35,9 +35,9 @@ func TTL(d time.Duration) SetOption {
 }
 
 // ExpireAt lets the key expire at t, rounded up to a whole millisecond and, as
-// with TTL, down to the year 6429. A t
-// that is past by the clock of the slot's primary removes the key at once; one
-// of 1970 or earlier, so also the zero time, gives ErrInvalid.
+// with TTL, down to the year 6429. A t that is past by the clock of the slot's
+// primary removes the key at once; one of 1970 or earlier, so also the zero time,
+// gives ErrInvalid.
 func ExpireAt(t time.Time) SetOption {
 	return SetOption{what: setsExpiry, n: ceilMilli(t)}
 }
@@ -110,8 +110,16 @@ func ttlMilli(key string, d time.Duration) (int64, error) {
 	return int64((d-1)/time.Millisecond) + 1, nil
 }
 
+// farSecond is behind every expiry there can be, and its milliseconds are a number.
+const farSecond = 1 << 40
+
 // ceilMilli is t in Unix milliseconds, rounded up.
 func ceilMilli(t time.Time) int64 {
+	if sec := t.Unix(); sec > farSecond {
+		return farSecond * 1000
+	} else if sec < 0 {
+		return -1
+	}
 	ms := t.UnixMilli()
 	if t.Nanosecond()%int(time.Millisecond) != 0 {
 		ms++

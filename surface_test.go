@@ -12,6 +12,13 @@ import (
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
 
+// Attributes that are each within bounds may be too long together.
+func TestTooManyAttributesAreInvalid(t *testing.T) {
+	_, err := slotmesh.Open(t.Context(), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithName("n"),
+		slotmesh.WithAttribute("a", strings.Repeat("v", 170)), slotmesh.WithAttribute("b", strings.Repeat("v", 170)))
+	wantErr(t, "Open", err, slotmesh.ErrInvalid)
+}
+
 func TestAttributesReachTheOthers(t *testing.T) {
 	parallel(t)
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithAttribute("version", "7"))

@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/slotmesh/slotmesh/store"
 )
 
 // faults collects what is wrong with options.
@@ -68,6 +70,7 @@ func (o *options) validateAddresses(f *faults) {
 	for _, s := range o.seeds {
 		f.unless(validSeed(s), "WithSeeds(%q): want host:port or a host name", s)
 	}
+	f.unless(!o.secured || len(o.cfg.Secret) > 0, "WithSecret: a key is needed")
 	checkSecret(f, "WithSecret", o.cfg.Secret)
 	o.validateTLS(f)
 }
@@ -91,7 +94,7 @@ func (o *options) validateNumbers(f *faults) {
 	f.unless(o.dataDir != "" || o.fsync == FsyncEverySec && !o.recoverEmpty, "WithFsync and WithRecoverEmpty need WithDataDir")
 	f.unless(!cfg.Visitor || o.dataDir == "", "WithVisitor and WithDataDir exclude each other")
 	f.unless(o.evict <= EvictNone, "WithEviction(%d): want EvictAuto or EvictNone", o.evict)
-	f.unless(o.maxMemory >= minMaxMemory, "WithMaxMemory(%d): want at least %d", o.maxMemory, minMaxMemory)
+	f.unless(minMaxMemory <= o.maxMemory && o.maxMemory <= store.MaxMemory, "WithMaxMemory(%d): want 0, or %d to %d", o.maxMemory, minMaxMemory, store.MaxMemory)
 	f.unless(cfg.NearBytes == 0 || mib <= cfg.NearBytes && cfg.NearBytes <= 64<<10*mib, "WithNearCache(%d): want 0, or 1 MiB to 64 GiB", cfg.NearBytes)
 	inRange("WithLimits: MaxKey", cfg.MaxKey, 1, maxKey)
 	inRange("WithLimits: MaxValue", cfg.MaxValue, 1, maxValue)

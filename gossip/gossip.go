@@ -25,6 +25,9 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
+// ErrConfig means that what Start was given is out of bounds.
+var ErrConfig = errors.New("gossip: invalid configuration")
+
 // Config configures a Gossip. Cluster, Self, Listener, Packet and Dial are
 // needed.
 type Config struct {
@@ -184,7 +187,7 @@ func Start(ctx context.Context, cfg Config) (*Gossip, error) {
 func start(ctx context.Context, cfg Config) (*Gossip, error) {
 	cfg.ensureDefaults()
 	if err := cfg.validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	addr, err := selfAddr(ctx, &cfg)
 	if err != nil {

@@ -14,7 +14,8 @@ const (
 	refBits   = 33 // in units of 8 bytes: 64 GiB
 	slabShift = 17 // units in a slab
 	pageShift = 14 // units in a page
-	maxMemory = 60 << 30
+	// MaxMemory is the most that a Memory holds: places have refBits.
+	MaxMemory = 60 << 30
 )
 
 // ref is the place of a cell: its offset in 8-byte units from the first byte

@@ -8,7 +8,8 @@ import (
 
 // MemoryOptions configures a Memory.
 type MemoryOptions struct {
-	// Limit bounds the memory held, in bytes, overhead included. 0: no limit.
+	// Limit bounds the memory held, in bytes, overhead included. 0: no limit; there
+	// is none above MaxMemory.
 	// A record that does not fit gets ErrNoMemory; tombstones are stored all
 	// the same, or nothing could be deleted. Limits below 64 MiB are kept less
 	// exactly, since memory is taken by pages of 128 KiB.
@@ -58,13 +59,13 @@ type slotState struct {
 
 // NewMemory returns an empty engine. It starts no goroutine.
 func NewMemory(opts MemoryOptions) *Memory {
-	a := newArena()
+	a, limit := newArena(), min(opts.Limit, MaxMemory)
 	m := &Memory{
-		limit: opts.Limit, split: maxEntries, seed: maphash.MakeSeed(), arena: a,
+		limit: limit, split: maxEntries, seed: maphash.MakeSeed(), arena: a,
 		records: newHeap(0, a), index: newHeap(1, a), extents: newHeap(2, a),
 	}
 	m.wheel.heap = m.index
-	m.evict.init(opts.Limit)
+	m.evict.init(limit)
 	m.scratch.New = func() any { return new([]byte) }
 	return m
 }

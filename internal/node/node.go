@@ -301,7 +301,10 @@ func (n *Node) open(ctx context.Context) (err error) {
 		Dial: transport.DialGossip(n.guard.Dial(n.env.Dial)), FailureTimeout: n.cfg.FailureTimeout,
 		Seeds: n.cfg.Seeds, Resolve: n.env.Resolve, Secrets: n.cfg.Secret, Events: n.onMember, State: n.gossipState, Merge: n.mergeState, Logger: n.cfg.Logger,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, gossip.ErrConfig):
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	case err != nil:
 		return fmt.Errorf("start gossip: %w", err)
 	}
 	n.wg.Go(n.settingsLoop) // ends when n.stop closes
