@@ -295,11 +295,7 @@ func (c *conn) pumpNotices(sub *subscriber) {
 		if !ok {
 			return
 		}
-		out.b, out.three = out.b[:0], sub.three.Load()
-		for _, n := range list {
-			out.message(n.pattern, n.channel, []byte(n.payload))
-		}
-		if full || c.send(out.b) != nil {
+		if full || c.sendNotices(sub, list, &out) != nil {
 			c.nc.Close()
 			return
 		}
@@ -307,6 +303,22 @@ func (c *conn) pumpNotices(sub *subscriber) {
 			out.b = nil
 		}
 	}
+}
+
+// sendNotices is sendMessage for those of a list, which it writes to out.
+func (c *conn) sendNotices(sub *subscriber, list []notice, out *reply) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out.b, out.three = out.b[:0], sub.three.Load()
+	for _, n := range list {
+		if sub.wants(n.pattern, n.channel) {
+			out.message(n.pattern, n.channel, []byte(n.payload))
+		}
+	}
+	if len(out.b) == 0 {
+		return nil
+	}
+	return c.sendLocked(out.b)
 }
 
 // hears reports whether a subscription may be to what notifications are sent to.

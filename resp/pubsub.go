@@ -66,7 +66,7 @@ func newSubscribers() (s subscribers) {
 // subscriber is a client that listens, or has listened, to something.
 type subscriber struct {
 	inbox *slotmesh.Subscription
-	names [kinds]map[string]bool
+	names [kinds]map[string]bool // changed by the connection's goroutine, with conn.mu held
 	over  sync.WaitGroup
 	three atomic.Bool // RESP3
 
@@ -185,7 +185,7 @@ func (c *conn) pump(sub *subscriber) {
 		}
 		out.b, out.three = out.b[:0], sub.three.Load()
 		out.message(m.Pattern, m.Channel, m.Payload)
-		if c.send(out.b) != nil {
+		if c.sendMessage(sub, m.Pattern, m.Channel, out.b) != nil {
 			c.nc.Close()
 			return
 		}
@@ -195,10 +195,27 @@ func (c *conn) pump(sub *subscriber) {
 	}
 }
 
-func (c *conn) send(b []byte) error {
+// sendMessage sends a message, unless the client has unsubscribed since it was
+// queued: behind the answer to UNSUBSCRIBE it would be taken for the answer to
+// another command.
+func (c *conn) sendMessage(sub *subscriber, pattern, channel string, b []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !sub.wants(pattern, channel) {
+		return nil
+	}
 	return c.sendLocked(b)
+}
+
+// wants reports whether a message is still subscribed to. conn.mu is held.
+func (s *subscriber) wants(pattern, channel string) bool {
+	if pattern != "" {
+		return s.names[patterns][pattern]
+	}
+	if shard, sharded := strings.CutPrefix(channel, shardPrefix); sharded {
+		return s.names[shards][shard]
+	}
+	return s.names[channels][channel]
 }
 
 // message writes what subscribers get; the pattern is "" where there is none.
@@ -247,7 +264,9 @@ func unsubscribe(k kind) func(*conn, [][]byte) {
 		for _, name := range names {
 			if c.sub != nil && c.sub.names[k][name] {
 				c.sub.remove(k, name)
+				c.mu.Lock() // no message comes after the answer
 				delete(c.sub.names[k], name)
+				c.mu.Unlock()
 				c.s.unsubscribed(k, name, c.sub)
 			}
 			answer(func() { c.out.text(name) })

@@ -1,0 +1,61 @@
+package resp_test
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// What follows the answer to UNSUBSCRIBE is the answer to the next command, also
+// where messages come all the time.
+func TestNoMessageFollowsTheAnswerToUnsubscribe(t *testing.T) {
+	f := serve(t, 1)
+	for _, tt := range []struct {
+		name, setup, add, remove, flood string
+		rounds                          int
+	}{
+		{"channel", "ping", "subscribe ch", "unsubscribe", "publish ch m", 300},
+		{"pattern", "ping", "psubscribe c*", "punsubscribe", "publish ch m", 300},
+		{"shard channel", "ping", "ssubscribe ch", "sunsubscribe", "spublish ch m", 300},
+		{"notifications", "config set notify-keyspace-events K$", "subscribe __keyspace@0__:ch", "unsubscribe", "set ch m", 45},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, f.addrs[0])
+			c.line(tt.setup)
+			publisher := dial(t, f.addrs[0])
+			var flood sync.WaitGroup
+			more := make(chan struct{}) // a burst for each round: more would send the subscriber away
+			flood.Go(func() {
+				const burst = 20
+				many := strings.Repeat(pack(strings.Fields(tt.flood)...), burst)
+				for range more {
+					_, err := io.WriteString(publisher, many)
+					for i := 0; i < burst && err == nil; i++ {
+						_, err = readReply(publisher.in)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			defer flood.Wait()
+			defer close(more)
+			for i := range tt.rounds {
+				c.line(tt.add)
+				more <- struct{}{}
+				c.read() // a message: they are on their way
+				fmt.Fprint(c, pack(tt.remove))
+				for {
+					if got := c.read(); strings.HasPrefix(got, `["`+tt.remove+`"`) {
+						break
+					}
+				}
+				if got := c.line("echo MARK"); got != `"MARK"` {
+					t.Fatalf("round %d: echo after %s = %s", i, tt.remove, got)
+				}
+			}
+		})
+	}
+}
