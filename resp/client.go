@@ -93,7 +93,7 @@ func ping(c *conn, args [][]byte) {
 	switch {
 	case len(args) > 2:
 		c.out.fail("ERR wrong number of arguments for 'ping' command")
-	case c.sub != nil && c.sub.count() > 0 && !c.out.three:
+	case c.sub != nil && c.sub.listens() && !c.out.three:
 		c.out.array(2)
 		c.out.text("pong")
 		if len(args) == 2 {

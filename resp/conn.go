@@ -185,6 +185,12 @@ func (c *conn) sendLocked(b []byte) error {
 // command runs one command.
 func (c *conn) command(args [][]byte) {
 	c.s.stats.commands.Add(1)
+	if word(args[0], "POST") || word(args[0], "HOST:") {
+		// HTTP, which a web page had a browser send here: what follows may be commands.
+		c.s.logger.Warn("connection of an HTTP client closed", "addr", c.nc.RemoteAddr())
+		c.closing = true
+		return
+	}
 	cmd := find(args[0])
 	if cmd != nil && cmd.subs != nil && len(args) > 1 {
 		sub := cmd.sub(args[1])
@@ -209,7 +215,7 @@ func (c *conn) command(args [][]byte) {
 	case c.multi && cmd.flags&noMulti != 0:
 		c.refuse("ERR Command not allowed inside a transaction")
 		return
-	case c.sub != nil && c.sub.count() > 0 && !c.out.three && cmd.flags&subscribed == 0:
+	case c.sub != nil && c.sub.listens() && !c.out.three && cmd.flags&subscribed == 0:
 		c.refuse("ERR Can't execute '" + cmd.name + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context")
 		return
 	case c.multi && cmd.flags&control == 0:

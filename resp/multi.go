@@ -41,7 +41,7 @@ func (c *conn) unwatch() { c.watched = nil }
 
 func multi(c *conn, _ [][]byte) {
 	if c.multi {
-		c.refuse("ERR MULTI calls can not be nested")
+		c.out.fail("ERR MULTI calls can not be nested") // and nothing else, as in Redis
 		return
 	}
 	c.multi = true
@@ -76,7 +76,7 @@ func (c *conn) queue(cmd *command, args [][]byte) {
 
 func watch(c *conn, args [][]byte) {
 	if c.multi {
-		c.refuse("ERR WATCH inside MULTI is not allowed")
+		c.out.fail("ERR WATCH inside MULTI is not allowed")
 		return
 	}
 	if find(args[0]).slotOf(args) < 0 {

@@ -12,7 +12,7 @@ import (
 // key keep their order, and each is by itself, as it would be without the
 // pipeline.
 func (c *conn) together(batch [][][]byte) int {
-	if c.multi || c.user == "" || c.asking || c.readonly || c.sub != nil && c.sub.count() > 0 {
+	if c.multi || c.user == "" || c.asking || c.readonly || c.sub != nil && c.sub.listens() {
 		return 0
 	}
 	n, gets, grouped := 0, 0, c.s.forward

@@ -74,6 +74,10 @@ type subscriber struct {
 	notices noticeQueue
 }
 
+// listens reports whether the client is subscribed to anything: with RESP2 it may not
+// do much else then.
+func (s *subscriber) listens() bool { return s.count()+len(s.names[shards]) > 0 }
+
 func (s *subscriber) count() int { return len(s.names[channels]) + len(s.names[patterns]) }
 
 // total is what the answers to subscribing and unsubscribing tell.

@@ -59,3 +59,19 @@ func TestNoMessageFollowsTheAnswerToUnsubscribe(t *testing.T) {
 		})
 	}
 }
+
+// With RESP2 a client that listens to a shard channel alone has subscribed as well.
+func TestShardChannelsSubscribe(t *testing.T) {
+	c := dial(t, serve(t, 1).addrs[0])
+	c.line("ssubscribe ch")
+	if got, want := c.line("ping"), `["pong" ""]`; got != want {
+		t.Errorf("ping = %s, want %s", got, want)
+	}
+	if got, want := c.line("get a"), "error ERR Can't execute 'get'"; !strings.HasPrefix(got, want) {
+		t.Errorf("get = %s, want %s", got, want)
+	}
+	c.line("sunsubscribe ch")
+	if got, want := c.line("ping"), "PONG"; got != want {
+		t.Errorf("ping = %s, want %s", got, want)
+	}
+}

@@ -54,6 +54,7 @@ incr n = error ERR value is not an integer or out of range
 set n 10.5 = OK
 incrbyfloat n 0.1 = "10.6"
 incrbyfloat n -5 = "5.6"
+incrbyfloat n 1p5 = error ERR value is not a valid float
 incrbyfloat n x = error ERR value is not a valid float`},
 		{"expiry", `
 set a 1 EX 100 = OK
@@ -99,6 +100,7 @@ keys * = ["only"]
 keys o[m-n]l? = ["only"]
 scan 0 = ["0" ["only"]]
 scan 0 TYPE hash = ["0" []]
+scan 0 MATCH [ MATCH * TYPE hash TYPE string COUNT 1 COUNT 9 = ["0" ["only"]]
 scan x = error ERR invalid cursor`},
 		{"transactions", `
 multi = OK
@@ -114,7 +116,9 @@ exec = error ERR EXEC without MULTI
 discard = error ERR DISCARD without MULTI
 multi = OK
 multi = error ERR MULTI calls can not be nested
-discard = OK
+watch {m}a = error ERR WATCH inside MULTI is not allowed
+get {m}a = QUEUED
+exec = ["2"]
 multi = OK
 set a 1 = QUEUED
 set b 1 = QUEUED
@@ -396,5 +400,24 @@ func TestClientThatNeverReadsIsNotReadFrom(t *testing.T) {
 	c.Close()
 	if n := <-written; n > 16<<20 {
 		t.Errorf("%d bytes of commands were taken", n)
+	}
+}
+
+// A web page may have a browser send what it likes to any port.
+func TestHTTPRunsNoCommands(t *testing.T) {
+	f := serve(t, 1)
+	keeper := dial(t, f.addrs[0])
+	keeper.line("set kept 1")
+	for _, request := range []string{"POST / HTTP/1.1\r\nHost: x\r\n\r\nFLUSHALL\r\n", "Host: localhost\r\nFLUSHALL\r\n"} {
+		c := dial(t, f.addrs[0])
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c.in); len(got) > 0 {
+			t.Errorf("%.4s is answered: %q, %v", request, got, err)
+		}
+	}
+	if got := keeper.line("get kept"); got != `"1"` {
+		t.Errorf("get = %s after an HTTP request", got)
 	}
 }

@@ -33,7 +33,9 @@ func scan(c *conn, args [][]byte) {
 		c.out.fail("ERR invalid cursor")
 		return
 	}
-	count, ofType, opts := int64(10), true, []slotmesh.ScanOption{slotmesh.ScanKeysOnly()}
+	count, ofType := int64(10), true
+	var match slotmesh.ScanOption // the last that is given counts, of all options
+	matches := true
 	for i := 2; i < len(args); i += 2 {
 		switch {
 		case word(args[i], "COUNT") && i+1 < len(args):
@@ -45,14 +47,9 @@ func scan(c *conn, args [][]byte) {
 				return
 			}
 		case word(args[i], "MATCH") && i+1 < len(args):
-			opt, ok := glob(args[i+1])
-			if !ok {
-				ofType = false // nothing matches
-			} else if opt != nil {
-				opts = append(opts, opt)
-			}
+			match, matches = glob(args[i+1])
 		case word(args[i], "TYPE") && i+1 < len(args):
-			ofType = ofType && word(args[i+1], "string")
+			ofType = word(args[i+1], "string")
 		default:
 			c.out.fail(errSyntax)
 			return
@@ -61,7 +58,11 @@ func scan(c *conn, args [][]byte) {
 	count = min(count, maxCount)
 	var keys []string
 	next := uint64(0)
-	if ofType {
+	if ofType && matches {
+		opts := []slotmesh.ScanOption{slotmesh.ScanKeysOnly()}
+		if match != nil {
+			opts = append(opts, match)
+		}
 		var err error
 		if keys, next, err = c.scanFrom(cursor, int(count), opts); err != nil {
 			c.fault(err)

@@ -517,15 +517,20 @@ func incrAlone(c *conn, args [][]byte) bool {
 // floatBits is the precision of Redis's long double.
 const floatBits = 64
 
+// maxFloat is the length of the longest number that is read.
+const maxFloat = 5*1024 - 1
+
 // float reads a number as Redis does; infinite ones are numbers too.
 func float(b []byte) (*big.Float, bool) {
 	s := string(b)
-	if s == "" || len(s) > 255 || strings.ContainsAny(s, " \t\r\n_") {
+	if s == "" || len(s) > maxFloat || strings.ContainsAny(s, " \t\r\n_") {
 		return nil, false
 	}
 	base := 10
 	if hex := strings.TrimLeft(s, "+-"); len(hex) > 1 && hex[0] == '0' && hex[1]|0x20 == 'x' {
 		base = 0
+	} else if strings.ContainsAny(s, "pP") {
+		return nil, false
 	}
 	f, _, err := big.ParseFloat(s, base, floatBits, big.ToNearestEven)
 	if err != nil {
