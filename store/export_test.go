@@ -15,6 +15,9 @@ func (m *Memory) Compact() {
 // SplitAt makes index pages split at n entries.
 func (m *Memory) SplitAt(n int) { m.split = n }
 
+// HoldAtMost bounds the entries of index pages that cannot split.
+func (m *Memory) HoldAtMost(n int) { m.most = n }
+
 // Live returns the bytes in live cells and those charged to slots and wheel.
 func (m *Memory) Live() (cells, charged int64) {
 	for i := range m.slots {

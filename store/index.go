@@ -152,6 +152,21 @@ func (m *Memory) setPage(t *table, hash uint64, p indexPage) {
 	}
 }
 
+// packed reports whether there is no room for a new address and so many entries more:
+// in a page that can neither split nor grow. Keys that happen to have so many bits of
+// their hashes in common are more than fit into memory; keys may be made to, though.
+func (m *Memory) packed(t *table, a *addr, more int) bool {
+	if int(t.count)+more <= m.most {
+		return false
+	}
+	p := m.pageAt(t, a.hash)
+	if p.depth != maxDepth || p.count+more <= m.most {
+		return false
+	}
+	_, _, _, known := m.find(t, a)
+	return !known
+}
+
 // insert adds the entry of an address that is not in the table.
 func (m *Memory) insert(t *table, slot uint16, a *addr, e entry) {
 	p := m.pageAt(t, a.hash)

@@ -30,6 +30,7 @@ type MemoryOptions struct {
 type Memory struct {
 	limit  int64
 	split  int // entries at which an index page splits
+	most   int // entries of a page that cannot
 	seed   maphash.Seed
 	closed atomic.Bool
 	gens   atomic.Uint64
@@ -61,7 +62,7 @@ type slotState struct {
 func NewMemory(opts MemoryOptions) *Memory {
 	a, limit := newArena(), min(opts.Limit, MaxMemory)
 	m := &Memory{
-		limit: limit, split: maxEntries, seed: maphash.MakeSeed(), arena: a,
+		limit: limit, split: maxEntries, most: maxPage, seed: maphash.MakeSeed(), arena: a,
 		records: newHeap(0, a), index: newHeap(1, a), extents: newHeap(2, a),
 	}
 	m.wheel.heap = m.index
@@ -211,6 +212,11 @@ func (m *Memory) Write(slot uint16, gen Generation, recs []Record, stored func(i
 		}
 		t = &s.next
 	}
+	for i := range ready {
+		if m.packed(t, &ready[i].addr, len(recs)) {
+			return ErrTooLarge
+		}
+	}
 	for i := range recs {
 		if m.put(t, slot, &recs[i], &ready[i]) && stored != nil {
 			stored(i)
@@ -258,6 +264,9 @@ func (m *Memory) Update(slot uint16, kind uint8, key, field string, now int64, f
 	}
 	if !r.Tombstone && m.Short(w.total(&r)) {
 		return ErrNoMemory
+	}
+	if m.packed(&s.cur, &w.addr, 1) {
+		return ErrTooLarge
 	}
 	m.put(&s.cur, slot, &r, &w)
 	s.cur.max = max(s.cur.max, r.Version)

@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"errors"
+	"strconv"
 	"testing"
 
 	"github.com/slotmesh/slotmesh/store"
@@ -13,4 +15,40 @@ func TestMemoryConforms(t *testing.T) {
 
 func TestModelConforms(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Engine { return newModel() })
+}
+
+// Keys may be made to have hashes that begin alike. One too many is refused, and those
+// that are there can still be written and deleted.
+func TestKeysWithHashesAlike(t *testing.T) {
+	const most = 40
+	m := store.NewMemory(store.MemoryOptions{})
+	m.SplitAt(4)
+	m.HoldAtMost(most)
+	var keys []string
+	for i := 0; len(keys) <= most; i++ {
+		if key := strconv.Itoa(i); store.Hash(0, key, "")>>51 == 5 {
+			keys = append(keys, key)
+		}
+	}
+	apply := func(i, version int, tombstone bool) error {
+		return m.Apply(1, []store.Record{{Key: keys[i], Value: []byte("v"), Version: uint64(version), Tombstone: tombstone}})
+	}
+	for i := range most {
+		if err := apply(i, i+1, false); err != nil {
+			t.Fatalf("key %d: %v", i, err)
+		}
+	}
+	if err := apply(most, 1000, false); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("one too many: %v", err)
+	}
+	err := m.Update(1, 0, keys[most], "", 0, func(store.Item) (store.Record, bool) { return store.Record{Version: 1000}, true })
+	if !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("one too many by Update: %v", err)
+	}
+	if err := errors.Join(apply(3, 1001, false), apply(4, 1002, true)); err != nil {
+		t.Errorf("those that are there: %v", err)
+	}
+	if n := m.SlotStats(1).Records; n != most {
+		t.Errorf("%d records, want %d", n, most)
+	}
 }

@@ -23,7 +23,8 @@ var (
 	ErrClosed = errors.New("store: engine is closed")
 	// ErrNoMemory means that a record does not fit within the byte limit.
 	ErrNoMemory = errors.New("store: no memory for the record")
-	// ErrTooLarge means that a record is larger than the engine can ever hold.
+	// ErrTooLarge means that a record is larger than the engine can ever hold, or one
+	// of more than 16,000 whose addresses were made to have hashes that begin alike.
 	ErrTooLarge = errors.New("store: record is too large")
 	// ErrGeneration means that the generation named is not the slot's open one.
 	ErrGeneration = errors.New("store: no such generation")

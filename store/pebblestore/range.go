@@ -30,14 +30,35 @@ func (c *chunk) add(key []byte, r store.Record) {
 func (c *chunk) isFull() bool { return len(c.recs) >= chunkRecords || c.bytes >= chunkBytes }
 
 // Range implements store.Engine. It merges what is resident with what is on
-// disk, some records at a time, and calls fn between.
+// disk, some records at a time, and calls fn between. As long as nothing of the slot
+// was ever unloaded memory has it all.
 func (s *Store) Range(n uint16, from store.Cursor, fn func(store.Record) bool) (store.Cursor, bool, error) {
 	if err := s.warm(n); err != nil {
 		return from, false, err
 	}
 	sl := s.slots[n].Load()
-	if sl == nil || !sl.stubs.Load() {
+	if sl == nil {
 		return s.mem.Range(n, from, fn)
+	}
+	if !sl.stubs.Load() {
+		var last store.Record
+		stopped, unloaded := false, false
+		next, done, err := s.mem.Range(n, from, func(r store.Record) bool {
+			if unloaded = sl.stubs.Load(); unloaded {
+				return false // there may be others before this one
+			}
+			last, stopped = r, !fn(r)
+			return !stopped
+		})
+		if err != nil || !unloaded && !(done && sl.stubs.Load()) {
+			return next, done, err
+		}
+		if last.Version != 0 {
+			from = cursorOf(&last)
+		}
+		if stopped {
+			return from, false, nil
+		}
 	}
 	for {
 		c, err := s.chunk(n, sl, from)
@@ -46,7 +67,7 @@ func (s *Store) Range(n uint16, from store.Cursor, fn func(store.Record) bool) (
 		}
 		for i := range c.recs {
 			r := c.recs[i]
-			from = store.Cursor{Hash: store.Hash(r.Kind, r.Key, r.Field), Kind: r.Kind, Key: r.Key, Field: r.Field, Started: true}
+			from = cursorOf(&r)
 			if !fn(r) {
 				return from, c.done && i == len(c.recs)-1, nil
 			}
@@ -55,6 +76,10 @@ func (s *Store) Range(n uint16, from store.Cursor, fn func(store.Record) bool) (
 			return from, true, nil
 		}
 	}
+}
+
+func cursorOf(r *store.Record) store.Cursor {
+	return store.Cursor{Hash: store.Hash(r.Kind, r.Key, r.Field), Kind: r.Kind, Key: r.Key, Field: r.Field, Started: true}
 }
 
 // chunk collects records after a cursor.

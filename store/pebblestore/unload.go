@@ -77,10 +77,10 @@ func (s *Store) unload(held *slot, c *store.Candidate) unloading {
 	if sl.busy.Load() != 0 || !s.queue.clean(c.Slot, c.Version) || s.reason() != nil {
 		return notUnloaded
 	}
+	sl.stubs.Store(true) // before there is one: see Range
 	if !s.mem.Unload(c.Address, c.Version) {
 		return notUnloaded
 	}
-	sl.stubs.Store(true)
 	return wasUnloaded
 }
 

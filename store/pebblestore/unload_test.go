@@ -157,3 +157,29 @@ func TestUnloadedRecordsAreSafeUnderConcurrentUse(t *testing.T) {
 		imageOf(t, s, slot)
 	}
 }
+
+// The first value of a slot may be unloaded while somebody ranges over it.
+func TestRangeSeesWhatIsUnloadedMeanwhile(t *testing.T) {
+	for _, at := range []int{1, 10, 128, 129, 900} {
+		s, err := pebblestore.Open(pebblestore.Options{Dir: "d", FS: vfs.NewMem()})
+		fail(t, err)
+		const records = 1000
+		for i := range records {
+			fail(t, s.Apply(1, []store.Record{{Key: fmt.Sprint(i), Value: []byte("some value that is longer than a stub"), Version: uint64(i + 1)}}))
+		}
+		seen := map[string]bool{}
+		_, done, err := s.Range(1, store.Cursor{}, func(r store.Record) bool {
+			if seen[r.Key] {
+				t.Errorf("key %s is seen twice", r.Key)
+			}
+			if seen[r.Key] = true; len(seen) == at {
+				s.UnloadAll()
+			}
+			return true
+		})
+		if err != nil || !done || len(seen) != records {
+			t.Errorf("unloaded at %d: %d records of %d, done %v, %v", at, len(seen), records, done, err)
+		}
+		fail(t, s.Close())
+	}
+}
