@@ -41,22 +41,8 @@ func (n *Node) savedCounter() (c uint64) {
 
 // readPast takes in what this node's own disk remembers.
 func (n *Node) readPast() {
-	n.past = past{claims: map[uint16]*shard.Claim{}, names: map[shard.NodeID]string{}, old: map[shard.NodeID]bool{}, held: map[shard.NodeID]bool{}}
-	if !n.engine.Durable() {
+	if n.readNames(); !n.engine.Durable() {
 		return
-	}
-	_ = n.engine.Meta(metaNames, func(_ string, v []byte) bool {
-		n.takeNames(&fields{b: v})
-		return false
-	})
-	n.past.last = n.savedCounter()
-	_ = n.engine.Meta(metaOwn, func(_ string, v []byte) bool {
-		n.past.own = decodeIDs(v)
-		return false
-	})
-	for _, id := range n.past.own {
-		n.past.old[id] = true
-		n.past.names[id] = n.cfg.Name // whatever it was called then
 	}
 	saved := shard.NewCore(shard.CoreConfig{})
 	_ = n.engine.Meta(metaSlot, func(name string, v []byte) bool {
@@ -99,6 +85,30 @@ func (n *Node) readPast() {
 		s.noteLocked()
 	}
 	n.savePast()
+}
+
+// readNames takes in which nodes there were. Hello is answered already, and tells
+// of them.
+func (n *Node) readNames() {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	n.past = past{claims: map[uint16]*shard.Claim{}, names: map[shard.NodeID]string{}, old: map[shard.NodeID]bool{}, held: map[shard.NodeID]bool{}}
+	if !n.engine.Durable() {
+		return
+	}
+	_ = n.engine.Meta(metaNames, func(_ string, v []byte) bool {
+		n.takeNames(&fields{b: v})
+		return false
+	})
+	n.past.last = n.savedCounter()
+	_ = n.engine.Meta(metaOwn, func(_ string, v []byte) bool {
+		n.past.own = decodeIDs(v)
+		return false
+	})
+	for _, id := range n.past.own {
+		n.past.old[id] = true
+		n.past.names[id] = n.cfg.Name // whatever it was called then
+	}
 }
 
 // maxOwn bounds how many of its IDs a node remembers: claims name one of before

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
@@ -129,6 +130,10 @@ func (n *Node) purge() {
 	}
 }
 
+// mayHold reports whether a member may have records: by the weight that it was started
+// with, and if that was changed since perhaps for what it got by then, or by the new one.
+func (n *Node) mayHold(m gossip.Member) bool { return m.Weight > 0 || n.weightOf(m) > 0 }
+
 // nobodyMissed reports whether every node that may hold slots, or went away
 // without proof in the last hour, has answered just now.
 func (n *Node) nobodyMissed() bool {
@@ -136,12 +141,12 @@ func (n *Node) nobodyMissed() bool {
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
 	for id, m := range n.members {
-		if id != n.id && m.Weight > 0 && now-n.peer(id).leaseMono.Load() > int64(n.cfg.ReplicationTimeout) {
+		if id != n.id && n.mayHold(m) && now-n.peer(id).leaseMono.Load() > int64(n.cfg.ReplicationTimeout) {
 			return false
 		}
 	}
 	for id, m := range n.vanished {
-		if m.Weight > 0 && now-n.peer(id).heardAt.Load() < int64(tombstoneKeep) {
+		if n.mayHold(m) && now-n.peer(id).heardAt.Load() < int64(tombstoneKeep) {
 			return false
 		}
 	}

@@ -109,7 +109,7 @@ type Node struct {
 	coreMu sync.Mutex
 	core   *shard.Core
 
-	attributesMu sync.Mutex // serializes SetAttribute
+	attributesMu sync.Mutex // serializes what changes selfMember, and telling of it
 	attributes   atomic.Pointer[map[string]string]
 
 	eventsMu   sync.Mutex // guards events and their size
@@ -413,7 +413,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	}
 	n.leaving.Store(true)
 	n.log.Info(eventLeaves, "node", n.cfg.Name)
+	n.attributesMu.Lock() // or a SetAttribute under way has the last word, that it stays
 	err := n.gossip.UpdateSelf(n.selfMember())
+	n.attributesMu.Unlock()
 	if err != nil {
 		n.log.Warn("cannot tell that this node leaves", "err", err)
 	}
