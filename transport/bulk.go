@@ -79,10 +79,10 @@ func (s *session) runBulk(c *conn, st stream) {
 	s.bulk.attach(l)
 	err := s.readBulk(l)
 	s.bulk.detach(l)
-	s.piecesLost()
 	close(l.done)
 	c.shut(CauseOther)
 	wg.Wait()
+	s.piecesLost() // what the writer took is counted by now
 	if !s.ended.Load() {
 		s.t.log.Warn("bulk connection ended", "peer", s.ident.Name, "err", err)
 	}

@@ -181,6 +181,11 @@ func (o *outbox) startLocked(later bool) {
 			return
 		}
 		o.mu.Lock()
+		if !done && o.closed { // the writer may be gone: let go of what try holds
+			o.mu.Unlock()
+			_ = o.sink.send(&out, 0) // its connection is closed
+			return
+		}
 		if !done {
 			o.begun = &batch{data: out.data, pool: out.pool}
 			break

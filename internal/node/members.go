@@ -141,6 +141,8 @@ func (n *Node) vanish(id shard.NodeID, silent bool) {
 // setPeers tells the transport whom to keep a connection to: the living, and
 // those only suspected, which may be back.
 func (n *Node) setPeers() {
+	n.listMu.Lock() // the newest list is given last
+	defer n.listMu.Unlock()
 	n.membersMu.Lock()
 	var list []transport.PeerAddr
 	for _, set := range []map[shard.NodeID]gossip.Member{n.members, n.vanished} {

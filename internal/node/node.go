@@ -109,6 +109,7 @@ type Node struct {
 	coreMu sync.Mutex
 	core   *shard.Core
 
+	listMu       sync.Mutex // serializes setPeers
 	attributesMu sync.Mutex // serializes what changes selfMember, and telling of it
 	attributes   atomic.Pointer[map[string]string]
 
