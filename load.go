@@ -122,7 +122,7 @@ func LoadJitter(fraction float64) LoadOption { return LoadOption{what: loadsJitt
 
 // LoadStale keeps a value for d beyond its TTL. In that time callers get it at
 // once and one of them, in the whole fleet, loads anew behind their backs.
-// Get returns it as well until it is gone.
+// Get returns it as well until it is gone. More than a hundred years count as that.
 func LoadStale(d time.Duration) LoadOption { return LoadOption{what: loadsStale, d: d} }
 
 // LoadEarly has a value loaded anew before its TTL ends, by one caller picked

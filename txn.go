@@ -71,8 +71,8 @@ func (r *txRead) version() uint64 {
 // how the keys were. A transaction that wrote nothing otherwise commits for nothing.
 //
 // Errors, beside those of f: ErrCrossSlot, already from the call inside;
-// ErrConflict; ErrTooLarge beyond 1024 keys read, or written, or where the writes together exceed
-// the limit of one value; otherwise those of Set.
+// ErrConflict; ErrTooLarge beyond 1024 keys read, or written, or where the writes
+// together exceed the limit of one value; otherwise those of Set.
 func (c *Cache) Txn(ctx context.Context, tag string, f func(tx *Tx) error) error {
 	if f == nil {
 		return fmt.Errorf("%w: Txn with a nil function", ErrInvalid)

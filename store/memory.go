@@ -8,8 +8,8 @@ import (
 
 // MemoryOptions configures a Memory.
 type MemoryOptions struct {
-	// Limit bounds the memory held, in bytes, overhead included. 0: no limit; there
-	// is none above MaxMemory.
+	// Limit bounds the memory held, in bytes, overhead included. 0, or more than
+	// MaxMemory: that.
 	// A record that does not fit gets ErrNoMemory; tombstones are stored all
 	// the same, or nothing could be deleted. Limits below 64 MiB are kept less
 	// exactly, since memory is taken by pages of 128 KiB.
