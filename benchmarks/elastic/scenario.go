@@ -68,12 +68,6 @@ func restart(f *mesh.Fleet) error {
 		if err := f.AwaitBalance(changeTime); err != nil {
 			return fmt.Errorf("after n%d came back: %w", i+1, err)
 		}
-		if err := f.StepUp(i); err != nil {
-			return err
-		}
-		if err := f.AwaitBalance(changeTime); err != nil {
-			return fmt.Errorf("after n%d came back: %w", i+1, err)
-		}
 	}
 	return nil
 }

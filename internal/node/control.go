@@ -30,6 +30,7 @@ const (
 	ctlForgo     byte = 19 // the sender can store nothing any more; slots whose copies there lack something
 	ctlAround    byte = 20 // when were these nodes heard of?
 	ctlHeard     byte = 21 // how long before ctlAround they were
+	ctlStepDown  byte = 22 // the sender is about to be away for a while, and no copy there is to be waited for
 )
 
 // fields reads what a control body is made of.
@@ -154,6 +155,8 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.onAround(tp, &f)
 	case ctlHeard:
 		n.onHeard(id, &f)
+	case ctlStepDown:
+		n.onStepDown(id)
 	case ctlTableEnd:
 		n.peer(id).pastSeen.Store(true)
 		n.poke()

@@ -108,6 +108,7 @@ func writeAttr(b *strings.Builder, group string, a slog.Attr) {
 const (
 	eventOpened     = "node opened"
 	eventLeaves     = "node leaves"
+	eventStepsDown  = "node steps down"
 	eventClosed     = "node closed"
 	eventLostDisk   = "this node's disk has failed"
 	eventSuperseded = "a newer start of this node's name is alive"

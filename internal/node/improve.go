@@ -50,6 +50,9 @@ func (n *Node) improveLocked(s *slot, plan *shard.Assignment, now int64) progres
 	if n.mendGroupLocked(s, plan, now) {
 		return unsettled
 	}
+	if to := n.heirLocked(s); n.outlook.stepping && !to.IsZero() {
+		return n.moveLocked(s, to, now)
+	}
 	planned, backups := n.aim(cl, now)
 	if planned.IsZero() {
 		return atRest
@@ -364,9 +367,9 @@ func (n *Node) witnesses(plan *shard.Assignment, primary shard.NodeID, backups [
 	return plan.WitnessesBeside(no, holders, max(0, shard.GroupSize(n.cfg.Backups)-len(holders)))
 }
 
-// deadOrLate reports whether a copy no longer follows.
+// deadOrLate reports whether a copy is not waited for any more.
 func (n *Node) deadOrLate(s *slot, id shard.NodeID, now int64) bool {
-	if n.isDown(id) {
+	if n.isDown(id) || n.stepsDown(id) {
 		return true
 	}
 	l := s.links.to(id)

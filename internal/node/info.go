@@ -20,7 +20,7 @@ func (n *Node) Self() Member {
 }
 
 func (n *Node) member(id shard.NodeID, m gossip.Member, state string) Member {
-	if m.Leaving {
+	if p := n.knownPeer(id); m.Leaving || id == n.id && n.stepping.Load() || p != nil && p.stepping.Load() {
 		state = "leaving"
 	}
 	return Member{Name: m.Name, Addr: m.Addr, Zone: m.Zone, Seat: m.Seat, ID: id, Weight: n.weightOf(m), Attributes: attributesOf(&m), State: state, Visitor: m.Visitor}

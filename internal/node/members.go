@@ -169,6 +169,9 @@ func (n *Node) PeerUp(tp *transport.Peer) {
 	_ = tp.SendClaims(shard.AppendClaims(nil, nil))
 	n.tellPast(p.id)
 	n.tellSettings(p.id)
+	if n.stepping.Load() {
+		n.sendControl(p.id, []byte{ctlStepDown})
+	}
 	n.post(event{kind: evUp, id: p.id})
 	n.resume(p)
 }
@@ -314,10 +317,10 @@ func (n *Node) planOf(last *shard.Assignment, list []shard.Member, settings *sha
 	return last.Again(list, settings.Pins(), n.cfg.Backups).Yield(aways(settings, list))
 }
 
-// replanNear keeps the plan without the members that are cut off from this node, and
-// those whose disk has failed, which nobody waits for.
+// replanNear keeps the plan without the members that are cut off from this node or
+// about to be away, and those whose disk has failed, which nobody waits for.
 func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int64) (changed bool) {
-	if len(n.aside) == 0 && n.cuts.Load() == 0 && !n.lostDisks.Load() {
+	if len(n.aside) == 0 && n.cuts.Load() == 0 && !n.lostDisks.Load() && !n.departing.Load() {
 		return false
 	}
 	aside := map[shard.NodeID]int64{}
@@ -333,7 +336,7 @@ func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int
 			if known {
 				aside[m.ID] = since
 			}
-		case !p.cut.Load():
+		case !p.cut.Load() && !p.stepping.Load():
 		case known:
 			aside[m.ID] = since
 		default:
@@ -351,7 +354,7 @@ func (n *Node) replanNear(list []shard.Member, settings *shard.Settings, now int
 }
 
 // isAside reports whether nothing is to be given to a member: it is cut off from this
-// node, or can store nothing.
+// node, about to be away, or can store nothing.
 func (n *Node) isAside(id shard.NodeID) bool {
 	_, aside := n.aside[id]
 	return aside
@@ -514,7 +517,7 @@ func (n *Node) mayFound(settled bool) bool {
 		}
 	}
 	n.membersMu.Unlock()
-	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.leaving.Load() {
+	if weighted < n.cfg.BootstrapExpect || !n.joined.Load() || n.Leaving() {
 		return false
 	}
 	if len(untold) > 0 && !n.goesWithout(untold, told) {

@@ -20,8 +20,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -131,7 +129,7 @@ type Node struct {
 	// Of the control loop alone:
 	plan          *shard.Assignment
 	planNear      *shard.Assignment      // without the members in aside; nil if there are none
-	aside         map[shard.NodeID]int64 // members that are cut off or whose disk has failed, since when
+	aside         map[shard.NodeID]int64 // members to which nothing is given, since when; see isAside
 	cutAt         int64                  // when one was cut off last
 	planBefore    *shard.Assignment      // the plan before the last member went
 	planned       []shard.Member
@@ -192,11 +190,13 @@ type Node struct {
 	cuts       atomic.Int64                   // peers that only others hear
 	owed       atomic.Int64                   // slots whose records are owed to the winner of a fork
 	evictWake  chan struct{}
-	relief     atomic.Int64 // evictions that a copy asks for
-	joined     atomic.Bool  // the seeds were asked, or there are none
-	wasReady   atomic.Bool  // Ready would have returned
-	alone      atomic.Bool  // no seed but this node itself
-	leaving    atomic.Bool
+	relief     atomic.Int64          // evictions that a copy asks for
+	joined     atomic.Bool           // the seeds were asked, or there are none
+	wasReady   atomic.Bool           // Ready would have returned
+	alone      atomic.Bool           // no seed but this node itself
+	leaving    atomic.Bool           // for good
+	stepping   atomic.Bool           // for a while
+	departing  atomic.Bool           // that was so of a peer since this node started
 	lostDisk   atomic.Pointer[error] // why the disk takes nothing any more; nil: it does
 	lostDisks  atomic.Bool           // that was so of a peer since this node started
 	asked      atomic.Int64          // questions of peers being answered
@@ -400,97 +400,6 @@ func (n *Node) await(ctx context.Context, ok func() bool) error {
 		}
 	}
 	return nil
-}
-
-// Leaving reports whether Shutdown has begun.
-func (n *Node) Leaving() bool { return n.leaving.Load() }
-
-// Shutdown hands every slot over, waits until no claim needs this node, says
-// goodbye and closes. When ctx ends before, it leaves all the same and the
-// error says how many slots still named it.
-func (n *Node) Shutdown(ctx context.Context) error {
-	if n.closing.Load() {
-		return nil
-	}
-	n.leaving.Store(true)
-	n.log.Info(eventLeaves, "node", n.cfg.Name)
-	n.attributesMu.Lock() // or a SetAttribute under way has the last word, that it stays
-	err := n.gossip.UpdateSelf(n.selfMember())
-	n.attributesMu.Unlock()
-	if err != nil {
-		n.log.Warn("cannot tell that this node leaves", "err", err)
-	}
-	n.poke()
-	kept := uint16(0) // the first slot still held, so that thousands are not looked at time and again
-	begun := n.now()
-	err = n.await(ctx, func() bool {
-		votes := n.now()-begun < int64(voteTime)
-		if kept = n.keeps(kept, votes); kept == shard.Slots && n.owed.Load() == 0 {
-			kept = n.keeps(0, votes)
-		}
-		return kept == shard.Slots && n.owed.Load() == 0 || n.otherHolders() == 0
-	})
-	if err != nil {
-		copies := "a copy of each record is elsewhere"
-		if why := n.Unsafe(); len(why) > 0 {
-			copies = strings.Join(why, ", ")
-		}
-		left := int(n.owed.Load()) // records that others lack
-		for no := n.keeps(0, false); no < shard.Slots; no = n.keeps(no+1, false) {
-			left++
-		}
-		err = fmt.Errorf("shutdown left %d slots behind: %s: %w", left, copies, err)
-	}
-	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if lerr := n.gossip.Leave(leave); lerr != nil {
-		n.log.Debug("goodbye failed", "err", lerr)
-	}
-	return errors.Join(err, n.Close())
-}
-
-// voteTime is how long a node that leaves waits until groups that have no quorum
-// without its vote are replaced. Their primaries may not be able to.
-const voteTime = 5 * time.Second
-
-// keeps returns the first slot from no on that a claim has this node hold, or, with
-// votes, for which its vote is needed; none: Slots.
-func (n *Node) keeps(no uint16, votes bool) uint16 {
-	here, staying := n.around()
-	needed := func(cl *shard.Claim) bool {
-		if !slices.Contains(cl.Witnesses, n.id) || !here[cl.Primary] {
-			return false
-		}
-		group, stay := cl.Group(), 0
-		for _, id := range group {
-			if staying[id] {
-				stay++
-			}
-		}
-		return 2*stay <= len(group)
-	}
-	for t := n.table.Load(); no < shard.Slots; no++ {
-		if cl := t.Claim(no); cl != nil && (cl.Holds(n.id) || votes && needed(cl)) {
-			break
-		}
-	}
-	return no
-}
-
-// around returns the other nodes that can be reached, and those of them that do not
-// leave.
-func (n *Node) around() (here, staying map[shard.NodeID]bool) {
-	here, staying = map[shard.NodeID]bool{}, map[shard.NodeID]bool{}
-	n.membersMu.Lock()
-	defer n.membersMu.Unlock()
-	for _, list := range []map[shard.NodeID]gossip.Member{n.members, n.vanished} {
-		for id, m := range list {
-			if id != n.id && n.peer(id).up.Load() {
-				here[id], staying[id] = true, !m.Leaving
-			}
-		}
-	}
-	return here, staying
 }
 
 // Close stops at once. Peers see the connections end and take over.

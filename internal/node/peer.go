@@ -33,6 +33,7 @@ type peer struct {
 	silent               atomic.Bool // likewise: nobody does, it counts as dead
 	pastSeen             atomic.Bool // and what it knows from disks
 	lostDisk             atomic.Bool // it can store nothing any more
+	stepping             atomic.Bool // it is about to be away for a while
 	fresh                freshness
 	idleSince            atomic.Int64 // since when nothing needs it, to houseLoop; 0: something does
 

@@ -28,7 +28,8 @@ type outlook struct {
 	settled   bool // the member list has been quiet for the settling time
 	repairing bool // a node died lately: it may be back
 	found     bool
-	leaving   bool
+	leaving   bool // this node gives its slots away
+	stepping  bool // to those that have them already
 	paused    bool // balance waits, see heldBackLocked
 	awaiting  bool // a member was cut off lately: the link may be back
 	lostDisk  bool // that of another member has failed
@@ -45,7 +46,7 @@ func (n *Node) reconcile(now int64) {
 	}
 	settled := now-n.membersAt >= int64(n.cfg.SettleDelay)
 	o := outlook{
-		settled: settled, found: n.mayFound(settled), leaving: n.leaves(), paused: n.settings.Load().Paused(),
+		settled: settled, found: n.mayFound(settled), leaving: n.leaves() || n.stepping.Load(), stepping: n.stepping.Load(), paused: n.settings.Load().Paused(),
 		repairing: n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay),
 		awaiting:  len(n.aside) > 0 && now-n.cutAt < int64(n.cfg.RepairDelay),
 		lostDisk:  n.lostDisks.Load() && slices.ContainsFunc(n.planned, func(m shard.Member) bool { return n.isAside(m.ID) && n.peer(m.ID).lostDisk.Load() }),
@@ -126,7 +127,7 @@ func (n *Node) survey(from, to int, now int64) {
 // nobody dead.
 func (n *Node) conforms(cl *shard.Claim, now int64) bool {
 	primary, backups := n.aim(cl, now)
-	if primary != n.id || !sameSet(cl.Backups, backups) || 1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) || n.thinned(cl) {
+	if n.outlook.stepping || primary != n.id || !sameSet(cl.Backups, backups) || 1+len(cl.Backups)+len(cl.Witnesses) < shard.GroupSize(n.cfg.Backups) || n.thinned(cl) {
 		return false
 	}
 	return len(n.downNow) == 0 || !slices.ContainsFunc(cl.Backups, n.isDown) && !slices.ContainsFunc(cl.Witnesses, n.isDown)

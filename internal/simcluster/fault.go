@@ -62,13 +62,22 @@ func (sc *Cluster) Restart(name string) {
 
 // Shutdown has a node hand over its slots and leave.
 func (sc *Cluster) Shutdown(name string, timeout time.Duration) error {
+	return sc.depart(name, timeout, (*node.Node).Shutdown)
+}
+
+// StepDown has a node hand its slots to their backups and end, for a while.
+func (sc *Cluster) StepDown(name string, timeout time.Duration) error {
+	return sc.depart(name, timeout, (*node.Node).StepDown)
+}
+
+func (sc *Cluster) depart(name string, timeout time.Duration, how func(*node.Node, context.Context) error) error {
 	h := sc.Host(name)
 	if !h.isUp() {
 		return fmt.Errorf("%s does not run", name)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	err := sc.Node(name).Shutdown(ctx)
+	err := how(sc.Node(name), ctx)
 	h.stop()
 	return err
 }

@@ -21,6 +21,7 @@ type nemesis struct {
 	extra bool   // a node runs that is no seed
 	foul  bool   // links are bad
 	forks bool   // more cuts, and longer ones
+	downs int    // how often a node that is to be back has departed
 
 	spared string // never stopped
 }
@@ -116,10 +117,22 @@ func (nm *nemesis) stop() {
 		nm.log("pull the plug of %s", who)
 		sc.KillSilent(who)
 	case 2:
-		nm.log("shut down %s", who)
-		if err := sc.Shutdown(who, 30*time.Second); err != nil {
-			nm.t.Errorf("shutdown: %v", err)
+		nm.depart(who, 30*time.Second)
+	}
+}
+
+// depart has a node go in peace: for good, or, each second time, as one that steps
+// down. The joiner may not be back, so it leaves.
+func (nm *nemesis) depart(who string, within time.Duration) {
+	how, name := nm.sc.Shutdown, "shut down"
+	if who != joiner {
+		if nm.downs++; nm.downs%2 == 0 {
+			how, name = nm.sc.StepDown, "step down"
 		}
+	}
+	nm.log("%s %s", name, who)
+	if err := how(who, within); err != nil {
+		nm.t.Errorf("%s: %v", name, err)
 	}
 }
 
@@ -136,10 +149,8 @@ func (nm *nemesis) leave() {
 			return
 		}
 	}
-	nm.log("shut down %s without rest, and start it", who)
-	if err := nm.sc.Shutdown(who, time.Minute); err != nil {
-		nm.t.Errorf("shutdown: %v", err)
-	}
+	nm.log("without rest, %s is to go and to be back", who)
+	nm.depart(who, time.Minute)
 	nm.sc.Start(who)
 }
 
@@ -197,10 +208,7 @@ func (nm *nemesis) restart() {
 // come has a node join, or leave, so that slots move by plan.
 func (nm *nemesis) come() {
 	if nm.extra {
-		nm.log("shut down %s", joiner)
-		if err := nm.sc.Shutdown(joiner, 60*time.Second); err != nil {
-			nm.t.Errorf("shutdown: %v", err)
-		}
+		nm.depart(joiner, 60*time.Second)
 	} else {
 		nm.log("start %s", joiner)
 		nm.sc.Start(joiner)

@@ -66,3 +66,63 @@ func TestRestartWithDiskCopiesWhatChanged(t *testing.T) {
 		})
 	}
 }
+
+// A node that steps down and is back with its disk costs no write more than a
+// hand-over, moves nothing but what was written meanwhile, and has its slots again.
+func TestStepDown(t *testing.T) {
+	t.Parallel()
+	for _, backups := range variants(1, 1, 2) {
+		t.Run(fmt.Sprint(backups, " backups"), func(t *testing.T) {
+			Run(t, Config{Nodes: 3, Backups: backups, Seed: 72, Disks: LazyDisks}, func(sc *Cluster) {
+				const keys = 1000
+				sc.Fill("n1", keys)
+				sc.AwaitStable(time.Minute)
+				copied := func() (sum uint64) {
+					for _, h := range sc.Up() {
+						sum += h.Node().Stats().BytesCopied
+					}
+					return sum
+				}
+				served := sc.Node("n3").Stats().Primaries
+				before := copied() - sc.Node("n3").Stats().BytesCopied
+				over := make(chan error)
+				go func() { over <- sc.StepDown("n3", time.Minute) }()
+				var longest time.Duration
+				began := time.Now()
+				write := func(i int) {
+					from := time.Now()
+					sc.Must(sc.Set("n1", fmt.Sprint("written", i%100), fmt.Sprint(i)))
+					longest = max(longest, time.Since(from))
+				}
+				i, down := 0, false
+				for ; !down; i++ {
+					write(i)
+					select {
+					case err := <-over:
+						sc.Must(err)
+						down = true
+					default:
+					}
+				}
+				t.Logf("stepped down in %v", time.Since(began))
+				for until := time.Now().Add(time.Second); time.Now().Before(until); i++ { // half of the repair delay
+					write(i)
+				}
+				if longest > 150*time.Millisecond {
+					t.Errorf("a write took %v", longest)
+				}
+				if now := copied(); now != before {
+					t.Errorf("%d bytes were copied while the node was away", now-before)
+				}
+				sc.Start("n3")
+				sc.AwaitStable(time.Minute)
+				sc.AwaitCopies()
+				sc.CheckFilled("n3", keys)
+				if st := sc.Node("n3").Stats(); st.Primaries != served {
+					t.Errorf("the node is primary of %d slots, want %d as before", st.Primaries, served)
+				}
+				t.Logf("the longest of %d writes took %v, %d bytes were copied", i, longest, copied()-before)
+			})
+		})
+	}
+}

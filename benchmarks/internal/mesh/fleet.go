@@ -151,11 +151,6 @@ func (f *Fleet) StepDown(i int, timeout time.Duration) error {
 	return err
 }
 
-// StepUp lets a replica that is back serve its slots again.
-func (f *Fleet) StepUp(i int) error {
-	return f.Replicas[i].Call(callTimeout, service+".StepUp", struct{}{}, &struct{}{})
-}
-
 // Restart starts a killed replica again, under its name and at its address.
 func (f *Fleet) Restart(i int) error { return f.open(i, 0) }
 

@@ -105,22 +105,14 @@ func (r *Replica) Shutdown(timeout time.Duration, _ *struct{}) error {
 	return err
 }
 
-// StepDown hands all slots to their backups and closes; it returns how many
-// bytes of records the replica had sent.
+// StepDown has the cache step down; it returns how many bytes of records the replica
+// had sent.
 func (r *Replica) StepDown(timeout time.Duration, copied *uint64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	cluster := r.cache.Cluster()
-	if err := cluster.FailoverNode(ctx, cluster.Self().Name); err != nil {
-		return err
-	}
+	err := r.cache.StepDown(ctx)
 	*copied = r.cache.Stats().BytesCopied
-	return r.cache.Close()
-}
-
-// StepUp lets slots go where they were before StepDown.
-func (r *Replica) StepUp(_ struct{}, _ *struct{}) error {
-	return r.cache.Cluster().Unpin(context.Background(), nil)
+	return err
 }
 
 // Copied is how many bytes of records it had sent when it had shut down.
