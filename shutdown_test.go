@@ -5,6 +5,7 @@ package slotmesh_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,4 +35,46 @@ func TestShutdownHandsOverEverything(t *testing.T) {
 	})
 	_, err := caches[2].Get(ctx, "key")
 	wantErr(t, "Get after Shutdown", err, slotmesh.ErrClosed)
+}
+
+// A node that steps down hands over without a copy of anything, and is closed.
+func TestStepDown(t *testing.T) {
+	parallel(t)
+	caches := slotmeshtest.Start(t, 3)
+	const n = 500
+	for i := range n {
+		set(t, caches[i%3], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	before := caches[0].Stats()
+	wantErr(t, "StepDown", caches[0].StepDown(ctx), nil)
+	// A backup that a busy machine made late was dropped, and copied anew.
+	if now := caches[0].Stats(); now.BytesCopied != before.BytesCopied && now.BackupsDropped == before.BackupsDropped {
+		t.Errorf("StepDown copied %d bytes", now.BytesCopied-before.BytesCopied)
+	}
+	slotmeshtest.Await(t, "n1 holds nothing", func() error {
+		for slot := range caches[1].Cluster().Slots() {
+			if slot.Primary == "n1" || slices.Contains(slot.Backups, "n1") {
+				return fmt.Errorf("slot %d: %+v", slot.Number, slot)
+			}
+		}
+		return nil
+	})
+	for i := range n {
+		wantValue(t, caches[1+i%2], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
+	}
+	_, err := caches[0].Get(ctx, "key")
+	wantErr(t, "Get after StepDown", err, slotmesh.ErrClosed)
+	wantErr(t, "a second StepDown", caches[0].StepDown(ctx), nil)
+}
+
+// Without backups there is nobody to hand slots to.
+func TestStepDownWithoutBackups(t *testing.T) {
+	parallel(t)
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithBackups(0))
+	wantErr(t, "StepDown without backups", caches[0].StepDown(t.Context()), slotmesh.ErrNotEnoughBackups)
+	set(t, caches[0], unique(t, "key"), "v") // it goes on
+	wantErr(t, "Shutdown of the other", caches[1].Shutdown(t.Context()), nil)
+	wantErr(t, "StepDown of the last", caches[0].StepDown(t.Context()), nil)
 }

@@ -249,9 +249,20 @@ func (c *Cluster) Restart(name string) {
 // Shutdown has a node hand over what it holds and leave, as a deploy does.
 func (c *Cluster) Shutdown(name string) error {
 	c.t.Helper()
+	return c.depart(name, (*slotmesh.Cache).Shutdown)
+}
+
+// StepDown has a node hand its slots to their backups and end, as a restart does.
+func (c *Cluster) StepDown(name string) error {
+	c.t.Helper()
+	return c.depart(name, (*slotmesh.Cache).StepDown)
+}
+
+func (c *Cluster) depart(name string, how func(*slotmesh.Cache, context.Context) error) error {
+	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	err := c.Node(name).Shutdown(ctx)
+	err := how(c.Node(name), ctx)
 	c.stop(name)
 	return err
 }

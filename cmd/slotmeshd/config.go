@@ -26,9 +26,16 @@ type config struct {
 	tls                                  flags.TLS
 	logLevel, logFormat                  string
 	http, resp, respAdvertise            string
-	shutdownTimeout                      time.Duration
+	shutdownTimeout, repairDelay         time.Duration
+	stop                                 string
 	version                              bool
 }
+
+// How a node ends.
+const (
+	stopLeave   = "leave"
+	stopRestart = "restart"
+)
 
 // parse reads flags and then the environment. Flags come first, and pflag.ErrHelp
 // means that help was asked for and written to out.
@@ -60,6 +67,8 @@ func parse(args []string, getenv func(string) string, out io.Writer) (*config, e
 	fs.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn, error or off")
 	fs.StringVar(&c.logFormat, "log-format", "text", "text or json, to standard error")
 	fs.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 25*time.Second, "time to hand all slots over after SIGTERM")
+	fs.StringVar(&c.stop, "stop", "leave", "on SIGTERM: leave gives all records away; restart keeps them in --data-dir and hands slots to their backups")
+	fs.DurationVar(&c.repairDelay, "repair-delay", 5*time.Second, "time in which a node that is away may be back before its copies are made elsewhere")
 	fs.BoolVar(&c.version, "version", false, "print the version and leave")
 	flags.Announce(fs)
 	fs.Usage = func() {
@@ -95,12 +104,20 @@ func (c *config) options(log *slog.Logger) ([]slotmesh.Option, error) {
 	if c.shutdownTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: want more than 0", c.shutdownTimeout))
 	}
+	switch {
+	case c.stop != stopLeave && c.stop != stopRestart:
+		errs = append(errs, fmt.Errorf("--stop %q: want leave or restart", c.stop))
+	case c.stop == stopRestart && c.dataDir == "":
+		errs = append(errs, errors.New("--stop restart needs --data-dir: what the node holds would be gone"))
+	case c.stop == stopRestart && c.backups == 0:
+		errs = append(errs, errors.New("--stop restart needs --backups: there is nobody to hand slots to"))
+	}
 	opts := []slotmesh.Option{
 		slotmesh.WithName(c.name), slotmesh.WithCluster(c.cluster), slotmesh.WithAddr(c.addr), slotmesh.WithAdvertiseAddr(c.advertise),
 		slotmesh.WithSeeds(c.join...), slotmesh.WithBootstrapExpect(c.expect),
 		slotmesh.WithBackups(c.backups), slotmesh.WithMinBackups(c.minBackups), slotmesh.WithPartitionPolicy(policy),
 		slotmesh.WithMaxMemory(int64(c.memory)), slotmesh.WithEviction(eviction),
-		slotmesh.WithZone(c.zone), slotmesh.WithWeight(c.weight), slotmesh.WithLogger(log),
+		slotmesh.WithZone(c.zone), slotmesh.WithWeight(c.weight), slotmesh.WithRepairDelay(c.repairDelay), slotmesh.WithLogger(log),
 	}
 	if c.dataDir != "" {
 		opts = append(opts, slotmesh.WithDataDir(c.dataDir), slotmesh.WithFsync(fsync))

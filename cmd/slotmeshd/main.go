@@ -114,7 +114,11 @@ func serve(ctx context.Context, stop func(), c *config, cache *slotmesh.Cache, p
 	drain, cancel := context.WithTimeout(context.Background(), c.shutdownTimeout)
 	defer cancel()
 	log.Info("handing slots over", "slots", cache.Stats().Primaries, "within", c.shutdownTimeout)
-	if err := cache.Shutdown(drain); err != nil {
+	end := cache.Shutdown
+	if c.stop == stopRestart {
+		end = cache.StepDown
+	}
+	if err := end(drain); err != nil {
 		return fail(exitHasty, err)
 	}
 	return exitOK

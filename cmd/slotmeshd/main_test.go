@@ -102,6 +102,8 @@ func TestExitCodes(t *testing.T) {
 	begin(t, "--http", taken.Addr().String()).wantExit(exitFailed, "--http")
 	begin(t, "--addr", addr).wantExit(exitFailed, "listen")
 	begin(t, "--cluster", strings.Repeat("x", 65)).wantExit(exitUsage, "WithCluster")
+	begin(t, "--stop", "soon").wantExit(exitUsage, "--stop")
+	begin(t, "--stop", "restart").wantExit(exitUsage, "--data-dir")
 	begin(t, "--version").wantExit(exitOK, "")
 	begin(t, "--help").wantExit(exitOK, "")
 
