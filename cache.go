@@ -90,7 +90,8 @@ func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 // others leave this node out while it still acknowledges their writes, and closes. It
 // is for a node that is soon back on its data directory, as in a rolling restart:
 // nothing is copied, no write waits, and it takes a second or so whatever the amount
-// of data. Until it is back its slots have a copy less. Back within WithRepairDelay it
+// of data. Until it is back its slots have a copy less, and writes that WithMinBackups
+// wants more of are refused. Back within WithRepairDelay it
 // copies what was written meanwhile and has its slots again; after that the others
 // make new copies. A slot that has no backup at the time is copied first. Where ctx
 // ends first the node leaves as Close does and the error, which wraps ctx's, says how

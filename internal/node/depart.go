@@ -67,7 +67,8 @@ func (n *Node) StepDown(ctx context.Context) error {
 	n.poke()
 	err := n.awaitLeft(ctx, func(early bool) func(*shard.Claim) bool {
 		// Primaries of an earlier release leave this node out only when it is gone.
-		return func(cl *shard.Claim) bool { return cl.Primary == n.id || early && cl.Holds(n.id) }
+		needed := n.neededFor()
+		return func(cl *shard.Claim) bool { return cl.Primary == n.id || early && (cl.Holds(n.id) || needed(cl)) }
 	})
 	return errors.Join(err, n.Close())
 }

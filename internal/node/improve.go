@@ -191,7 +191,8 @@ func (n *Node) thinned(cl *shard.Claim) bool {
 	return 2*staying <= len(group)
 }
 
-// isLeaver is isLeaving as of the plan, without a lock: it is asked of every slot.
+// isLeaver is isLeaving as of the plan, or about to be away, without a lock: it is
+// asked of every slot.
 func (n *Node) isLeaver(id shard.NodeID) bool { return slices.Contains(n.leavers, id) }
 
 // mutedLocked reports whether too many witnesses are dead for a primary without
@@ -363,6 +364,9 @@ func (n *Node) proposeLocked(s *slot, plan *shard.Assignment, backups []shard.No
 }
 
 func (n *Node) witnesses(plan *shard.Assignment, primary shard.NodeID, backups []shard.NodeID, no uint16) []shard.NodeID {
+	if n.planNear != nil && slices.ContainsFunc(n.leavers, n.isAside) {
+		plan = n.planNear // whoever steps down has no vote in a moment
+	}
 	holders := append([]shard.NodeID{primary}, backups...)
 	return plan.WitnessesBeside(no, holders, max(0, shard.GroupSize(n.cfg.Backups)-len(holders)))
 }

@@ -283,7 +283,16 @@ func (n *Node) replan(now int64) (changed bool) {
 		n.planAnew(list, settings, now)
 		n.planNear, changed = nil, true
 	}
-	return n.replanNear(list, settings, now) || changed
+	changed = n.replanNear(list, settings, now) || changed
+	if changed {
+		n.leavers = nil
+		for _, m := range list {
+			if m.Leaving || n.stepsDown(m.ID) {
+				n.leavers = append(n.leavers, m.ID)
+			}
+		}
+	}
+	return changed
 }
 
 func (n *Node) planAnew(list []shard.Member, settings *shard.Settings, now int64) {
@@ -300,12 +309,6 @@ func (n *Node) planAnew(list []shard.Member, settings *shard.Settings, now int64
 		n.membersAt = max(before, now-int64(n.cfg.SettleDelay)+int64(settingsSettle))
 	}
 	n.planned, n.plannedWith = list, settings
-	n.leavers = nil
-	for _, m := range list {
-		if m.Leaving {
-			n.leavers = append(n.leavers, m.ID)
-		}
-	}
 	n.plan = n.planOf(n.plan, list, settings)
 	n.planShared.Store(n.plan)
 	n.planFor.Store(settings)

@@ -3,11 +3,13 @@
 package simcluster_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/slotmesh/slotmesh/internal/node"
 	. "github.com/slotmesh/slotmesh/internal/simcluster"
 )
 
@@ -122,6 +124,40 @@ func TestStepDown(t *testing.T) {
 					t.Errorf("the node is primary of %d slots, want %d as before", st.Primaries, served)
 				}
 				t.Logf("the longest of %d writes took %v, %d bytes were copied", i, longest, copied()-before)
+			})
+		})
+	}
+}
+
+// Of two nodes the one that stays is a group of its own before the other has stepped
+// down, and goes on without it whatever the policy.
+func TestStepDownOfOneOfTwo(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []node.PartitionPolicy{node.Majority, node.Available} {
+		t.Run(fmt.Sprint(policy), func(t *testing.T) {
+			Run(t, Config{Nodes: 2, Seed: 73, Disks: LazyDisks, Policy: policy}, func(sc *Cluster) {
+				var ledger Ledger
+				write := func(when string) {
+					for i := range 50 {
+						began := time.Now()
+						if err := ledger.Do(context.Background(), sc, "n1", fmt.Sprint(when, i), when); err != nil {
+							sc.T.Fatalf("%s: %v", when, err)
+						}
+						if took := time.Since(began); took > 100*time.Millisecond {
+							sc.T.Fatalf("%s: a write took %v", when, took)
+						}
+					}
+				}
+				sc.AwaitStable(time.Minute)
+				sc.Fill("n1", 100)
+				sc.Must(sc.StepDown("n2", time.Minute))
+				write("alone")
+				sc.Start("n2")
+				sc.AwaitStable(time.Minute)
+				write("together")
+				sc.AwaitCopies()
+				sc.CheckFilled("n2", 100)
+				ledger.Check(sc)
 			})
 		})
 	}
