@@ -52,11 +52,14 @@ func (n *Node) trimLocked(s *slot) {
 	if s.watched > 0 && n.now() < int64(s.watched)*int64(time.Second) {
 		limit = watchedRing
 	}
+	keep := limit / 2
 	if n.ringBytes.Load() > ringLimit {
-		limit = crampedRing
+		// By half of what it has: were it all but taken, the slot with the most
+		// writes, whose trims are the most, would keep the least of them.
+		limit, keep = crampedRing, max(min(limit, s.ring.bytes), crampedRing)/2
 	}
 	if s.ring.bytes > limit {
-		freed, forgotten := s.ring.trim(s.acked.Load(), limit/2)
+		freed, forgotten := s.ring.trim(s.acked.Load(), keep)
 		n.ringBytes.Add(-int64(freed))
 		s.forgotten = max(s.forgotten, forgotten)
 	}

@@ -250,9 +250,18 @@ func (r *ring) add(e entry) {
 }
 
 // trim forgets the records of acknowledged appends beyond limit bytes, and
-// their calls too where that is not enough, up to the version forgotten.
+// their calls too where that is not enough, up to the version forgotten. Of the
+// newest, up to half the limit, the records stay: were small ones all given up
+// for the calls of older ones, whoever follows the slot would have to have every
+// one of them by then.
 func (r *ring) trim(acked uint64, limit int) (freed int, forgotten uint64) {
-	for i := range r.entries {
+	whole := len(r.entries)
+	for size := 0; whole > 0; whole-- {
+		if size += r.entries[whole-1].size; size > limit/2 {
+			break
+		}
+	}
+	for i := range r.entries[:whole] {
 		e := &r.entries[i]
 		if r.bytes <= limit || e.version > acked {
 			break

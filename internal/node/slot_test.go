@@ -3,6 +3,7 @@ package node
 import (
 	"testing"
 
+	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -35,6 +36,65 @@ func TestRingForgetsRecordsBeforeCalls(t *testing.T) {
 	}
 	if size := entrySize(&r.entries[0]) + entrySize(&r.entries[1]); r.bytes != size {
 		t.Errorf("ring counts %d bytes, want %d", r.bytes, size)
+	}
+}
+
+// Small records of the newest appends stay too, though their calls alone take half
+// as much.
+func TestRingKeepsTheNewestRecords(t *testing.T) {
+	var r ring
+	r.reset(10)
+	const n, limit = 1000, 100_000
+	for v := uint64(11); v < 11+n; v++ {
+		e := entry{version: v, records: []store.Record{{Key: "key", Version: v}}}
+		e.size = entrySize(&e)
+		r.add(e)
+	}
+	if r.trim(10+n, limit); r.bytes > limit {
+		t.Errorf("%d bytes after a trim to %d", r.bytes, limit)
+	}
+	size := 0
+	for _, e := range r.after(r.base) {
+		if e.records == nil {
+			t.Fatalf("append %d has no records, base is %d", e.version, r.base)
+		}
+		size += e.size
+	}
+	if size < limit/3 || r.fates >= r.base {
+		t.Errorf("%d bytes of whole appends after a trim to %d, want about half; calls are known above %d, base is %d", size, limit, r.fates, r.base)
+	}
+}
+
+// Where all rings together are too large, a slot with many writes keeps more of them
+// than one with few, and all together keep the limit.
+func TestCrampedRingsAreSharedByNeed(t *testing.T) {
+	n := newMetaDisk().started(shard.NewNodeID(1, 1))
+	version := firstVersion(1)
+	write := func(no uint16, size int) *slot {
+		version++
+		s := &n.slots[no]
+		s.view.Known = &shard.Claim{Slot: no, Epoch: 1}
+		s.acked.Store(version - 1)
+		n.appendLocked(s, entry{version: version, records: []store.Record{{Key: "key", Version: version, Value: make([]byte, size)}}})
+		return s
+	}
+	for n.ringBytes.Load() < ringLimit-10_000 {
+		for no := range uint16(200) {
+			write(1000+no, 2000)
+		}
+	}
+	least := slotRing
+	for i := range 100_000 {
+		kept := write(5, 10).ring.bytes
+		if write(1000+uint16(i/10%200), 2000); n.ringBytes.Load() > ringLimit+10_000 {
+			t.Fatalf("rings take %d bytes, want at most %d", n.ringBytes.Load(), ringLimit)
+		}
+		if i > 10_000 {
+			least = min(least, kept)
+		}
+	}
+	if least < slotRing/32 {
+		t.Errorf("the ring of the slot with most writes had %d bytes left", least)
 	}
 }
 
