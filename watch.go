@@ -150,10 +150,10 @@ const (
 //
 // Nothing runs between two turns of the loop, and nothing is left when it
 // ends: a slow loop costs nobody memory. About 256 KiB of a slot's last writes
-// are kept, 8 MiB of one that is watched by key or tag, all slots of a node
-// together 32 MiB. The watch of a prefix over all slots runs while its loop does
-// with one call in waiting at each primary, of which each holds at most one
-// answer of about 64 KiB ready.
+// are kept, 8 MiB of one that is watched, all slots of a node together 32 MiB. The
+// watch of a prefix over all slots goes on in the others after a gap in one. It runs
+// while its loop does with one call in waiting at each primary, of which each holds
+// at most one answer of about 64 KiB ready.
 //
 // An error is yielded with the zero Event and ends the watch: ErrInvalid,
 // ErrClosed, ErrSuperseded, ctx's error. While the slot cannot be reached Watch
@@ -277,17 +277,9 @@ func (w *watcher) poll(q *node.Watch) (node.News, error) {
 	}
 }
 
-// followAll is follow over all slots.
+// followAll is follow over all slots. At a gap in one the others go on where they
+// are.
 func (w *watcher) followAll() error {
-	for first := true; ; first = false {
-		if err := w.followFrom(first); err != nil {
-			return err
-		}
-	}
-}
-
-// followFrom follows all slots from now on; it returns nil at a gap.
-func (w *watcher) followFrom(first bool) error {
 	fo := w.c.n.Follow(w.ctx, w.o.w.Prefix, w.o.w.KeysOnly)
 	defer fo.Close()
 	for !fo.Begun() {
@@ -295,28 +287,31 @@ func (w *watcher) followFrom(first bool) error {
 			return err
 		}
 	}
-	if !first {
-		if err := w.tell(Event{Type: EventResync}); err != nil {
-			return err
-		}
-	}
-	if err := w.snapshot(-1, fo.Upto); err != nil {
-		return err
-	}
-	if first || w.o.snapshot {
-		if err := w.tell(Event{Type: EventLive}); err != nil {
-			return err
-		}
-	}
-	for {
-		news, err := fo.Next()
-		if err != nil || news.Gap {
-			return err
-		}
-		for i := range news.Events {
-			if err := w.event(&news.Events[i]); err != nil {
+	for first := true; ; first = false {
+		if !first {
+			if err := w.tell(Event{Type: EventResync}); err != nil {
 				return err
 			}
+		}
+		if err := w.snapshot(-1, fo.Upto); err != nil {
+			return err
+		}
+		if first || w.o.snapshot {
+			if err := w.tell(Event{Type: EventLive}); err != nil {
+				return err
+			}
+		}
+		for gap := false; !gap; {
+			news, err := fo.Next()
+			if err != nil {
+				return err
+			}
+			for i := range news.Events {
+				if err := w.event(&news.Events[i]); err != nil {
+					return err
+				}
+			}
+			gap = news.Gap
 		}
 	}
 }

@@ -81,7 +81,9 @@ func TestWatch(t *testing.T) {
 		"a snapshot first":          watchSnapshot,
 		"transactions":              watchTxn,
 		"every write of many, once": watchMany,
+		"a burst":                   watchBurst,
 		"a slow loop":               watchSlow,
+		"a gap in one slot of all":  watchGap,
 		"large values":              watchLarge,
 		"bad input":                 watchBadInput,
 		"leaving":                   watchLeaves,
@@ -222,6 +224,68 @@ func watchSlow(t *testing.T, p pair) {
 			t.Errorf("event %v of %d bytes, want the snapshot after a resync", e.Type, len(e.Value))
 		}
 		break
+	}
+}
+
+// watchBurst has the loop sleep through a burst of small writes: all of them are kept.
+func watchBurst(t *testing.T, p pair) {
+	const burst = 5000
+	for i, watch := range []func(string) slotmesh.WatchOption{slotmesh.WatchKey, slotmesh.WatchTag, slotmesh.WatchPrefix} {
+		key := unique(t, strconv.Itoa(i))
+		told := 0
+		for e, err := range p.r.Watch(t.Context(), watch(key)) {
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case e.Type == slotmesh.EventLive:
+				for range burst {
+					if _, err := p.w.Incr(t.Context(), key, 1); err != nil {
+						t.Fatal(err)
+					}
+				}
+				continue
+			}
+			if told++; e.Type != slotmesh.EventSet || string(e.Value) != strconv.Itoa(told) {
+				t.Fatalf("event %v %q, want set %d", e.Type, e.Value, told)
+			}
+			if told == burst {
+				break
+			}
+		}
+	}
+}
+
+// watchGap has the loop sleep through more than is kept of one slot: what happened in
+// another is told all the same, once.
+func watchGap(t *testing.T, p pair) {
+	prefix := unique(t, "")
+	const each = 100
+	value, told, resyncs := make([]byte, 1<<20), 0, 0
+	for e, err := range p.r.Watch(t.Context(), slotmesh.WatchPrefix(prefix)) {
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case e.Type == slotmesh.EventLive:
+			for range 20 {
+				if err := p.w.Set(t.Context(), prefix+"large", value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range each {
+				if _, err := p.w.Incr(t.Context(), prefix+"n", 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		case e.Type == slotmesh.EventResync:
+			resyncs++
+		case e.Key == prefix+"n":
+			if told++; string(e.Value) != strconv.Itoa(told) {
+				t.Fatalf("event %v %q, want set %d", e.Type, e.Value, told)
+			}
+		}
+		if told == each && resyncs > 0 {
+			break
+		}
 	}
 }
 

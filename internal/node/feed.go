@@ -105,11 +105,11 @@ func (fs *feeds) changeLocked(add, drop *feed) {
 // to mark.
 func (n *Node) feedLocked(s *slot, old, mark uint64) {
 	for _, f := range n.feeds.list() {
-		n.callAgain(f.note(s, old, mark))
+		n.callAgain(f.note(s, old, mark, n.now()))
 	}
 }
 
-func (f *feed) note(s *slot, old, mark uint64) (woken []*guest) {
+func (f *feed) note(s *slot, old, mark uint64, now int64) (woken []*guest) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p := f.place(s.no)
@@ -124,6 +124,7 @@ func (f *feed) note(s *slot, old, mark uint64) (woken []*guest) {
 		}
 		return nil
 	}
+	s.watchLocked(now)
 	p.noted = true
 	f.noted = append(f.noted, s.no)
 	return f.takeGuest()

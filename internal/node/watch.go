@@ -168,7 +168,7 @@ func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error
 	if !n.licensed(sv, n.env.Now()) {
 		return errNotYet
 	}
-	s.watched = uint32(n.now()/int64(time.Second)) + watchedFor
+	s.watchLocked(n.now())
 	acked, lineage := s.acked.Load(), sv.claim.LineageSum()
 	gap := !w.Now && (w.After < s.ring.base || w.After > s.last || w.Lineage != lineage)
 	answer := func(upto uint64, gap byte, events []byte) {
@@ -216,6 +216,9 @@ func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error
 	slot.polls = append(slot.polls, g)
 	return nil
 }
+
+// watchLocked has the ring kept longer.
+func (s *slot) watchLocked(now int64) { s.watched = uint32(now/int64(time.Second)) + watchedFor }
 
 // appendEvents adds what a watcher wants of an append to the body of an answer.
 func (w *Watch) appendEvents(events []byte, e *entry, count *int) []byte {
