@@ -109,6 +109,29 @@ func (s *Subscription) push(m Message) {
 		s.size += size
 	}
 	s.mu.Unlock()
+	s.rouse()
+}
+
+// take returns the oldest message there is.
+func (s *Subscription) take() (m Message, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		return m, false
+	}
+	m = s.queue[0]
+	s.queue[0] = Message{}
+	if s.queue = s.queue[1:]; len(s.queue) == 0 {
+		s.queue = nil
+	} else {
+		s.rouse() // another Next: those that wait may be several
+	}
+	s.size -= len(m.Channel) + len(m.Payload) + 64
+	return m, true
+}
+
+// rouse wakes one Next.
+func (s *Subscription) rouse() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -119,21 +142,15 @@ func (s *Subscription) push(m Message) {
 // node is closed, ctx's error.
 func (s *Subscription) Next(ctx context.Context) (Message, error) {
 	for {
-		s.mu.Lock()
-		if len(s.queue) > 0 {
-			m := s.queue[0]
-			s.queue[0] = Message{}
-			if s.queue = s.queue[1:]; len(s.queue) == 0 {
-				s.queue = nil
-			}
-			s.size -= len(m.Channel) + len(m.Payload) + 64
-			s.mu.Unlock()
+		if m, ok := s.take(); ok {
 			return m, nil
 		}
-		s.mu.Unlock()
 		select {
 		case <-s.wake:
 		case <-s.over:
+			if m, ok := s.take(); ok { // it came right before the end
+				return m, nil
+			}
 			return Message{}, ErrClosed
 		case <-s.n.stop:
 			return Message{}, s.n.closedErr()
