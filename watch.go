@@ -162,7 +162,7 @@ const (
 // Cost: a round trip for each batch of events, and one every twenty seconds. A
 // watch wakes up at the primary for every write of its slot; that of a prefix for
 // those that match, and costs 200 KiB of memory on every node, which serves at
-// most 256 of them.
+// most 256 of them: one more waits until another has ended.
 func (c *Cache) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		o, err := watchOptionsOf(opts)

@@ -343,6 +343,23 @@ func watchLeaves(t *testing.T, p pair) {
 	}
 }
 
+// TestEndedWatchesMakeRoom has more watches of a prefix, one after another, than a
+// node serves at a time.
+func TestEndedWatchesMakeRoom(t *testing.T) {
+	parallel(t)
+	caches := slotmeshtest.Start(t, 2)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // within which idle ones are kept
+	defer cancel()
+	for i := range 300 {
+		for e, err := range caches[0].Watch(ctx, slotmesh.WatchPrefix("")) {
+			if e.Type != slotmesh.EventLive || err != nil {
+				t.Fatalf("watch %d begins with event %v, %v, want live", i, e.Type, err)
+			}
+			break
+		}
+	}
+}
+
 // TestWatchSurvivesAFailover closes the primary under a counter that is watched:
 // no number is missing without an EventResync.
 func TestWatchSurvivesAFailover(t *testing.T) {

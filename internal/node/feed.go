@@ -175,6 +175,7 @@ type feedQuestion struct {
 	keysOnly bool
 	wait     bool
 	ops      bool
+	end      bool // the feed is not needed any more; releases before this flag wait until it is idle
 	prefix   string
 	adopt    []feedAdopt
 }
@@ -196,6 +197,9 @@ func (q *feedQuestion) pack() []byte {
 	if q.ops {
 		flags |= 4
 	}
+	if q.end {
+		flags |= 8
+	}
 	b := binary.AppendUvarint(nil, q.token)
 	b = binary.AppendUvarint(b, q.answered)
 	b = binary.AppendUvarint(b, flags)
@@ -212,7 +216,7 @@ func (q *feedQuestion) unpack(b []byte) bool {
 	f := fields{b: b}
 	q.token, q.answered = f.num(), f.num()
 	flags := f.num()
-	q.keysOnly, q.wait, q.ops = flags&1 != 0, flags&2 != 0, flags&4 != 0
+	q.keysOnly, q.wait, q.ops, q.end = flags&1 != 0, flags&2 != 0, flags&4 != 0, flags&8 != 0
 	q.prefix = f.text(transport.MaxKey)
 	for f.more() && len(q.adopt) <= maxAdopt {
 		a := feedAdopt{slot: uint16(min(f.num(), shard.Slots)), upto: f.num(), lineage: f.num()}
@@ -229,6 +233,14 @@ func (n *Node) answerFeed(c *Call, req *transport.Request, r *Result, done func(
 	var q feedQuestion
 	if !q.unpack(c.Value) {
 		return ErrInvalid
+	}
+	if q.end {
+		if f := n.feeds.find(q.token); f != nil && f.holder == shard.NodeID(req.ID2.Node) {
+			n.endFeed(f)
+		}
+		*r = Result{}
+		done(nil)
+		return nil
 	}
 	f, err := n.feedOf(&q, shard.NodeID(req.ID2.Node))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 func TestFeedQuestionRoundTrips(t *testing.T) {
-	want := feedQuestion{token: 1 << 63, answered: 7, keysOnly: true, wait: true, ops: true, prefix: "p", adopt: []feedAdopt{{1, 0, 0}, {16383, 1 << 50, 1 << 63}}}
+	want := feedQuestion{token: 1 << 63, answered: 7, keysOnly: true, wait: true, ops: true, end: true, prefix: "p", adopt: []feedAdopt{{1, 0, 0}, {16383, 1 << 50, 1 << 63}}}
 	var got feedQuestion
 	if !got.unpack(want.pack()) || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

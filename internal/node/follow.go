@@ -64,10 +64,20 @@ func (n *Node) Follow(ctx context.Context, prefix string, keysOnly bool) *Follow
 	return fo
 }
 
-// Close ends the calls under way and waits for them.
+// Close ends the calls under way and waits for them, and has the primaries forget
+// the feeds.
 func (fo *Follow) Close() {
 	fo.cancel()
 	fo.wg.Wait()
+	for _, p := range fo.pollers {
+		fo.end(p)
+	}
+}
+
+// end gives up a feed. Where that does not arrive, it is forgotten once it is idle.
+func (fo *Follow) end(p *feeding) {
+	q := feedQuestion{token: p.token, end: true}
+	fo.n.forgetAt(p.id, &Call{Op: transport.OpFeed, Value: q.pack()})
 }
 
 // Begun reports whether every slot is followed from some place on.
@@ -162,6 +172,7 @@ func (fo *Follow) ask() {
 		if len(q.adopt) == 0 {
 			if !fo.any(p) {
 				delete(fo.pollers, id)
+				fo.end(p)
 				continue
 			}
 			q.wait = true
@@ -195,6 +206,7 @@ func (fo *Follow) any(p *feeding) bool {
 // forget gives up what a node kept for this Follow: its slots are begun again
 // where their news end.
 func (fo *Follow) forget(p *feeding, rest time.Duration) {
+	fo.end(p)
 	p.token, p.answered, p.adopt = fo.n.Token(), 0, nil
 	p.restAt = time.Now().Add(rest)
 	for i := range fo.at {

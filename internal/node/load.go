@@ -278,16 +278,22 @@ func (n *Node) unleaseLocked(s *slot, key string) {
 
 // Forget makes a call whose outcome nobody waits for, once.
 func (n *Node) Forget(c *Call) {
-	cl := n.table.Load().Claim(c.Slot)
-	if cl == nil || n.closing.Load() {
+	if cl := n.table.Load().Claim(c.Slot); cl != nil {
+		n.forgetAt(cl.Primary, c)
+	}
+}
+
+// forgetAt is Forget of a call on a node.
+func (n *Node) forgetAt(id shard.NodeID, c *Call) {
+	if n.closing.Load() {
 		return
 	}
 	req := transport.Request{Call: *c, ID2: transport.CallID{Node: n.id}}
-	if cl.Primary == n.id {
+	if id == n.id {
 		_ = n.run(c, &req, &Result{}, func(error) {})
 		return
 	}
-	if t := n.peer(cl.Primary).live(); t != nil {
+	if t := n.peer(id).live(); t != nil {
 		t.Call(time.Now().Add(n.cfg.OpTimeout), &req, func(*transport.Response, error) {})
 	}
 }
