@@ -31,7 +31,7 @@ const NoWeight = -1
 // Bounds of settings. What breaks them is refused.
 const (
 	MaxSettings  = 4 << 20 // bytes of their wire form
-	maxWeights   = 4096    // nodes that have had a weight set
+	maxWeights   = 4096    // nodes that have had a weight set; of more the latest
 	maxPinName   = 96      // bytes
 	maxStamp     = 1 << 60
 	settingsWire = 1 // version of the wire form
@@ -170,7 +170,8 @@ func (s *Settings) withPlace(slots []uint16, p place, by NodeID) (*Settings, err
 }
 
 // WithWeight returns settings in which a node has a weight, or, with NoWeight,
-// its own one again.
+// its own one again. Where too many names have had one it takes the place of the
+// weight that was set the longest ago.
 func (s *Settings) WithWeight(name string, weight int, by NodeID) (*Settings, error) {
 	if len(name) > maxPinName || weight < NoWeight || weight > MaxWeight {
 		return nil, ErrSettings
@@ -179,11 +180,7 @@ func (s *Settings) WithWeight(name string, weight int, by NodeID) (*Settings, er
 	if err != nil {
 		return nil, err
 	}
-	c.weights = maps.Clone(c.weights)
-	if c.weights == nil {
-		c.weights = map[string]register[int]{}
-	}
-	c.weights[name] = register[int]{at, by, weight}
+	c.weights = mergeWeights(c.weights, map[string]register[int]{name: {at, by, weight}})
 	return c, c.check()
 }
 
@@ -198,7 +195,7 @@ func (s *Settings) WithPause(paused bool, by NodeID) (*Settings, error) {
 }
 
 func (s *Settings) check() error {
-	if len(s.weights) > maxWeights || s.pins != nil && len(s.Append(nil)) > MaxSettings {
+	if s.pins != nil && len(s.Append(nil)) > MaxSettings {
 		return ErrSettings
 	}
 	return nil

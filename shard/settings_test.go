@@ -1,6 +1,7 @@
 package shard_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -54,6 +55,34 @@ func TestWeightIsForgotten(t *testing.T) {
 	s = must(s.WithWeight("n1", shard.NoWeight, a))
 	if w, set := s.Weight("n1"); set {
 		t.Errorf("Weight = %d, %v, want none", w, set)
+	}
+}
+
+// A fleet that gives weights to nodes of ever new names never runs out of room: the
+// weights set the longest ago go, on all nodes the same ones.
+func TestWeightsOfOldMakeRoom(t *testing.T) {
+	const more, most = 10, 4096
+	a, b := shard.NewNodeID(1, 1), shard.NewNodeID(2, 1)
+	var here, there *shard.Settings
+	for i := range most + more {
+		here = must(here.WithWeight(fmt.Sprint("n", i), 2, a))
+		if i == most/2 {
+			there, _ = there.Merge(here)
+			there = must(there.WithWeight("other", 3, b))
+			here, _ = here.Merge(there)
+		}
+	}
+	there, _ = there.Merge(here)
+	if !reflect.DeepEqual(here.Append(nil), there.Append(nil)) {
+		t.Error("two nodes forget different weights")
+	}
+	for name, want := range map[string]bool{"n0": false, fmt.Sprint("n", more): false, fmt.Sprint("n", more+1): true, "other": true, fmt.Sprint("n", most+more-1): true} {
+		if _, set := here.Weight(name); set != want {
+			t.Errorf("weight of %s is set: %v, want %v", name, set, want)
+		}
+	}
+	if _, err := shard.DecodeSettings(here.Append(nil)); err != nil {
+		t.Error(err)
 	}
 }
 
