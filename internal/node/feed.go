@@ -278,10 +278,17 @@ func (n *Node) answerFeed(c *Call, req *transport.Request, r *Result, done func(
 		}
 	}
 	f.mu.Lock()
+	if f.number != q.answered { // its repeat was answered meanwhile, without what was read here
+		f.mu.Unlock()
+		n.endFeed(f)
+		*r = Result{Found: true, Value: []byte{feedUnknown}}
+		done(nil)
+		return nil
+	}
 	now := n.now()
 	tell := len(f.moved) > 0 && now-f.toldAt > placesEvery
 	idle := len(q.adopt) == 0 && page.count == 0 && !page.gap && len(f.left) == 0 && len(f.noted) == 0 && !tell
-	if idle && q.wait && req.Timeout >= pollMargin {
+	if idle && q.wait && f.guest == nil && req.Timeout >= pollMargin {
 		g := n.newGuest(c, req, r, done)
 		if !n.hasRoom(0) {
 			f.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/slotmesh/slotmesh/internal/env"
 	"github.com/slotmesh/slotmesh/shard"
+	"github.com/slotmesh/slotmesh/transport"
 )
 
 func TestFeedQuestionRoundTrips(t *testing.T) {
@@ -69,4 +70,44 @@ func FuzzNear(f *testing.F) {
 		n.onRenew(shard.NodeID{1}, &fields{b: b})
 		n.onMarks(shard.NodeID{1}, &fields{b: b})
 	})
+}
+
+// A question and its repeat may be answered at once, where the caller of the first has
+// given up. What the first has read would be in an answer that nobody takes.
+func TestFeedIsGivenUpWhereARepeatWasAnswered(t *testing.T) {
+	n, s := openSlot(t)
+	ask := func(q *feedQuestion) (answer []byte) {
+		c := &Call{Op: transport.OpFeed, Value: q.pack()}
+		r := new(Result)
+		if err := n.answerFeed(c, &transport.Request{Call: *c}, r, func(error) {}); err != nil {
+			t.Error(err)
+		}
+		return r.Value
+	}
+	if b := ask(&feedQuestion{token: 1, adopt: []feedAdopt{{slot: 5}}}); b[0] != feedOK || b[1] != 1 {
+		t.Fatalf("the first answer is %x", b)
+	}
+	c := &Call{Op: transport.OpSet, Slot: 5, Key: "k", Value: []byte("v")}
+	if err := n.write(c, &transport.Request{Call: *c, Epoch: 1, ID2: transport.CallID{Node: n.id, Number: 1}}, new(Result), func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock() // the first question waits with the slot in its hands
+	first := make(chan []byte)
+	go func() { first <- ask(&feedQuestion{token: 1, answered: 1}) }()
+	f := n.feeds.find(1)
+	awaitNode(t, "the first question reads", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.noted) == 0
+	})
+	if b := ask(&feedQuestion{token: 1, answered: 1}); b[0] != feedOK || b[1] != 2 {
+		t.Errorf("its repeat is answered by %x", b)
+	}
+	s.mu.Unlock()
+	if b := <-first; b[0] != feedUnknown {
+		t.Errorf("the first question is answered by %x", b)
+	}
+	if b := ask(&feedQuestion{token: 1, answered: 2}); b[0] != feedUnknown {
+		t.Errorf("the watcher goes on without what was read: %x", b)
+	}
 }
