@@ -153,9 +153,9 @@ func (n *Node) savePast() {
 }
 
 // tellPast sends a peer what the disks remember, then the mark that ends it.
-func (n *Node) tellPast(to shard.NodeID) {
+func (n *Node) tellPast(to *peer) {
 	n.membersMu.Lock()
-	names, own := append([]byte{ctlNames}, n.namesLocked()...), encodeIDs([]byte{ctlOwn}, n.past.own)
+	past := [][]byte{append([]byte{ctlNames}, n.namesLocked()...), encodeIDs([]byte{ctlOwn}, n.past.own)}
 	var claims []*shard.Claim
 	for _, cl := range n.past.claims {
 		if cl != nil {
@@ -163,14 +163,12 @@ func (n *Node) tellPast(to shard.NodeID) {
 		}
 	}
 	n.membersMu.Unlock()
-	n.sendControl(to, names)
-	n.sendControl(to, own)
-	for len(claims) > 0 {
-		k := min(len(claims), claimBatch)
-		n.sendControl(to, shard.AppendClaims([]byte{ctlPast}, claims[:k]))
-		claims = claims[k:]
+	for part := range slices.Chunk(claims, claimBatch) {
+		past = append(past, shard.AppendClaims([]byte{ctlPast}, part))
 	}
-	n.sendControl(to, []byte{ctlTableEnd})
+	if t := to.live(); t != nil {
+		n.inTurn(to, t.SendControl, append(past, []byte{ctlTableEnd}))
+	}
 }
 
 // onOwn takes in under which IDs a peer's disk was used: whatever it was called

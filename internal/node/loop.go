@@ -13,7 +13,7 @@ type eventKind uint8
 const (
 	evMessages eventKind = iota // of a peer's core
 	evClaims                    // in force, from anywhere
-	evDown                      // a node counts as dead
+	evDown                      // a node counts as dead: from here to evUncut nothing is dropped
 	evGone                      // and there is proof
 	evUp
 	evCut     // only others hear a node
@@ -37,18 +37,22 @@ type event struct {
 }
 
 // maxEvents bounds what waits for the control loop, each message and claim
-// counted. What comes beyond is dropped: it is sent again.
+// counted. What comes beyond is dropped: it is sent again. Who lives is not: that is
+// told once, and there are no more such events than nodes that come and go.
 const maxEvents = 1 << 20
 
-// post queues an event for the control loop.
-func (n *Node) post(e event) {
+// post queues an event for the control loop; false: it was dropped.
+func (n *Node) post(e event) bool {
 	n.eventsMu.Lock()
-	if size := 1 + len(e.messages) + len(e.claims); n.eventsSize+size <= maxEvents {
+	size := 1 + len(e.messages) + len(e.claims)
+	queued := n.eventsSize+size <= maxEvents || e.kind >= evDown && e.kind <= evUncut
+	if queued {
 		n.eventsSize += size
 		n.events = append(n.events, e)
 	}
 	n.eventsMu.Unlock()
 	n.poke()
+	return queued
 }
 
 // trickles reports whether little waits for the control loop.
@@ -268,16 +272,20 @@ func (n *Node) merge(claims []*shard.Claim) {
 	}
 }
 
-// learn gives claims in force to look-ups at once, and to the control loop.
+// learn gives claims in force that are news to look-ups at once, and to the control
+// loop: a node that joins a hundred hears of each slot from all of them. Those that
+// the control loop has no room for look-ups do without too: else the tables would be
+// alike, and nobody tell them again.
 func (n *Node) learn(claims []*shard.Claim) {
-	n.post(event{kind: evClaims, claims: claims})
-	foreign := claims[:0:0]
+	table, news := n.table.Load(), claims[:0:0]
 	for _, cl := range claims {
-		if cl.Primary != n.id { // only this node's own word counts for that
-			foreign = append(foreign, cl)
+		if cl.Primary != n.id && shard.Compare(cl, table.Claim(cl.Slot)) > 0 { // only this node's own word counts for its own
+			news = append(news, cl)
 		}
 	}
-	n.merge(foreign)
+	if len(news) > 0 && n.post(event{kind: evClaims, claims: news}) {
+		n.merge(news)
+	}
 }
 
 const claimBatch = 2048

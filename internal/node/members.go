@@ -159,21 +159,52 @@ func (n *Node) setPeers() {
 // PeerUp begins to talk to a node: it is sent the whole table. (transport.Handler)
 func (n *Node) PeerUp(tp *transport.Peer) {
 	p := n.peerUp(tp)
-	claims := slices.Collect(n.table.Load().All())
-	for len(claims) > 0 {
-		k := min(len(claims), claimBatch)
-		_ = tp.SendClaims(shard.AppendClaims(nil, claims[:k]))
-		claims = claims[k:]
+	var table [][]byte
+	for claims := range slices.Chunk(slices.Collect(n.table.Load().All()), claimBatch) {
+		table = append(table, shard.AppendClaims(nil, claims))
 	}
-	// An empty batch ends the table, on the stream that carried it.
-	_ = tp.SendClaims(shard.AppendClaims(nil, nil))
-	n.tellPast(p.id)
+	table = append(table, nil) // an empty batch ends it, on the stream that carried it
+	n.inTurn(p, tp.SendClaims, table)
+	n.tellPast(p)
 	n.tellSettings(p.id)
 	if n.stepping.Load() {
 		n.sendControl(p.id, []byte{ctlStepDown})
 	}
 	n.post(event{kind: evUp, id: p.id})
 	n.resume(p)
+}
+
+// inTurn sends a peer bodies of which the last says that these were all. Where one
+// finds no room it waits with those behind it: the peer would take what it has for all,
+// and found slots that others hold.
+func (n *Node) inTurn(p *peer, send func([]byte) error, bodies [][]byte) {
+	up := p.upSince.Load()
+	room := func() bool { // or no use
+		for len(bodies) > 0 && p.up.Load() && p.upSince.Load() == up {
+			switch err := send(bodies[0]); {
+			case errors.Is(err, transport.ErrOverloaded):
+				return false
+			case err != nil: // its connection ends
+				return true
+			}
+			bodies = bodies[1:]
+		}
+		return true
+	}
+	if room() {
+		return
+	}
+	n.background(func() { // ends with the node, or when the peer is down
+		again := time.NewTicker(tickBusy)
+		defer again.Stop()
+		for !room() {
+			select {
+			case <-again.C:
+			case <-n.stop:
+				return
+			}
+		}
+	})
 }
 
 // resume sends the copies on a peer what they missed while it was cut off.
