@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
-	"github.com/slotmesh/slotmesh/internal/node"
 	"github.com/slotmesh/slotmesh/shard"
 )
 
@@ -80,16 +79,16 @@ func newMoveOptions(opts []MoveOption) (o moveOptions) {
 // at all; ErrUnknownNode where no living member has the name, or it may hold
 // nothing. Then ErrDisk, ErrClosed, ErrSuperseded, ctx's error.
 func (c Cluster) MoveSlots(ctx context.Context, slots []uint16, node string, opts ...MoveOption) error {
-	if err := checkSlots(slots); err != nil {
-		return fmt.Errorf("move slots: %w", err)
+	slots, err := c.asked(ctx, slots)
+	if err == nil {
+		err = c.holder(node)
 	}
-	m, err := c.holder(node)
 	if err != nil {
 		return fmt.Errorf("move slots: %w", err)
 	}
 	err = c.pin(ctx, slots, node)
 	if err == nil {
-		err = c.awaitClaims(ctx, slots, opts, func(claim *shard.Claim) bool { return claim.Primary == m.ID })
+		err = c.awaitServed(ctx, slots, opts, func(_ uint16, by string) bool { return by == node })
 	}
 	if err != nil {
 		return fmt.Errorf("move slots to %s: %w", node, err)
@@ -104,21 +103,23 @@ func (c Cluster) MoveSlots(ctx context.Context, slots []uint16, node string, opt
 // Errors: ErrInvalid for a slot beyond 16383, ErrDisk, ErrClosed,
 // ErrSuperseded, ctx's error.
 func (c Cluster) Unpin(ctx context.Context, slots []uint16) error {
-	if slots == nil {
+	all := slots == nil
+	if all {
 		s := c.n.Settings()
 		for slot := range uint16(hashtag.Slots) {
 			if s.Placed(slot) {
 				slots = append(slots, slot)
 			}
 		}
-		if slots == nil {
-			return ctx.Err()
-		}
 	}
-	if err := checkSlots(slots); err != nil {
-		return fmt.Errorf("unpin: %w", err)
+	err := c.open(ctx)
+	if !all {
+		slots, err = c.asked(ctx, slots)
 	}
-	if err := c.pin(ctx, slots, ""); err != nil {
+	if err == nil && len(slots) > 0 {
+		err = c.pin(ctx, slots, "")
+	}
+	if err != nil {
 		return fmt.Errorf("unpin: %w", err)
 	}
 	return nil
@@ -134,7 +135,8 @@ func (c Cluster) Unpin(ctx context.Context, slots []uint16) error {
 // a slot has no living in-sync backup. Then ErrDisk, ErrClosed, ErrSuperseded,
 // ctx's error.
 func (c Cluster) Failover(ctx context.Context, slots []uint16, opts ...MoveOption) error {
-	if err := checkSlots(slots); err != nil {
+	slots, err := c.asked(ctx, slots)
+	if err != nil {
 		return fmt.Errorf("failover: %w", err)
 	}
 	names, ready := map[shard.NodeID]string{}, map[shard.NodeID]bool{}
@@ -142,7 +144,7 @@ func (c Cluster) Failover(ctx context.Context, slots []uint16, opts ...MoveOptio
 		names[m.ID], ready[m.ID] = m.Name, m.State == "alive" && m.Weight > 0
 	}
 	table := c.n.Table()
-	from := make(map[uint16]shard.NodeID, len(slots))
+	from := make(map[uint16]string, len(slots))
 	byName := map[string][]uint16{}
 	for _, slot := range slots {
 		claim := table.Claim(slot)
@@ -152,11 +154,11 @@ func (c Cluster) Failover(ctx context.Context, slots []uint16, opts ...MoveOptio
 		if !slices.ContainsFunc(claim.Backups, func(id shard.NodeID) bool { return ready[id] }) {
 			return fmt.Errorf("failover: slot %d: %w", slot, ErrNotEnoughBackups)
 		}
-		from[slot] = claim.Primary
 		name := names[claim.Primary]
+		from[slot] = name
 		byName[name] = append(byName[name], slot)
 	}
-	err := c.change(ctx, func(s *shard.Settings) (*shard.Settings, error) {
+	err = c.change(ctx, func(s *shard.Settings) (*shard.Settings, error) {
 		var err error
 		for name, slots := range byName {
 			if s, err = s.WithAway(slots, name, c.n.Self().ID); err != nil {
@@ -166,7 +168,7 @@ func (c Cluster) Failover(ctx context.Context, slots []uint16, opts ...MoveOptio
 		return s, nil
 	})
 	if err == nil {
-		err = c.awaitClaims(ctx, slots, opts, func(claim *shard.Claim) bool { return claim.Primary != from[claim.Slot] })
+		err = c.awaitServed(ctx, slots, opts, func(slot uint16, by string) bool { return by != from[slot] })
 	}
 	if err != nil {
 		return fmt.Errorf("failover: %w", err)
@@ -181,6 +183,9 @@ func (c Cluster) Failover(ctx context.Context, slots []uint16, opts ...MoveOptio
 // Errors: ErrUnknownNode where no living member has the name, and those of
 // Failover.
 func (c Cluster) FailoverNode(ctx context.Context, node string, opts ...MoveOption) error {
+	if err := c.open(ctx); err != nil {
+		return fmt.Errorf("failover: %w", err)
+	}
 	m, ok := c.n.FindMember(node)
 	if !ok {
 		return fmt.Errorf("failover: %w: %q", ErrUnknownNode, node)
@@ -192,7 +197,7 @@ func (c Cluster) FailoverNode(ctx context.Context, node string, opts ...MoveOpti
 		}
 	}
 	if len(slots) == 0 {
-		return ctx.Err()
+		return nil
 	}
 	return c.Failover(ctx, slots, opts...)
 }
@@ -260,6 +265,9 @@ func (c Cluster) SetWeight(ctx context.Context, node string, weight int) error {
 	if weight < OwnWeight || weight > maxWeight {
 		return fmt.Errorf("set weight: %w: %d is not in [0, %d]", ErrInvalid, weight, maxWeight)
 	}
+	if err := c.open(ctx); err != nil {
+		return fmt.Errorf("set weight: %w", err)
+	}
 	_, known := c.n.FindMember(node)
 	if _, set := c.n.Settings().Weight(node); !known && (!set || weight != OwnWeight) {
 		return fmt.Errorf("set weight: %w: %q", ErrUnknownNode, node)
@@ -284,30 +292,38 @@ func (c Cluster) Safe() (safe bool, reasons []string) {
 	return len(reasons) == 0, reasons
 }
 
-func checkSlots(slots []uint16) error {
-	if len(slots) == 0 {
-		return fmt.Errorf("%w: no slot is named", ErrInvalid)
+// open says why nothing can be asked for: the cache is closed, or ctx is done.
+func (c Cluster) open(ctx context.Context) error {
+	if err := c.n.Ended(); err != nil {
+		return err
 	}
-	for _, slot := range slots {
-		if slot >= hashtag.Slots {
-			return fmt.Errorf("%w: slot %d is not in [0, %d)", ErrInvalid, slot, hashtag.Slots)
-		}
-	}
-	return nil
+	return ctx.Err()
 }
 
-// holder returns a member that slots can be moved to.
-func (c Cluster) holder(name string) (node.Member, error) {
+// asked returns the slots that somebody names, once each.
+func (c Cluster) asked(ctx context.Context, slots []uint16) ([]uint16, error) {
+	slots = slices.Compact(slices.Sorted(slices.Values(slots)))
+	if len(slots) == 0 {
+		return nil, fmt.Errorf("%w: no slot is named", ErrInvalid)
+	}
+	if last := slots[len(slots)-1]; last >= hashtag.Slots {
+		return nil, fmt.Errorf("%w: slot %d is not in [0, %d)", ErrInvalid, last, hashtag.Slots)
+	}
+	return slots, c.open(ctx)
+}
+
+// holder gives an error unless slots can be moved to a member of that name.
+func (c Cluster) holder(name string) error {
 	m, ok := c.n.FindMember(name)
 	switch {
 	case !ok:
-		return m, fmt.Errorf("%w: %q", ErrUnknownNode, name)
+		return fmt.Errorf("%w: %q", ErrUnknownNode, name)
 	case m.Weight == 0:
-		return m, fmt.Errorf("%w: %q has weight 0", ErrUnknownNode, name)
+		return fmt.Errorf("%w: %q has weight 0", ErrUnknownNode, name)
 	case m.State != "alive":
-		return m, fmt.Errorf("%w: %q is %s", ErrUnknownNode, name, m.State)
+		return fmt.Errorf("%w: %q is %s", ErrUnknownNode, name, m.State)
 	}
-	return m, nil
+	return nil
 }
 
 func (c Cluster) pin(ctx context.Context, slots []uint16, name string) error {
@@ -317,18 +333,26 @@ func (c Cluster) pin(ctx context.Context, slots []uint16, name string) error {
 }
 
 func (c Cluster) change(ctx context.Context, edit func(*shard.Settings) (*shard.Settings, error)) error {
-	if err := ctx.Err(); err != nil {
+	if err := c.open(ctx); err != nil {
 		return err
 	}
 	return c.n.Change(edit)
 }
 
-// awaitClaims returns when the claim of each slot is as wanted.
-func (c Cluster) awaitClaims(ctx context.Context, slots []uint16, opts []MoveOption, ok func(*shard.Claim) bool) error {
+// awaitServed returns when each slot is served by whom it should be. Nodes go by
+// their names: one that starts again meanwhile has a new ID.
+func (c Cluster) awaitServed(ctx context.Context, slots []uint16, opts []MoveOption, ok func(slot uint16, by string) bool) error {
 	return c.awaitLeft(ctx, newMoveOptions(opts), func() (left int) {
+		names := map[shard.NodeID]string{}
+		for _, m := range c.n.Members() {
+			if m.State != "suspect" {
+				names[m.ID] = m.Name
+			}
+		}
 		table := c.n.Table()
 		for _, slot := range slots {
-			if claim := table.Claim(slot); claim == nil || !ok(claim) {
+			claim := table.Claim(slot)
+			if claim == nil || names[claim.Primary] == "" || !ok(slot, names[claim.Primary]) {
 				left++
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,40 @@ func TestMoveSlotsPinsThem(t *testing.T) {
 	for i := range 500 {
 		wantValue(t, caches[i%3], fmt.Sprint("key", i), "v")
 	}
+}
+
+// A node that starts again while slots are on their way to it has another ID.
+func TestMoveSlotsToANodeThatStartsAgain(t *testing.T) {
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{}, func(t *testing.T, sc *slotmeshtest.Cluster) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		view, slots := sc.Node("n1").Cluster(), []uint16(nil)
+		for slot := range view.Slots() {
+			if slot.Primary == "n1" && len(slots) < 300 {
+				slots = append(slots, slot.Number)
+			}
+		}
+		for _, again := range []string{"n3", "n2"} {
+			sc.AwaitRest()
+			begun := false
+			restart := slotmesh.OnProgress(func(p slotmesh.Progress) {
+				if !begun {
+					begun = true
+					sc.Restart(again)
+				}
+			})
+			if again == "n3" {
+				wantErr(t, "MoveSlots to n3", view.MoveSlots(ctx, append(slots, slots...), "n3", restart), nil)
+			} else {
+				wantErr(t, "FailoverNode", view.FailoverNode(ctx, "n2", restart), nil)
+			}
+			for slot := range view.Slots() {
+				if again == "n3" && slices.Contains(slots, slot.Number) && slot.Primary != "n3" || again == "n2" && slot.Primary == "n2" {
+					t.Fatalf("slot %d is served by %s", slot.Number, slot.Primary)
+				}
+			}
+		}
+	})
 }
 
 func TestFailoverHandsOverToBackups(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -225,5 +227,138 @@ func TestKeysMayLastForThousandsOfYears(t *testing.T) {
 				t.Errorf("GetItem(%s) = %v, %v", key, item.Expires, err)
 			}
 		}
+	}
+}
+
+// everyOtherCall makes what everyCall leaves out, on a cache that is closed or with a
+// context that is done.
+func everyOtherCall(ctx context.Context, c *slotmesh.Cache, key string) map[string]error {
+	errs := map[string]error{}
+	for _, err := range c.Scan(ctx) {
+		errs["Scan"] = err
+		break
+	}
+	for _, err := range c.Subscribe(ctx, slotmesh.SubscribeChannel("a")) {
+		errs["Subscribe"] = err
+		break
+	}
+	for what, seq := range map[string]iter.Seq2[slotmesh.Event, error]{
+		"Watch": c.Watch(ctx, slotmesh.WatchKey(key)), "Watch of all slots": c.Watch(ctx, slotmesh.WatchPrefix("")),
+	} {
+		for _, err := range seq { // it may be live before it ends
+			errs[what] = err
+		}
+	}
+	none := func(context.Context, []string) (map[string][]byte, error) { return nil, nil }
+	_, errs["Get of a stale value"] = c.Get(ctx, key, slotmesh.AllowStale(time.Hour))
+	errs["GetOrLoadMany"] = c.GetOrLoadMany(ctx, []string{key, key}, none)[1].Err
+	_, errs["Clear"] = c.Clear(ctx)
+	_, errs["DeletePrefix"] = c.DeletePrefix(ctx, "a", nil)
+	_, errs["Lock"] = c.Lock(ctx, key, time.Minute)
+	_, errs["TryLock"] = c.TryLock(ctx, key, time.Minute)
+	_, errs["Publish"] = c.Publish(ctx, "a", nil)
+	b := c.Batch()
+	b.Get(key)
+	errs["Batch.Do"] = b.Do(ctx)
+
+	typed := slotmesh.For[int](c, "typed:")
+	errs["Typed.Set"] = typed.Set(ctx, key, 1)
+	_, errs["Typed.Get"] = typed.Get(ctx, key)
+	_, errs["Typed.Delete"] = typed.Delete(ctx, key)
+	_, errs["Typed.Update"] = typed.Update(ctx, key, func(i int) (int, error) { return i, nil })
+	_, errs["Typed.GetOrLoad"] = typed.GetOrLoad(ctx, key, func(context.Context, string) (int, error) { return 1, nil })
+	errs["Typed.GetMany"] = typed.GetMany(ctx, []string{key, key})[1].Err
+	errs["Typed.SetMany"] = typed.SetMany(ctx, []slotmesh.TypedEntry[int]{{Key: key}, {Key: key}})[1]
+
+	view := c.Cluster()
+	errs["MoveSlots"] = view.MoveSlots(ctx, []uint16{7}, "n")
+	errs["Failover"] = view.Failover(ctx, []uint16{7})
+	errs["FailoverNode"] = view.FailoverNode(ctx, "n")
+	errs["Unpin"] = view.Unpin(ctx, []uint16{7})
+	errs["Unpin of all"] = view.Unpin(ctx, nil)
+	errs["PauseRebalance"] = view.PauseRebalance(ctx)
+	errs["ResumeRebalance"] = view.ResumeRebalance(ctx)
+	errs["Rebalance, dropping pins"] = view.Rebalance(ctx, slotmesh.DropPins(), nil, slotmesh.OnProgress(nil))
+	errs["SetWeight"] = view.SetWeight(ctx, "n", 1)
+	_, errs["Explain"] = view.Explain(ctx, key)
+	_, errs["Report of another"] = view.Report(ctx, "other")
+	return errs
+}
+
+// timeless are calls that need no time of a context's, or take none.
+func timeless(ctx context.Context, c *slotmesh.Cache, dir string) map[string]error {
+	errs := map[string]error{
+		"Ready": c.Ready(ctx), "Checkpoint": c.Checkpoint(filepath.Join(dir, "a")), "RotateSecret": c.RotateSecret([]byte(strings.Repeat("b", 32))),
+		"SetAttribute": c.Cluster().SetAttribute("a", "b"), "Rebalance": c.Cluster().Rebalance(ctx),
+	}
+	_, errs["Report"] = c.Cluster().Report(ctx, "n")
+	_, errs["Cluster.Checkpoint"] = c.Cluster().Checkpoint(ctx, "n", "b")
+	sub, err := c.Subscription()
+	if errs["Subscription"] = err; err == nil {
+		sub.Close()
+	}
+	return errs
+}
+
+// Whatever is called when nothing can come of it gives the error that says so.
+func TestWholeSurfaceGivesItsErrors(t *testing.T) {
+	c := open(t, slotmesh.WithName("n"), slotmesh.WithDataDir(filepath.Join(t.TempDir(), "data")), slotmesh.WithSecret([]byte(strings.Repeat("a", 32))))
+	ctx, view := t.Context(), c.Cluster()
+	wantErr(t, "Ready", c.Ready(ctx), nil)
+	for what, tt := range map[string]struct{ got, want error }{
+		"MoveSlots of none":            {view.MoveSlots(ctx, nil, "n"), slotmesh.ErrInvalid},
+		"MoveSlots of a slot too high": {view.MoveSlots(ctx, []uint16{1, 16384}, "n"), slotmesh.ErrInvalid},
+		"MoveSlots twice":              {view.MoveSlots(ctx, []uint16{1, 1}, "n"), nil},
+		"MoveSlots to nobody":          {view.MoveSlots(ctx, []uint16{1}, ""), slotmesh.ErrUnknownNode},
+		"Failover of none":             {view.Failover(ctx, nil), slotmesh.ErrInvalid},
+		"Failover of a slot too high":  {view.Failover(ctx, []uint16{65535}), slotmesh.ErrInvalid},
+		"Failover without backups":     {view.Failover(ctx, []uint16{1, 1}), slotmesh.ErrNotEnoughBackups},
+		"FailoverNode of nobody":       {view.FailoverNode(ctx, ""), slotmesh.ErrUnknownNode},
+		"Unpin of none":                {view.Unpin(ctx, []uint16{}), slotmesh.ErrInvalid},
+		"Unpin of a slot too high":     {view.Unpin(ctx, []uint16{16384}), slotmesh.ErrInvalid},
+		"Unpin of all":                 {view.Unpin(ctx, nil), nil},
+		"SetWeight too high":           {view.SetWeight(ctx, "n", 1001), slotmesh.ErrInvalid},
+		"SetWeight too low":            {view.SetWeight(ctx, "n", -2), slotmesh.ErrInvalid},
+		"SetWeight of nobody":          {view.SetWeight(ctx, "nobody", slotmesh.OwnWeight), slotmesh.ErrUnknownNode},
+		"SetAttribute without a key":   {view.SetAttribute("", "b"), slotmesh.ErrInvalid},
+		"RotateSecret to none":         {c.RotateSecret(), slotmesh.ErrInvalid},
+		"Txn of nothing":               {c.Txn(ctx, "tag", nil), slotmesh.ErrInvalid},
+		"Batch without calls":          {c.Batch().Do(ctx), nil},
+	} {
+		wantErr(t, what, tt.got, tt.want)
+	}
+	if n := view.KeysIn(65535); n != 0 {
+		t.Errorf("KeysIn(65535) = %d, want 0", n)
+	}
+	_, err := view.Report(ctx, "nobody")
+	wantErr(t, "Report of nobody", err, slotmesh.ErrInvalid)
+	_, err = view.Checkpoint(ctx, "n", "../up")
+	wantErr(t, "Checkpoint outside of its directory", err, slotmesh.ErrInvalid)
+
+	dir := t.TempDir()
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	for what, err := range everyCall(over, c, "key") {
+		wantErr(t, what+" out of time", err, context.Canceled)
+	}
+	for what, err := range everyOtherCall(over, c, "key") {
+		if what == "Report of another" {
+			wantErr(t, what, err, slotmesh.ErrInvalid)
+			continue
+		}
+		wantErr(t, what+" out of time", err, context.Canceled)
+	}
+	for what, err := range timeless(over, c, dir) {
+		wantErr(t, what+" out of time", err, nil)
+	}
+	for range 2 {
+		wantErr(t, "Close", c.Close(), nil)
+		wantErr(t, "Shutdown of a closed cache", c.Shutdown(over), nil)
+	}
+	for what, err := range everyOtherCall(ctx, c, "key") {
+		wantErr(t, what+" after Close", err, slotmesh.ErrClosed)
+	}
+	for what, err := range timeless(ctx, c, dir) {
+		wantErr(t, what+" after Close", err, slotmesh.ErrClosed)
 	}
 }

@@ -397,3 +397,11 @@ func (n *Node) Context() context.Context { return n.ctx }
 
 // Closing reports whether the node is closing or closed.
 func (n *Node) Closing() bool { return n.closing.Load() }
+
+// Ended gives the error of a node that is closing or closed.
+func (n *Node) Ended() error {
+	if n.closing.Load() {
+		return n.closedErr()
+	}
+	return nil
+}
