@@ -71,9 +71,10 @@ func Open(ctx context.Context, opts ...Option) (*Cache, error) {
 	return &Cache{n: n, name: o.cfg.Cluster}, nil
 }
 
-// Ready returns nil once the node has joined, every slot has a primary and the
-// copies this node is to hold are caught up: the moment for a readiness probe
-// to turn green.
+// Ready returns nil once the node has joined and every slot has a primary: it answers
+// calls for all of them, by way of others where it holds nothing, and a readiness probe
+// may turn green. A newcomer gets its share after that: Cluster().Rebalance waits for
+// it, and Cluster().Safe says when another node may stop.
 //
 // Errors: ErrClosed, ErrSuperseded, ctx's error.
 func (c *Cache) Ready(ctx context.Context) error { return c.n.Ready(ctx) }

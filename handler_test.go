@@ -143,6 +143,28 @@ func TestPageAsJSONShowsTheCluster(t *testing.T) {
 	}
 }
 
+// The page marks the slots that Health counts: one that waits for another's seat is
+// nobody who could hold a backup.
+func TestPageMarksWhatHealthCounts(t *testing.T) {
+	parallel(t)
+	const cluster = "seats"
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster), slotmesh.WithBackups(2))
+	next := open(t, slotmesh.WithName("next"), slotmesh.WithSeat("n2"), slotmesh.WithCluster(cluster), slotmesh.WithBackups(2),
+		slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
+	awaitBalance(t, next, 3)
+	var v struct {
+		State string
+		Slots struct{ NoPrimary, ShortBackups, Moving string }
+	}
+	w := ask(next.Handler(), "GET", "/debug/slotmesh", "application/json")
+	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
+		t.Fatalf("%v in %s", err, w.Body)
+	}
+	if v.State != "ok" || v.Slots.NoPrimary+v.Slots.ShortBackups+v.Slots.Moving != "" {
+		t.Errorf("of a cluster at rest the page shows %+v", v)
+	}
+}
+
 func TestPageFollowsTheCluster(t *testing.T) {
 	parallel(t)
 	caches := slotmeshtest.Start(t, 2)

@@ -4,6 +4,7 @@ package slotmesh_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,34 @@ func TestHandOversAreNoFailure(t *testing.T) {
 	if slices.Min(looks) < 10 || slices.Max(moving) == 0 {
 		t.Errorf("%d looks saw at most %d slots move: too few to tell", looks, moving)
 	}
+}
+
+// TestLossOfANodeIsNoFailure ends a machine without a word: where backups take over
+// at once, the others' readiness must not flicker.
+func TestLossOfANodeIsNoFailure(t *testing.T) {
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{}, func(t *testing.T, sc *slotmeshtest.Cluster) {
+		c, handlers := sc.Node("n1"), map[string]http.Handler{}
+		for _, name := range []string{"n1", "n2"} {
+			handlers[name] = sc.Node(name).Handler()
+			if w := ask(handlers[name], "GET", "/readyz", ""); w.Code != 200 {
+				t.Fatalf("%s is not ready: %s", name, w.Body)
+			}
+		}
+		sc.PowerOff("n3")
+		short := false
+		for h := c.Cluster().Health(); !short || !h.Balanced; h = c.Cluster().Health() {
+			short = short || h.ShortBackups > 0
+			if h.State == "failing" || h.NoPrimary > 0 {
+				t.Fatalf("after the loss of a node: %+v", h)
+			}
+			for name, handler := range handlers {
+				if w := ask(handler, "GET", "/readyz", ""); w.Code != 200 {
+					t.Fatalf("%s is not ready: %s", name, w.Body)
+				}
+			}
+			sc.Advance(4 * time.Millisecond)
+		}
+	})
 }
 
 // TestLossOfAllHoldersIsAFailure ends two of three nodes at once: about a third of

@@ -219,7 +219,7 @@ func (o *observer) observe(ctx context.Context) {
 	switch {
 	case h.NoPrimary+h.Unclaimed > 0 || o.c.live() != nil:
 		v.State = "failing"
-	case h.ShortBackups+h.Moving+h.Forked > 0:
+	case h.ShortBackups+h.Moving+h.Forked > 0 || h.State != "ok":
 		v.State = "degraded"
 	}
 	v.Nodes = o.nodes(members, s)

@@ -52,9 +52,19 @@ func (n *Node) Table() *shard.Table { return n.table.Load() }
 // Engine is what the node keeps its records in.
 func (n *Node) Engine() store.Engine { return n.engine }
 
-// tally counts the slots. It looks at every one of them, several times a second
-// where somebody waits, so it looks up no node in a map.
-func (n *Node) tally() (h Health) {
+// condition is what is the matter with a slot as this node sees it; the zero value:
+// it is at rest.
+type condition struct {
+	unclaimed bool // nobody has served it yet; then nothing else is the matter
+	noPrimary bool // for longer than a hand-over takes
+	short     bool // it has fewer backups than asked for and possible
+	moving    bool // it is elsewhere than planned, or passes
+	passes    bool // to another primary
+}
+
+// inspect looks at every slot, several times a second where somebody waits, so it
+// looks up no node in a map.
+func (n *Node) inspect(f func(slot uint16, is condition)) {
 	var alive []shard.NodeID
 	if !n.closing.Load() {
 		alive = append(alive, n.id)
@@ -85,14 +95,14 @@ func (n *Node) tally() (h Health) {
 		no := uint16(i)
 		cl := t.Claim(no)
 		if cl == nil {
-			h.Unclaimed++
+			f(no, condition{unclaimed: true})
 			continue
 		}
-		passes, lost := false, !slices.Contains(alive, cl.Primary)
+		var is condition
+		lost := !slices.Contains(alive, cl.Primary)
 		if lost || cl.Primary == n.id && !n.serving(&n.slots[i], now) {
-			if passes = n.passes(cl, now); !passes {
-				h.NoPrimary++
-			}
+			is.passes = n.passes(cl, now)
+			is.noPrimary = !is.passes
 		}
 		live := 0
 		for _, id := range cl.Backups {
@@ -103,18 +113,44 @@ func (n *Node) tally() (h Health) {
 		if lost && live > 0 {
 			live-- // one of them takes its place
 		}
-		if live < want {
-			h.ShortBackups++
-		}
-		if passes || plan != nil && (cl.Primary != plan.Primary(no) || !sameSet(cl.Backups, plan.Backups(no))) {
-			h.Moving++
-		}
-		if passes {
-			h.passing++
+		is.short = live < want
+		is.moving = is.passes || plan != nil && (cl.Primary != plan.Primary(no) || !sameSet(cl.Backups, plan.Backups(no)))
+		f(no, is)
+	}
+}
+
+// tally counts the slots.
+func (n *Node) tally() (h Health) {
+	count := func(sum *int, is bool) {
+		if is {
+			*sum++
 		}
 	}
+	n.inspect(func(_ uint16, is condition) {
+		count(&h.Unclaimed, is.unclaimed)
+		count(&h.NoPrimary, is.noPrimary)
+		count(&h.ShortBackups, is.short)
+		count(&h.Moving, is.moving)
+		count(&h.passing, is.passes)
+	})
 	h.Forked = int(n.owed.Load())
 	return h
+}
+
+// Places lists the slots that are not at rest as this node sees it; those never
+// claimed are in none of the lists.
+func (n *Node) Places() (noPrimary, short, moving []uint16) {
+	list := func(slots *[]uint16, slot uint16, is bool) {
+		if is {
+			*slots = append(*slots, slot)
+		}
+	}
+	n.inspect(func(slot uint16, is condition) {
+		list(&noPrimary, slot, is.noPrimary)
+		list(&short, slot, is.short)
+		list(&moving, slot, is.moving)
+	})
+	return noPrimary, short, moving
 }
 
 // Health sums up the slots.
@@ -204,7 +240,10 @@ func (n *Node) passes(cl *shard.Claim, now time.Time) bool {
 		n.membersMu.Lock()
 		at, gone := n.gone[cl.Primary]
 		n.membersMu.Unlock()
-		return gone && at > since
+		if p := n.knownPeer(cl.Primary); !gone && p != nil { // it has fallen silent
+			at = max(p.heardAt.Load(), p.toldAt())
+		}
+		return at > 0 && at > since
 	}
 	if n.closing.Load() {
 		return false

@@ -360,8 +360,7 @@ func (n *Node) canList(cl *shard.Claim) bool {
 	return newest.Holds(n.id) && cl.Inherits(newest) || known.Holds(n.id) && cl.Inherits(known)
 }
 
-// Ready returns when the node has joined, every slot is claimed and this
-// node's own copies are caught up.
+// Ready returns when the node has joined and every slot has its primary.
 func (n *Node) Ready(ctx context.Context) error { return n.await(ctx, n.ready) }
 
 func (n *Node) ready() bool {
