@@ -47,13 +47,23 @@ func (n *Node) Ask(ctx context.Context, name, what string, arg []byte) ([]byte, 
 	}
 }
 
+// called is the member of a name, visitors too: of several starts the newest that does
+// not count as dead, where there is one.
+func (n *Node) called(name string) (found Member, ok bool) {
+	for _, m := range n.Members() { // the newest of a name comes last
+		if m.Name == name && (!ok || m.State != "suspect" || found.State == "suspect") {
+			found, ok = m, true
+		}
+	}
+	return found, ok
+}
+
 func (n *Node) askOnce(ctx context.Context, name, what string, arg []byte) ([]byte, error) {
-	members := n.Members()
-	i := slices.IndexFunc(members, func(m Member) bool { return m.Name == name })
-	if i < 0 {
+	m, ok := n.called(name)
+	if !ok {
 		return nil, fmt.Errorf("%w: there is no node %q", ErrInvalid, name)
 	}
-	t := n.peer(members[i].ID).live()
+	t := n.peer(m.ID).live()
 	if t == nil {
 		return nil, transport.ErrNotSent
 	}

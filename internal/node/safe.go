@@ -12,7 +12,9 @@ import (
 func (n *Node) Unsafe() (reasons []string) {
 	alive := map[shard.NodeID]bool{}
 	for _, m := range n.Members() {
-		alive[m.ID] = m.State == "alive" && !m.Self
+		// One whose connection has just ended may be dead, and still count as a member.
+		p := n.peer(m.ID)
+		alive[m.ID] = m.State == "alive" && !m.Self && (p.up.Load() || p.cut.Load())
 	}
 	single, orphaned, leftover := 0, 0, 0
 	table := n.Table()
