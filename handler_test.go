@@ -2,6 +2,7 @@ package slotmesh_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -140,6 +141,20 @@ func TestPageAsJSONShowsTheCluster(t *testing.T) {
 	}
 	if primaries != 16384 || listed != 16384 {
 		t.Errorf("%d primaries and %d slots are listed, want 16384", primaries, listed)
+	}
+}
+
+// A view is kept for all who look: also one that was made for somebody who has gone.
+func TestPageOfSomebodyGoneIsWhole(t *testing.T) {
+	parallel(t)
+	h := slotmeshtest.Start(t, 2)[0].Handler()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/debug/slotmesh", nil)
+	r.Header.Set("Accept", "application/json")
+	h.ServeHTTP(w, r.WithContext(gone))
+	if got := strings.Count(w.Body.String(), `"reported": true`); got != 2 {
+		t.Errorf("%d of 2 nodes reported", got)
 	}
 }
 

@@ -361,7 +361,7 @@ func (o *observer) ask(ctx context.Context, now time.Time, members []Node) {
 		return
 	}
 	o.asked = now
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second) // others see this view too
 	defer cancel()
 	var (
 		mu    sync.Mutex // guards fresh
