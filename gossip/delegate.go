@@ -53,8 +53,14 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 }
 
 // NotifyMerge refuses to join a cluster of which no member is acceptable; the
-// opaque state that came along is dropped with it.
+// opaque state that came along is dropped with it. It hears of goodbyes that were said
+// while this node was cut off: memberlist passes them on as deaths.
 func (d *delegate) NotifyMerge(peers []*memberlist.Node) error {
+	for _, n := range peers {
+		if m, goodbye, err := decodeMeta(n.Name, n.Meta); err == nil && goodbye {
+			d.g.roll.goodbye(m)
+		}
+	}
 	var first error
 	for _, n := range peers {
 		if n.State != memberlist.StateAlive {

@@ -10,7 +10,7 @@ type EventKind uint8
 
 const (
 	Joined  EventKind = 1 // is living and was not known, or was Failed
-	Left    EventKind = 2 // said goodbye; its ID never comes back
+	Left    EventKind = 2 // said goodbye, perhaps after it Failed; its ID never comes back
 	Failed  EventKind = 3 // was silent too long, or was forgotten; it may come back
 	Updated EventKind = 4 // changed what it says about itself
 )
@@ -30,7 +30,7 @@ func (k EventKind) String() string {
 }
 
 // Event is a change of another member; a node hears no events about itself.
-// Between a member's Left or Failed and its next Joined there is nothing.
+// After a member's Failed comes its next Joined, or Left, or nothing.
 type Event struct {
 	Kind   EventKind
 	Member Member
@@ -104,10 +104,10 @@ func coalesce(pending []Event, e Event) []Event {
 	case e.Kind == Updated && (was == Joined || was == Updated):
 		pending[last].Member = e.Member
 		return pending
-	case (e.Kind == Left || e.Kind == Failed) && was == Joined:
-		return slices.Delete(pending, last, last+1) // the reader never knew of it, or knows it as gone
-	case (e.Kind == Left || e.Kind == Failed) && was == Updated:
-		pending[last] = e
+	case e.Kind == Failed && was == Joined:
+		return slices.Delete(pending, last, last+1) // the reader never knew of it, or knows it as failed
+	case e.Kind == Failed && was == Updated, e.Kind == Left:
+		pending[last] = e // the reader may know it as failed
 		return pending
 	}
 	return append(pending, e)

@@ -124,7 +124,10 @@ func TestEventsCoalesce(t *testing.T) {
 		{"the last update wins", []Event{{Updated, a}, {Updated, up}}, []Event{{Updated, up}}},
 		{"come and gone is nothing", []Event{{Joined, a}, {Failed, a}}, nil},
 		{"gone and back is both", []Event{{Failed, a}, {Joined, up}}, []Event{{Failed, a}, {Joined, up}}},
-		{"gone, back and gone is gone", []Event{{Failed, a}, {Joined, up}, {Left, up}}, []Event{{Failed, a}}},
+		{"gone, back and gone is gone", []Event{{Failed, a}, {Joined, up}, {Failed, up}}, []Event{{Failed, a}}},
+		{"a goodbye is told to who knew it as failed", []Event{{Joined, up}, {Left, up}}, []Event{{Left, up}}},
+		{"a goodbye says more than a failure", []Event{{Failed, a}, {Left, up}}, []Event{{Left, up}}},
+		{"gone, back and leaving is leaving", []Event{{Failed, a}, {Joined, up}, {Left, up}}, []Event{{Failed, a}, {Left, up}}},
 		{"an update before the end is left out", []Event{{Updated, up}, {Left, up}}, []Event{{Left, up}}},
 	} {
 		var got []Event

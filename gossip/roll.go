@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxGone     = 4096 // IDs remembered that said goodbye
+	maxGone     = 4096 // IDs remembered that said goodbye, and that failed
 	maxVanished = 256  // addresses of failed members that are tried for ever
 )
 
@@ -32,8 +32,9 @@ type roll struct {
 	// address, with their names: where the node of that name lives elsewhere,
 	// its old address is not tried any more.
 	vanished map[string]string
-	bye      bool // this node has said goodbye
-	met      bool // there was another member once
+	failed   map[NodeID]struct{} // told of as Failed, and neither back nor gone
+	bye      bool                // this node has said goodbye
+	met      bool                // there was another member once
 }
 
 type entry struct {
@@ -48,6 +49,7 @@ func newRoll(self Member, event func(Event)) *roll {
 		members:  map[NodeID]*entry{self.ID: {Member: self}},
 		gone:     make(map[NodeID]struct{}),
 		vanished: make(map[string]string),
+		failed:   make(map[NodeID]struct{}),
 	}
 }
 
@@ -69,6 +71,7 @@ func (r *roll) joinedLocked(m Member) {
 			delete(r.vanished, addr)
 		}
 	}
+	delete(r.failed, m.ID)
 	r.event(Event{Joined, m})
 }
 
@@ -86,7 +89,8 @@ func (r *roll) update(m Member) {
 	}
 }
 
-// goodbye removes a member for good.
+// goodbye removes a member for good, also one that was taken for failed: whoever was
+// told so need not wait for it any more.
 func (r *roll) goodbye(m Member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,13 +109,15 @@ func (r *roll) goodbye(m Member) {
 		r.gone[id] = struct{}{}
 		r.goneOrder = append(r.goneOrder, id)
 	}
-	e := r.members[id]
-	if e == nil {
-		return
-	}
+	e, known := r.members[id]
+	_, failed := r.failed[id]
 	delete(r.members, id)
-	if e.forgotten.IsZero() {
-		r.event(Event{Left, e.Member})
+	delete(r.failed, id)
+	if known {
+		m = e.Member
+	}
+	if known || failed {
+		r.event(Event{Left, m})
 	}
 }
 
@@ -126,8 +132,7 @@ func (r *roll) fail(id NodeID) bool {
 	}
 	delete(r.members, id)
 	if e.forgotten.IsZero() {
-		r.vanishLocked(e.Member)
-		r.event(Event{Failed, e.Member})
+		r.failLocked(e.Member)
 	}
 	return true
 }
@@ -141,8 +146,7 @@ func (r *roll) forget(id NodeID, now time.Time) bool {
 		return false
 	}
 	e.forgotten = now
-	r.vanishLocked(e.Member)
-	r.event(Event{Failed, e.Member})
+	r.failLocked(e.Member)
 	return true
 }
 
@@ -157,6 +161,18 @@ func (r *roll) recall(id NodeID, before time.Time) {
 			r.joinedLocked(e.Member)
 		}
 	}
+}
+
+func (r *roll) failLocked(m Member) {
+	if len(r.failed) >= maxGone {
+		for id := range r.failed {
+			delete(r.failed, id)
+			break
+		}
+	}
+	r.failed[m.ID] = struct{}{}
+	r.vanishLocked(m)
+	r.event(Event{Failed, m})
 }
 
 func (r *roll) vanishLocked(m Member) {

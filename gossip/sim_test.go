@@ -144,6 +144,38 @@ func TestWhoLeftDoesNotComeBackAsAGhost(t *testing.T) {
 	})
 }
 
+// Who stood still for too long, and leaves before anybody has heard of it again, has
+// left and is not waited for.
+func TestGoodbyeOfAFailedMemberIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, n *simnet.Net, open sockets) {
+		a, b, c := trio(t, open, addrs)
+		n.Pause(ipC)
+		a.awaitEvent(t, gossip.Failed, "c")
+		b.awaitEvent(t, gossip.Failed, "c")
+		n.Resume(ipC)
+		_ = c.Leave(t.Context())
+		a.awaitEvent(t, gossip.Left, "c")
+		b.awaitEvent(t, gossip.Left, "c")
+		a.Forget(b.self.ID)
+		_ = b.Leave(t.Context())
+		a.awaitEvent(t, gossip.Left, "b")
+	})
+}
+
+// So has who left while others were cut off from it and from those it told.
+func TestGoodbyeOnTheOtherSideOfACutIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, n *simnet.Net, open sockets) {
+		a, b, c := trio(t, open, addrs)
+		n.Isolate(ipA)
+		a.awaitMembers(t, "a")
+		_ = c.Leave(t.Context())
+		_ = c.Close()
+		b.awaitEvent(t, gossip.Left, "c")
+		n.HealAll()
+		a.awaitEvent(t, gossip.Left, "c")
+	})
+}
+
 func TestHourLongSplitHealsByItself(t *testing.T) {
 	bubble(t, func(t *testing.T, n *simnet.Net, open sockets) {
 		a, b, c := trio(t, open, addrs) // only b and c have a seed, and it is a
