@@ -92,6 +92,9 @@ func (s *session) writeBulk(l *bulkLane) {
 	for {
 		select {
 		case b := <-l.in:
+			if b.completes {
+				s.completed()
+			}
 			if err := l.stream.SendMsg(b); err != nil {
 				l.conn.shut(CauseOther)
 				return

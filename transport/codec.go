@@ -15,8 +15,9 @@ func (codec) Name() string { return "slotmesh" }
 
 // batch is a message on its way out. grpc frees it into pool once written.
 type batch struct {
-	data *[]byte
-	pool mem.BufferPool
+	data      *[]byte
+	pool      mem.BufferPool
+	completes bool // holds the last piece of a message
 }
 
 // frame is a received message. It stays valid until free.

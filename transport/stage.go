@@ -25,7 +25,7 @@ type stage struct {
 	mu       sync.Mutex // guards all below
 	queue    []staged
 	bytes    int
-	sent     int // messages sent whole that the peer has not confirmed
+	sent     int // messages sent whole, or in a writer's hands, that the peer has not confirmed
 	received sync.Mutex
 	wake     chan struct{} // capacity 1
 }
@@ -110,16 +110,19 @@ func (s *session) sendPieces(ctx context.Context, msg []byte) bool {
 		enc := newEncoder(s.t.cfg.Self.ID)
 		enc.buf = *s.t.pool.Get(len(part) + sizeChunk)
 		enc.piece(&piece{total: len(msg), off: off, body: part})
-		if off+len(part) == len(msg) {
-			s.stage.mu.Lock()
-			s.stage.sent++
-			s.stage.mu.Unlock()
-		}
-		if s.sendOn(ctx, l, &batch{data: &enc.buf, pool: &s.t.pool}) != nil {
+		b := &batch{data: &enc.buf, pool: &s.t.pool, completes: off+len(part) == len(msg)}
+		if s.sendOn(ctx, l, b) != nil {
 			return false
 		}
 	}
 	return true
+}
+
+// completed counts a message whose last piece is on its way.
+func (s *session) completed() {
+	s.stage.mu.Lock()
+	s.stage.sent++
+	s.stage.mu.Unlock()
 }
 
 // confirmed counts a message that has come through.

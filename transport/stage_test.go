@@ -97,6 +97,23 @@ func TestLostPiecesEndTheSession(t *testing.T) {
 	a.up(t) // and is there again
 }
 
+// A message whose last piece no writer took has not left with the bulk connection.
+func TestPiecesThatNobodyTookAreNotLost(t *testing.T) {
+	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, newHandler(), nil)
+	ab, _ := connect(t, a, b)
+	s := ab.session.Load()
+	l := &bulkLane{in: make(chan *batch), done: make(chan struct{})}
+	close(l.done)
+	s.bulk.attach(l)
+	defer s.bulk.detach(l)
+	if s.sendPieces(t.Context(), make([]byte, pieceSize)) {
+		t.Error("sent over a lane that has ended")
+	}
+	if s.piecesLost(); !ab.Up() {
+		t.Error("the session ended for a message that waits to be sent")
+	}
+}
+
 // The large calls of a caller that waits no more are not sent.
 func TestLargeCallThatIsCancelledIsNotSent(t *testing.T) {
 	hb := newHandler()
