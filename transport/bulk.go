@@ -208,11 +208,18 @@ func (s *session) wantBulk() error {
 		s.bulk.ask()
 		return nil
 	}
+	return s.note(kindWantBulk)
+}
+
+// note queues a message that has nothing to say but its kind. A peer that does not even
+// read those is disconnected.
+func (s *session) note(k kind) error {
 	at, err := s.data.out.lock(prefixSize, urgent)
 	if err != nil {
+		s.refused(err)
 		return err
 	}
-	s.data.out.enc.begin(kindWantBulk)
+	s.data.out.enc.begin(k)
 	s.data.out.enc.end()
 	s.data.out.unlock(at.off)
 	return nil

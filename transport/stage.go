@@ -188,10 +188,8 @@ func (s *session) onWhole(d *decoder, msg []byte) error {
 	s.t.corks.enter()
 	defer s.t.corks.leave(true)
 	out := s.data.out
-	if at, err := out.lock(prefixSize, urgent); err == nil {
-		out.enc.begin(kindWhole)
-		out.enc.end()
-		out.unlock(at.off)
+	if err := s.note(kindWhole); err != nil {
+		return err
 	}
 	switch k {
 	case kindRequest, kindResponse, kindAppend:

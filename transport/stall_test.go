@@ -122,3 +122,23 @@ func TestRequestsOfAStalledReaderAreNotRun(t *testing.T) {
 		f.free()
 	}
 }
+
+// Neither is a peer waited for that does not read what large messages need.
+func TestLargeMessagesOfAStalledReaderEndItsSession(t *testing.T) {
+	for name, send := range map[string]func(s *session){
+		"an answer":  func(s *session) { s.p.respond(s, 1, &Response{Result: Result{Value: make([]byte, LargeMessage)}}) },
+		"a question": func(s *session) { _ = s.onWhole(s.data.dec, message(kindVoid, []byte{0x90})) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, newHandler(), nil)
+			_, ba := connect(t, a, b)
+			s := ba.session.Load()
+			occupy(t, s.data.out)
+			s.data.out.mu.Lock()
+			s.data.out.queued += 2 * s.data.out.limit
+			s.data.out.mu.Unlock()
+			send(s)
+			b.down(t)
+		})
+	}
+}
