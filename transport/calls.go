@@ -82,6 +82,13 @@ func (c *calls) has(id uint64) bool {
 	return i < len(c.slots) && c.slots[i].id == id
 }
 
+// counted returns how many calls there were, those to the same node before included.
+func (c *calls) counted() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count
+}
+
 func (c *calls) takeLocked(i int) call {
 	s := c.slots[i]
 	c.slots[i] = call{next: c.free}

@@ -127,6 +127,38 @@ func TestLateAnswersAreDropped(t *testing.T) {
 }
 
 // The table of calls against a map.
+// Nor is an answer to a call of before the peer was forgotten taken for a later call's.
+func TestAnswersFromBeforeAPeerWasForgottenAreDropped(t *testing.T) {
+	hb := newHandler()
+	asked := make(chan uint64, 2)
+	hb.request = func(_ *Peer, r *Request) { asked <- r.ID }
+	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, hb, nil)
+	ab, ba := connect(t, a, b)
+	ab.Call(time.Time{}, &Request{}, func(*Response, error) {})
+	old := receive(t, asked)
+	a.SetPeers(nil)
+	a.down(t)
+	b.down(t)
+	await(t, func() bool { return a.Peer(b.id) == nil })
+	a.expect(b.at())
+	ab = a.up(t)
+	b.up(t)
+	got := make(chan string, 2)
+	ab.Call(time.Time{}, &Request{}, func(r *Response, err error) {
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		got <- string(r.Value)
+	})
+	anew := receive(t, asked)
+	ba.Respond(old, &Response{Result: Result{Value: []byte("old")}})
+	ba.Respond(anew, &Response{Result: Result{Value: []byte("new")}})
+	if v := receive(t, got); v != "new" {
+		t.Errorf("the call was answered %q, want its own answer", v)
+	}
+}
+
 func TestCallsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := calls{free: -1}

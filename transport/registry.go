@@ -25,6 +25,7 @@ type Transport struct {
 	mu     sync.Mutex // guards all below and the marked fields of each Peer
 	peers  map[NodeID]*Peer
 	halves map[halfKey]*half
+	counts uint64 // the most calls to any one peer that was forgotten
 	closed bool
 
 	unlisted int           // streams that wait for their peer to be listed
@@ -179,7 +180,8 @@ func (t *Transport) listLocked(a PeerAddr) (over *session) {
 
 func (t *Transport) newPeerLocked(id Identity) *Peer {
 	p := &Peer{t: t, id: id.ID}
-	p.calls.free = -1
+	// A peer that is back may still answer calls of before: their IDs do not come back.
+	p.calls.free, p.calls.count = -1, t.counts
 	p.ident.Store(&id)
 	t.peers[id.ID] = p
 	return p
@@ -246,6 +248,7 @@ func (t *Transport) release(p *Peer) {
 func (t *Transport) forgetLocked(p *Peer) {
 	if !p.listed && p.cur == nil && p.held == 0 && t.peers[p.id] == p {
 		delete(t.peers, p.id)
+		t.counts = max(t.counts, p.calls.counted())
 	}
 }
 
