@@ -160,6 +160,7 @@ func (g *Guard) Dial(dial func(context.Context, string) (net.Conn, error)) func(
 		stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 		c, err := g.client(raw)
 		if !stop() && err == nil {
+			_ = c.Close() // raw is closed, and c would count as proved for ever
 			err = ctx.Err()
 		}
 		if err != nil {

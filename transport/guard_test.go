@@ -356,6 +356,38 @@ func TestSecretsRotate(t *testing.T) {
 	}
 }
 
+// countdown is a connection that calls then when so many bytes have been read.
+type countdown struct {
+	net.Conn
+	left int
+	then func()
+}
+
+func (c *countdown) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.left -= n; c.left == 0 {
+		c.then()
+	}
+	return n, err
+}
+
+// A connection that its dialer waits for no longer stands on no secret, however far it got.
+func TestDialGivenUpLeavesNothing(t *testing.T) {
+	g := newGuard(t, GuardConfig{Secrets: [][]byte{secretA}})
+	b := startGuarded(t, loopback{}, 2, newHandler(), newGuard(t, GuardConfig{Secrets: [][]byte{secretA}}), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := g.Dial(func(ctx context.Context, addr string) (net.Conn, error) {
+		c, err := loopback{}.dial(ctx, addr)
+		return &countdown{c, nonceSize + proofSize, cancel}, err
+	})(ctx, b.addr)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("err = %v, want context.Canceled", err)
+	}
+	if len(g.proved) != 0 {
+		t.Errorf("%d connections are kept", len(g.proved))
+	}
+}
+
 // TestCertificatesReload exchanges the authority, with a provider, and nothing
 // else.
 func TestCertificatesReload(t *testing.T) {
