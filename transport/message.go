@@ -114,6 +114,7 @@ const (
 	CodeConflict        Code = 18
 	CodeLoadFailed      Code = 19 // Text is the error of somebody else's load
 	CodeLocked          Code = 20
+	CodeLost            Code = 21 // it has run, and there was no room for the answer
 )
 
 // Result is what a call gives. Value of a received Result is the receiver's

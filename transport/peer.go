@@ -193,7 +193,8 @@ func (p *Peer) expire(now int64) (earliest int64) {
 
 // Respond answers the request id that the handler was given. It is dropped if
 // the stream it came by has ended. A peer that lets twice QueueBytes pile up
-// is disconnected.
+// is disconnected; where several times that waits in large answers, it is told
+// CodeLost instead of another.
 func (p *Peer) Respond(id uint64, r *Response) {
 	if s := p.session.Load(); s != nil {
 		p.respond(s, id, r)
@@ -213,7 +214,7 @@ func (p *Peer) respond(s *session, id uint64, r *Response) {
 		if s.put(enc.buf, 0) == nil {
 			return
 		}
-		r, size = &Response{Code: CodeOverloaded, Mark: r.Mark}, sizeResponse
+		r, size = &Response{Code: CodeLost, Mark: r.Mark}, sizeResponse
 	}
 	at, err := s.data.out.lock(size, urgent)
 	if err != nil {

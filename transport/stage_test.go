@@ -97,6 +97,36 @@ func TestLostPiecesEndTheSession(t *testing.T) {
 	a.up(t) // and is there again
 }
 
+// A request that was run is not answered as if it had been refused.
+func TestLargeAnswerWithoutRoomIsLost(t *testing.T) {
+	const limit = 1 << 20
+	hb := newHandler()
+	hb.request = func(p *Peer, r *Request) {
+		p.Respond(r.ID, &Response{Mark: 5, Result: Result{Value: make([]byte, stageFactor*limit)}})
+	}
+	gate := make(chan struct{})
+	ha := newHandler()
+	ha.chunk = func(*Peer, *Chunk) { <-gate }
+	a := startNode(t, loopback{}, 1, ha, nil)
+	b := startNode(t, loopback{}, 2, hb, func(c *Config) { c.QueueBytes = limit })
+	defer close(gate)
+	ab, ba := connect(t, a, b)
+	if err := ba.SendChunk(t.Context(), &Chunk{}); err != nil { // holds up the bulk connection
+		t.Fatal(err)
+	}
+	codes := make(chan Code, 20)
+	for range cap(codes) {
+		ab.Call(time.Time{}, &Request{}, func(r *Response, err error) {
+			if err == nil {
+				codes <- r.Code
+			}
+		})
+	}
+	if code := receive(t, codes); code != CodeLost {
+		t.Errorf("code %d, want CodeLost", code)
+	}
+}
+
 // A message whose last piece no writer took has not left with the bulk connection.
 func TestPiecesThatNobodyTookAreNotLost(t *testing.T) {
 	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, newHandler(), nil)

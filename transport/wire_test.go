@@ -36,7 +36,7 @@ func TestWireConstants(t *testing.T) {
 		{"CodeOK", int(CodeOK), 0}, {"CodeNotFound", int(CodeNotFound), 1}, {"CodeMoved", int(CodeMoved), 2}, {"CodeAsk", int(CodeAsk), 3},
 		{"CodeNotYet", int(CodeNotYet), 4}, {"CodeVersionMismatch", int(CodeVersionMismatch), 5},
 		{"CodeConditionFailed", int(CodeConditionFailed), 6}, {"CodeNoPrimary", int(CodeNoPrimary), 7},
-		{"CodeNotEnough", int(CodeNotEnough), 8}, {"CodeTooLarge", int(CodeTooLarge), 9}, {"CodeConflict", int(CodeConflict), 18}, {"CodeLoadFailed", int(CodeLoadFailed), 19}, {"CodeLocked", int(CodeLocked), 20}, {"CodeNoMemory", int(CodeNoMemory), 10},
+		{"CodeNotEnough", int(CodeNotEnough), 8}, {"CodeTooLarge", int(CodeTooLarge), 9}, {"CodeConflict", int(CodeConflict), 18}, {"CodeLoadFailed", int(CodeLoadFailed), 19}, {"CodeLocked", int(CodeLocked), 20}, {"CodeLost", int(CodeLost), 21}, {"CodeNoMemory", int(CodeNoMemory), 10},
 		{"CodeClosed", int(CodeClosed), 11}, {"CodeUnknownOutcome", int(CodeUnknownOutcome), 12}, {"CodeOverloaded", int(CodeOverloaded), 13},
 		{"CodeExpired", int(CodeExpired), 14}, {"CodeNotInteger", int(CodeNotInteger), 15}, {"CodeInvalid", int(CodeInvalid), 16},
 		{"CodeDisk", int(CodeDisk), 17},

@@ -204,6 +204,8 @@ func (n *Node) codeError(rsp *transport.Response) error {
 		return nil
 	case transport.CodeExpired, transport.CodeClosed:
 		return errNotYet
+	case transport.CodeLost:
+		return errAnswerLost
 	case transport.CodeLoadFailed:
 		return &LoadFailed{rsp.Text}
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,6 +16,8 @@ var (
 	errNotYet = errors.New("slot is not open yet") // and nothing happened
 	errAsk    = errors.New("slot is being handed over")
 	errRepeat = errors.New("write was given a version under a claim that ended")
+
+	errAnswerLost = fmt.Errorf("answer lost: %w: %w", ErrOverloaded, errRepeat)
 )
 
 // licensed reports whether sv's leases are held now. The caller's call came

@@ -52,3 +52,18 @@ func TestAskEndsWithItsClaim(t *testing.T) {
 		})
 	}
 }
+
+// A write that has run is not run again because there was no room for its answer.
+func TestCallWhoseAnswerWasLostIsLookedUp(t *testing.T) {
+	n := new(Node)
+	for op, repeat := range map[transport.Op]bool{transport.OpGet: false, transport.OpDelete: true} {
+		tr := trip{req: transport.Request{Call: Call{Op: op}}}
+		again, _ := n.again(&tr, n.codeError(&transport.Response{Code: transport.CodeLost}))
+		if !again || tr.req.Repeat != repeat {
+			t.Errorf("op %d: again %v, as a repeat %v; want true, %v", op, again, tr.req.Repeat, repeat)
+		}
+		if !errors.Is(tr.last, ErrOverloaded) {
+			t.Errorf("op %d: %v does not say that a queue was full", op, tr.last)
+		}
+	}
+}
