@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"google.golang.org/grpc/peer"
 )
@@ -17,7 +21,8 @@ import (
 type conn struct {
 	net.Conn
 	cause  atomic.Uint32 // a Cause, 0 while it lives
-	closed func()        // run once by Close; may be nil
+	closed func()        // run by Close; nil if it was dialed
+	timer  *time.Timer   // closes it, until taken; likewise
 	in     *inflow       // nil: grpc gets what comes unseen
 
 	wmu gate // held from a frame's first byte to its last
@@ -90,6 +95,9 @@ func (c *conn) passAll() {
 	}
 }
 
+// taken says that a stream on an accepted connection is in use.
+func (c *conn) taken() { c.timer.Stop() }
+
 func (c *conn) note(cause Cause) { c.cause.CompareAndSwap(0, uint32(cause)) }
 
 func (c *conn) ended() Cause { return Cause(c.cause.Load()) }
@@ -128,11 +136,20 @@ func connOf(ctx context.Context) *conn {
 // maxConns bounds the connections accepted at one time.
 const maxConns = 4096
 
-// listener wraps what it accepts into conns.
+// listener wraps what it accepts into conns, and closes them when it is closed: grpc
+// would wait for those that are in the middle of a handshake. A connection of which
+// no stream was taken within connectTime is closed too.
 type listener struct {
 	net.Listener
-	t    *Transport
-	open atomic.Int32
+	t *Transport
+
+	mu     sync.Mutex // guards below
+	open   map[*conn]struct{}
+	closed bool
+}
+
+func newListener(t *Transport) *listener {
+	return &listener{Listener: t.cfg.Listener, t: t, open: map[*conn]struct{}{}}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -141,19 +158,43 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.open.Add(1) > maxConns {
-			l.open.Add(-1)
-			_ = raw.Close()
-			continue
-		}
 		c := newConn(raw)
 		c.in = newInflow(c, &l.t.pool, l.t.cfg.maxReceive(), prefaceSize)
-		var once atomic.Bool
-		c.closed = func() {
-			if once.CompareAndSwap(false, true) {
-				l.open.Add(-1)
-			}
+		if l.enter(c) {
+			return c, nil
 		}
-		return c, nil
+		_ = raw.Close()
 	}
+}
+
+func (l *listener) enter(c *conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.open) >= maxConns {
+		return false
+	}
+	l.open[c] = struct{}{}
+	c.closed = func() { l.leave(c) }
+	c.timer = time.AfterFunc(connectTime, func() { c.shut(CauseClosedByUs) })
+	return true
+}
+
+func (l *listener) leave(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, c)
+	c.timer.Stop()
+}
+
+// Close is called by grpc before it waits for its connections.
+func (l *listener) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	open := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	err := l.Listener.Close()
+	for _, c := range open {
+		c.shut(CauseClosedByUs)
+	}
+	return err
 }

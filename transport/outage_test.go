@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -223,6 +224,28 @@ func TestCloseEndsEverything(t *testing.T) {
 	// PeerDown does not wait for a Chunk that blocks.
 	b.down(t)
 	close(gate)
+}
+
+// Close does not wait for who has only begun to say something.
+func TestCloseEndsHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := newMemory()
+		b := startNode(t, nw, 2, newHandler(), nil)
+		c, err := nw.dial(t.Context(), b.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, grpcMagic); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		b.Close()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("Close took %v", took)
+		}
+	})
 }
 
 func TestConfigFaultsAreReportedTogether(t *testing.T) {

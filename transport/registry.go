@@ -52,7 +52,7 @@ func New(cfg Config) (*Transport, error) {
 	}
 	t.sweep.init()
 	t.srv = t.newServer()
-	ln := &listener{Listener: cfg.Listener, t: t}
+	ln := newListener(t)
 	t.wg.Go(func() { _ = t.srv.Serve(ln) })                     // ends when srv stops
 	t.wg.Go(func() { t.sweep.run(t.stop, t.now, t.expireAll) }) // ends when stop closes
 	return t, nil

@@ -70,11 +70,10 @@ type half struct {
 
 // accepted is a stream whose handshake has been read.
 type accepted struct {
-	t     *Transport
-	st    grpc.ServerStream
-	conn  *conn
-	hs    handshake
-	timer *time.Timer // closes the connection; stopped when the session is up
+	t    *Transport
+	st   grpc.ServerStream
+	conn *conn
+	hs   handshake
 }
 
 // accept reads a stream's handshake and judges it.
@@ -84,7 +83,6 @@ func (t *Transport) accept(st grpc.ServerStream) (*accepted, error) {
 		return nil, status.Error(codes.Internal, "unknown connection")
 	}
 	a := &accepted{t: t, st: st, conn: c}
-	a.timer = time.AfterFunc(connectTime, func() { c.shut(CauseClosedByUs) })
 	var f frame
 	err := st.RecvMsg(&f)
 	if err == nil {
@@ -92,7 +90,6 @@ func (t *Transport) accept(st grpc.ServerStream) (*accepted, error) {
 		f.free()
 	}
 	if err != nil {
-		a.timer.Stop()
 		t.log.Warn("stream refused", "peer", c.Conn.RemoteAddr(), "err", err)
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -136,7 +133,6 @@ func (a *accepted) welcome(v verdict) error {
 
 // refuse answers with v, ends the stream and logs once.
 func (a *accepted) refuse(v verdict) error {
-	a.timer.Stop()
 	_ = a.welcome(v) // the stream ends either way
 	err := fmt.Errorf("refused: %w", v.err())
 	a.t.log.Warn("stream refused", "peer", a.hs.from.Name, "addr", a.hs.from.Addr, "err", err)
@@ -151,7 +147,6 @@ func (t *Transport) serveData(_ any, st grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	defer a.timer.Stop()
 	h := &half{conn: a.conn, from: a.hs.from, stream: st, session: make(chan *session, 1)}
 	if !a.conn.in.claim() || !t.putHalf(a.hs.session, h) {
 		return a.refuse(verdictBusy)
@@ -173,7 +168,7 @@ func (t *Transport) serveData(_ any, st grpc.ServerStream) error {
 	if s == nil {
 		return errStreamOver
 	}
-	a.timer.Stop()
+	a.conn.taken()
 	s.run()
 	return errStreamOver
 }
@@ -184,7 +179,6 @@ func (t *Transport) serveControl(_ any, st grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	defer a.timer.Stop()
 	a.conn.passAll()
 	h := t.takeHalf(a.hs.session, a.hs.from.ID)
 	if h == nil {
@@ -201,7 +195,7 @@ func (t *Transport) serveControl(_ any, st grpc.ServerStream) error {
 	if err := a.welcome(verdictOK); err != nil {
 		s.end(CauseOther, err)
 	}
-	a.timer.Stop()
+	a.conn.taken()
 	s.readControl()
 	return errStreamOver
 }
@@ -225,7 +219,6 @@ func (t *Transport) serveBulk(_ any, st grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	a.timer.Stop()
 	a.conn.passAll()
 	t.mu.Lock()
 	var s *session
@@ -236,6 +229,7 @@ func (t *Transport) serveBulk(_ any, st grpc.ServerStream) error {
 	if s == nil {
 		return a.refuse(verdictNoSession)
 	}
+	a.conn.taken()
 	if err := a.welcome(verdictOK); err != nil {
 		return err
 	}

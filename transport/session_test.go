@@ -290,6 +290,31 @@ func TestStreamOfAStrangerIsRefused(t *testing.T) {
 	})
 }
 
+// Nor does anybody hold a connection who says nothing on it.
+func TestSilentStreamsAreClosed(t *testing.T) {
+	for _, method := range []string{methodHello, methodData, methodControl, methodBulk} {
+		synctest.Test(t, func(t *testing.T) {
+			nw := newMemory()
+			a, b := startNode(t, nw, 1, newHandler(), nil), startNode(t, nw, 2, newHandler(), nil)
+			l, err := a.dial(t.Context(), b.addr, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			l.established()
+			st, err := l.cc.NewStream(l.ctx, &streamDesc, method)
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			var f frame
+			if err := st.RecvMsg(&f); err == nil || time.Since(began) > connectTime {
+				t.Errorf("%s ended after %v, %v, want after %v", method, time.Since(began), err, connectTime)
+			}
+		})
+	}
+}
+
 func TestStrangersAreRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name string
