@@ -253,8 +253,11 @@ func (t *Transport) client(c *conn) (*grpc.ClientConn, error) {
 }
 
 // HelloTo asks whoever is at addr. With ErrProtocol the identity holds the
-// range of versions that is spoken there.
+// range of versions that is spoken there. A body above 32 KiB is ErrTooLarge.
 func (t *Transport) HelloTo(ctx context.Context, addr string, body []byte) (Identity, []byte, error) {
+	if len(body) > maxHello {
+		return Identity{}, nil, ErrTooLarge
+	}
 	l, err := t.dial(ctx, addr, false)
 	if err != nil {
 		return Identity{}, nil, err

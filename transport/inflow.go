@@ -45,6 +45,7 @@ type inflow struct {
 	preface int // bytes of the client's preface to come
 	pass    int // bytes of a frame for grpc to come
 	first   int // bytes of the first message to come, its head included
+	strange int // bytes of messages for grpc, before it is known whose they are
 	head    [grpcHead]byte
 	heads   int // bytes of head that are there
 
@@ -193,12 +194,19 @@ func (f *inflow) frame(typ, flags byte, stream uint32, b []byte) error {
 				return nil
 			}
 		}
+	case typ == frameData && !f.claimed.Load():
+		if f.strange += len(body); f.strange > maxStrange {
+			return fmt.Errorf("%w: more than %d bytes in a handshake", ErrBadFrame, maxStrange)
+		}
+		if stream == f.stream.Load() && f.first != 0 {
+			f.countFirst(body)
+		}
 	case typ == frameData && stream == f.stream.Load():
 		if f.first != 0 {
 			f.countFirst(body)
 			break
 		}
-		if !f.claimed.Load() || len(body) == 0 {
+		if len(body) == 0 {
 			break
 		}
 		if flags&(flagPadded|flagEndStream) != 0 {

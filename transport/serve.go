@@ -242,7 +242,7 @@ func (t *Transport) serveHello(_ any, ctx context.Context, decode func(any) erro
 	if err := decode(&f); err != nil {
 		return nil, err
 	}
-	hs, err := decodeHandshake(f.b, kindHello, t.cfg.MaxFrame)
+	hs, err := decodeHandshake(f.b, kindHello, maxHello)
 	f.free()
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())

@@ -290,6 +290,34 @@ func TestStreamOfAStrangerIsRefused(t *testing.T) {
 	})
 }
 
+// What is said on a connection before anybody knows by whom takes little memory.
+func TestLongHandshakesAreCutOff(t *testing.T) {
+	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, newHandler(), nil)
+	if _, body, err := a.HelloTo(t.Context(), b.addr, make([]byte, maxHello)); err != nil || len(body) != maxHello {
+		t.Errorf("HelloTo = %d bytes, %v", len(body), err)
+	}
+	if _, _, err := a.HelloTo(t.Context(), b.addr, make([]byte, maxHello+1)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("HelloTo = %v, want ErrTooLarge", err)
+	}
+	b.h.hello = func(Identity, []byte) ([]byte, error) {
+		t.Error("the handler is asked")
+		return nil, nil
+	}
+	for _, method := range []string{methodHello, methodData, methodControl, methodBulk} {
+		l, err := a.dial(t.Context(), b.addr, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		if _, _, err := l.open(method, &handshake{from: a.cfg.Self, to: b.id, body: make([]byte, 2*maxStrange)}); err == nil {
+			t.Errorf("%s is taken", method)
+		}
+		if cause := l.conn.ended(); cause == CauseClosedByUs || cause == 0 {
+			t.Errorf("%s: the other end has not closed the connection (%d)", method, cause)
+		}
+	}
+}
+
 // Nor does anybody hold a connection who says nothing on it.
 func TestSilentStreamsAreClosed(t *testing.T) {
 	for _, method := range []string{methodHello, methodData, methodControl, methodBulk} {

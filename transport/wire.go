@@ -47,7 +47,9 @@ const (
 	MaxText    = 1 << 10
 	MaxTrace   = 128
 
-	maxName     = 255 // each string of an Identity
+	maxHello    = 32 << 10 // of what is asked
+	maxStrange  = 64 << 10 // of all that is said on a connection before a stream is taken
+	maxName     = 255      // each string of an Identity
 	maxClaim    = 64 << 10
 	maxOverhead = 512 << 10 // of a message beside its value: keys, fields, claim, numbers
 	prefixSize  = 5         // length and kind
