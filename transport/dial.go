@@ -47,7 +47,8 @@ func (t *Transport) dialLoop(ctx context.Context, p *Peer, addr string) {
 	}
 }
 
-// bulkLoop connects s's bulk connection whenever it is wanted.
+// bulkLoop connects s's bulk connection whenever it is wanted, with pauses where it
+// does not last.
 func (t *Transport) bulkLoop(s *session) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -58,15 +59,16 @@ func (t *Transport) bulkLoop(s *session) {
 		case <-ctx.Done():
 		}
 	})
-	for {
+	for pause := t.cfg.BackoffMin; ; {
 		select {
 		case <-s.over:
 			return
 		case <-s.bulk.want:
 		}
-		pause := t.cfg.BackoffMin
-		for {
-			if t.connectBulk(ctx, s) == nil {
+		for served := false; !served; {
+			began := time.Now()
+			if served = t.connectBulk(ctx, s) == nil; served && time.Since(began) > t.cfg.BackoffMax {
+				pause = t.cfg.BackoffMin
 				break
 			}
 			if !sleep(ctx, jitter(pause)) {

@@ -130,6 +130,28 @@ func TestBulkConnectionIsOpenedAgain(t *testing.T) {
 	}
 }
 
+// One that does not last is not opened again and again without a pause.
+func TestBulkConnectionsThatEndAtOncePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := newMemory()
+		a, b := startNode(t, nw, 1, newHandler(), nil), startNode(t, nw, 2, newHandler(), nil)
+		ab, _ := connect(t, a, b)
+		s := ab.session.Load()
+		began := time.Now()
+		for range 20 {
+			l, err := s.bulkLane(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.conn.shut(CauseOther)
+			<-l.done
+		}
+		if took := time.Since(began); took < 5*time.Second {
+			t.Errorf("opened 20 times in %v", took)
+		}
+	})
+}
+
 func TestHelloToASilentAddressEndsWithItsContext(t *testing.T) {
 	a := startNode(t, loopback{}, 1, newHandler(), nil)
 	ln, addr := loopback{}.listen(t) // nobody accepts
