@@ -147,7 +147,8 @@ func (g *Guard) secrets() []secretKey {
 	return g.keys
 }
 
-// Dial returns dial followed by the proofs. Errors of those are ErrUntrusted.
+// Dial returns dial followed by the proofs. Errors of those are ErrUntrusted, but for the
+// context's.
 func (g *Guard) Dial(dial func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
 	if g == nil {
 		return dial
@@ -165,8 +166,8 @@ func (g *Guard) Dial(dial func(context.Context, string) (net.Conn, error)) func(
 		}
 		if err != nil {
 			_ = raw.Close()
-			if ctx.Err() != nil {
-				err = ctx.Err()
+			if ctx.Err() != nil { // who is there has not refused anything
+				return nil, fmt.Errorf("%s: %w", addr, ctx.Err())
 			}
 			return nil, fmt.Errorf("%s: %w: %w", addr, ErrUntrusted, err)
 		}
