@@ -42,10 +42,10 @@ type Guard struct {
 	cluster string
 	tls     *tlsGuard // nil: no TLS
 	log     *slog.Logger
+	turned  turned
 
 	mu     sync.Mutex // guards below
 	keys   []secretKey
-	turned turned
 	proved map[*proved]struct{} // the connections that stand on a secret
 }
 
@@ -276,27 +276,33 @@ func (g *Guard) Server(raw net.Conn) (net.Conn, error) {
 // logEvery is how often refusals are logged at most.
 const logEvery = 10 * time.Second
 
-// turned counts strangers since they were logged.
+// turned counts who was refused since that was logged.
 type turned struct {
+	mu    sync.Mutex // guards below
 	at    time.Time
 	count int
 }
 
+// log writes a line about the last of them, unless the one before is too young.
+func (t *turned) log(to *slog.Logger, line string, args ...any) {
+	now := time.Now()
+	t.mu.Lock()
+	t.count++
+	count := t.count
+	due := t.at.IsZero() || now.Sub(t.at) >= logEvery
+	if due {
+		t.at, t.count = now, 0
+	}
+	t.mu.Unlock()
+	if due {
+		to.Warn(line, append(args, "count", count)...)
+	}
+}
+
 // refused logs a stranger, or counts it for the next line.
 func (g *Guard) refused(from net.Addr, err error) {
-	if g == nil {
-		return
-	}
-	g.mu.Lock()
-	g.turned.count++
-	count, now := g.turned.count, time.Now()
-	due := g.turned.at.IsZero() || now.Sub(g.turned.at) >= logEvery
-	if due {
-		g.turned = turned{at: now}
-	}
-	g.mu.Unlock()
-	if due {
-		g.log.Warn("strangers refused", "addr", from, "count", count, "err", err)
+	if g != nil {
+		g.turned.log(g.log, "strangers refused", "addr", from, "err", err)
 	}
 }
 

@@ -12,15 +12,16 @@ import (
 
 // Transport keeps the connections of one node.
 type Transport struct {
-	cfg   Config
-	log   *slog.Logger
-	srv   *grpc.Server
-	start time.Time // zero of the clock of deadlines
-	pool  pool
-	sweep sweeper
-	stop  chan struct{}
-	wg    sync.WaitGroup
-	corks corks
+	cfg    Config
+	log    *slog.Logger
+	srv    *grpc.Server
+	start  time.Time // zero of the clock of deadlines
+	pool   pool
+	sweep  sweeper
+	stop   chan struct{}
+	wg     sync.WaitGroup
+	corks  corks
+	turned turned
 
 	mu     sync.Mutex // guards all below and the marked fields of each Peer
 	peers  map[NodeID]*Peer

@@ -90,7 +90,7 @@ func (t *Transport) accept(st grpc.ServerStream) (*accepted, error) {
 		f.free()
 	}
 	if err != nil {
-		t.log.Warn("stream refused", "peer", c.Conn.RemoteAddr(), "err", err)
+		t.turned.log(t.log, "stream refused", "peer", c.Conn.RemoteAddr(), "err", err)
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	self := &t.cfg.Self
@@ -131,11 +131,11 @@ func (a *accepted) welcome(v verdict) error {
 	return a.st.SendMsg(&batch{data: &enc.buf, pool: &a.t.pool})
 }
 
-// refuse answers with v, ends the stream and logs once.
+// refuse answers with v and ends the stream.
 func (a *accepted) refuse(v verdict) error {
 	_ = a.welcome(v) // the stream ends either way
 	err := fmt.Errorf("refused: %w", v.err())
-	a.t.log.Warn("stream refused", "peer", a.hs.from.Name, "addr", a.hs.from.Addr, "err", err)
+	a.t.turned.log(a.t.log, "stream refused", "peer", a.hs.from.Name, "addr", a.hs.from.Addr, "err", err)
 	return status.Error(codes.FailedPrecondition, err.Error())
 }
 
@@ -255,7 +255,7 @@ func (t *Transport) serveHello(_ any, ctx context.Context, decode func(any) erro
 			w.text = w.text[:min(len(w.text), MaxText)]
 		}
 	} else {
-		t.log.Warn("hello refused", "peer", hs.from.Name, "addr", hs.from.Addr, "err", w.verdict.err())
+		t.turned.log(t.log, "hello refused", "peer", hs.from.Name, "addr", hs.from.Addr, "err", w.verdict.err())
 	}
 	enc := newEncoder(NodeID{})
 	enc.welcome(kindHelloed, &w)

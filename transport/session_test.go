@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -286,6 +287,31 @@ func TestStreamOfAStrangerIsRefused(t *testing.T) {
 		synctest.Wait()
 		if b.unlisted != 0 || b.Peer(a.id) != nil || len(b.h.events) > 0 {
 			t.Error("something is left of the stranger")
+		}
+	})
+}
+
+// However often they come, they do not fill the log.
+func TestRefusalsAreLoggedNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nw := newMemory()
+		var lines bytes.Buffer
+		a := startNode(t, nw, 1, newHandler(), func(c *Config) { c.Self.Cluster = "other" })
+		b := startNode(t, nw, 2, newHandler(), func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&lines, nil)) })
+		come := func(times int) {
+			for range times {
+				if _, _, err := a.HelloTo(t.Context(), b.addr, nil); !errors.Is(err, ErrCluster) {
+					t.Fatal(err)
+				}
+			}
+		}
+		come(5)
+		<-time.After(logEvery)
+		come(5)
+		b.Close()
+		log := lines.String()
+		if n := strings.Count(log, "hello refused"); n != 2 || !strings.Contains(log, "count=1\n") || !strings.Contains(log, "count=5\n") {
+			t.Errorf("%d lines of 10 refusals, want 2, of 1 and of 5:\n%s", n, log)
 		}
 	})
 }
