@@ -147,8 +147,8 @@ func (g *Guard) secrets() []secretKey {
 	return g.keys
 }
 
-// Dial returns dial followed by the proofs. Errors of those are ErrUntrusted, but for the
-// context's.
+// Dial returns dial followed by the proofs. Errors of those are ErrUntrusted, but not where
+// ctx ended before the other end could refuse.
 func (g *Guard) Dial(dial func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
 	if g == nil {
 		return dial
@@ -166,10 +166,16 @@ func (g *Guard) Dial(dial func(context.Context, string) (net.Conn, error)) func(
 		}
 		if err != nil {
 			_ = raw.Close()
-			if ctx.Err() != nil { // who is there has not refused anything
-				return nil, fmt.Errorf("%s: %w", addr, ctx.Err())
+			untrusted, late := errors.Is(err, ErrUntrusted), ctx.Err()
+			switch {
+			case late != nil && untrusted:
+				err = fmt.Errorf("%w: %w", err, late)
+			case late != nil: // nobody has refused anything
+				err = late
+			case !untrusted:
+				err = fmt.Errorf("%w: %w", ErrUntrusted, err)
 			}
-			return nil, fmt.Errorf("%s: %w: %w", addr, ErrUntrusted, err)
+			return nil, fmt.Errorf("%s: %w", addr, err)
 		}
 		return c, nil
 	}
@@ -191,7 +197,7 @@ func (g *Guard) client(raw net.Conn) (net.Conn, error) {
 		}
 		var word [1]byte
 		if _, err := io.ReadFull(c, word[:]); err != nil {
-			return nil, fmt.Errorf("the other end does not take this node's certificate: %w", err)
+			return nil, fmt.Errorf("%w: the other end does not take this node's certificate, or waits for a secret: %w", ErrUntrusted, err)
 		}
 		return c, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slotmesh/slotmesh/internal/testca"
@@ -386,6 +387,25 @@ func TestDialGivenUpLeavesNothing(t *testing.T) {
 	if len(g.proved) != 0 {
 		t.Errorf("%d connections are kept", len(g.proved))
 	}
+}
+
+// Where one end has no secret both would wait for the other, which is no accident of the
+// network.
+func TestMissingSecretUnderTLSIsTold(t *testing.T) {
+	c, today := testca.New(t).Config("n"), time.Now()
+	c.Time = func() time.Time { return today }
+	synctest.Test(t, func(t *testing.T) {
+		nw := newMemory()
+		start := func(n int, secrets ...[]byte) *testNode {
+			return startGuarded(t, nw, n, newHandler(), newGuard(t, GuardConfig{TLS: &TLS{Config: fixed(c)}, Secrets: secrets}), nil)
+		}
+		a, b := start(1), start(2, secretA)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, _, err := a.HelloTo(ctx, b.addr, nil); !errors.Is(err, ErrUntrusted) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("HelloTo = %v, want ErrUntrusted", err)
+		}
+	})
 }
 
 // TestCertificatesReload exchanges the authority, with a provider, and nothing
