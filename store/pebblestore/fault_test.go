@@ -119,6 +119,52 @@ func TestFailedDiskParksTheEngine(t *testing.T) {
 	}
 }
 
+// A volume that fails under a checkpoint costs nothing but that: the engine goes on,
+// nothing of the copy is left, and the next one is whole.
+func TestFailedCheckpointIsAllThatFails(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		match func(errorfs.Op) bool
+	}{
+		{"all", isWrite("")},
+		{"tables", isWrite(".sst")},
+		{"log", isWrite(".log")},
+		{"manifest", isWrite("MANIFEST")},
+		{"marker", isWrite("marker.")},
+		{"directory", func(op errorfs.Op) bool { return op.Kind == errorfs.OpMkdirAll }},
+		{"directories opened", func(op errorfs.Op) bool { return op.Kind == errorfs.OpOpenDir }},
+		{"rename", func(op errorfs.Op) bool { return op.Kind == errorfs.OpRename }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &faulty{err: syscall.ENOSPC, match: func(op errorfs.Op) bool {
+				return op.Kind == errorfs.OpLink || strings.HasPrefix(op.Path, "other") && tt.match(op)
+			}}
+			mem := vfs.NewMem()
+			fail(t, mem.MkdirAll("other", 0o755))
+			s := open(t, pebblestore.Options{Dir: "data/own", FS: errfs.Wrap(mem, f), Limit: 16 << 20})
+			for v := range uint64(2000) { // some of it in tables
+				fail(t, s.Apply(1, []store.Record{{Key: fmt.Sprint(v), Value: make([]byte, 1<<10), Version: v + 1}}))
+			}
+			f.armed.Store(true)
+			if err := s.Checkpoint("other/copy/"); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, store.ErrParked) {
+				t.Errorf("Checkpoint = %v, want ENOSPC", err)
+			}
+			names, err := mem.List("other")
+			if err != nil || len(names) > 0 {
+				t.Errorf("left are %v, %v", names, err)
+			}
+			fail(t, s.Apply(1, []store.Record{{Key: "after", Value: []byte("v"), Version: 3000}}))
+			fail(t, s.Sync(1))
+			f.armed.Store(false)
+			fail(t, s.Checkpoint("other/copy/"))
+			c := open(t, pebblestore.Options{Dir: "other/copy", FS: mem})
+			if it, err := c.Get(nil, 1, 0, "after", "", 0); err != nil || it.State != store.Found {
+				t.Errorf("in the copy: %+v, %v", it, err)
+			}
+		})
+	}
+}
+
 func TestOpenOnFullDiskReportsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &faulty{err: syscall.ENOSPC, match: isWrite("")}

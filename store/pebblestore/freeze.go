@@ -12,7 +12,8 @@ import (
 // freezingFS is the file system that Pebble sees. The first operation that
 // fails freezes it: the engine is parked, and from then on writes, syncs and
 // removes are said to succeed and are left out. So the disk stays as a crash at
-// that moment would leave it.
+// that moment would leave it. This goes for what lies in the engine's own
+// directory: a checkpoint, on another disk perhaps, fails alone.
 //
 // Errors could be handed on instead, but Pebble has no way back from many: it
 // panics with its mutex in a state that ends the process where it cannot
@@ -25,11 +26,17 @@ import (
 type freezingFS struct {
 	vfs.FS
 	*parking
+	dir     string
 	flushed *vfs.MemFS
 }
 
-func newFreezingFS(fs vfs.FS, p *parking) freezingFS {
-	return freezingFS{FS: fs, parking: p, flushed: vfs.NewMem()}
+func newFreezingFS(fs vfs.FS, dir string, p *parking) freezingFS {
+	return freezingFS{FS: fs, parking: p, dir: fs.PathJoin(dir), flushed: vfs.NewMem()}
+}
+
+// owns reports whether a file is the engine's directory or lies in it, not below.
+func (fs freezingFS) owns(name string) bool {
+	return fs.PathJoin(name) == fs.dir || fs.PathDir(name) == fs.dir
 }
 
 type freezingFile struct {
@@ -85,7 +92,7 @@ func (fs freezingFS) createTable(name string, c vfs.DiskWriteCategory) (vfs.File
 }
 
 func (fs freezingFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	if isTable(name) && fs.frozen() {
+	if isTable(name) && fs.owns(name) && fs.frozen() {
 		if f, err := fs.flushed.Open(fs.PathBase(name)); err == nil {
 			return f, nil
 		}
@@ -107,7 +114,10 @@ func (fs freezingFS) open(name string, open func() (vfs.File, error)) (vfs.File,
 }
 
 func (fs freezingFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if isTable(name) {
+	switch {
+	case !fs.owns(name):
+		return fs.FS.Create(name, c)
+	case isTable(name):
 		return fs.createTable(name, c)
 	}
 	return fs.open(name, func() (vfs.File, error) { return fs.FS.Create(name, c) })
@@ -119,28 +129,28 @@ func (fs freezingFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (v
 
 func (fs freezingFS) OpenDir(name string) (vfs.File, error) {
 	f, err := fs.FS.OpenDir(name)
-	if err != nil {
-		return nil, err
+	if err != nil || !fs.owns(name) {
+		return f, err
 	}
 	return freezingFile{f, fs.parking, name}, nil
 }
 
 func (fs freezingFS) Remove(name string) error {
-	if fs.frozen() {
+	if fs.owns(name) && fs.frozen() {
 		return nil
 	}
 	return fs.FS.Remove(name)
 }
 
 func (fs freezingFS) RemoveAll(name string) error {
-	if fs.frozen() {
+	if fs.owns(name) && fs.frozen() {
 		return nil
 	}
 	return fs.FS.RemoveAll(name)
 }
 
 func (fs freezingFS) Rename(old, name string) error {
-	if fs.frozen() {
+	if fs.owns(name) && fs.frozen() {
 		return nil
 	}
 	return fs.FS.Rename(old, name)

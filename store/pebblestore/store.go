@@ -137,7 +137,7 @@ func open(opts Options) (*Store, error) {
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	return &pebble.Options{
-		FS: newFreezingFS(s.opts.FS, s.parking), Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
+		FS: newFreezingFS(s.opts.FS, s.opts.Dir, s.parking), Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
 		FormatMajorVersion: pebble.FormatWALSyncChunks,
 		MemTableSize:       uint64(s.budget.memtable), MemTableStopWritesThreshold: 2,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
