@@ -2,6 +2,8 @@ package store
 
 // Begin implements Engine.
 func (m *Memory) Begin(slot uint16) (Generation, error) {
+	m.clearing.RLock()
+	defer m.clearing.RUnlock()
 	s, err := m.lock(slot)
 	if err != nil {
 		return 0, err
@@ -80,6 +82,8 @@ func (h *head) record(a *addr) Record {
 
 // Commit implements Engine.
 func (m *Memory) Commit(slot uint16, gen Generation) error {
+	m.clearing.RLock()
+	defer m.clearing.RUnlock()
 	s, err := m.open(slot, gen)
 	if err != nil {
 		return err
@@ -94,6 +98,8 @@ func (m *Memory) Commit(slot uint16, gen Generation) error {
 
 // Abort implements Engine.
 func (m *Memory) Abort(slot uint16, gen Generation) error {
+	m.clearing.RLock()
+	defer m.clearing.RUnlock()
 	s, err := m.open(slot, gen)
 	if err != nil {
 		return err
@@ -111,6 +117,8 @@ func (m *Memory) Drop(slot uint16) error {
 	if m.slots[slot].Load() == nil && !m.closed.Load() {
 		return nil
 	}
+	m.clearing.RLock()
+	defer m.clearing.RUnlock()
 	s, err := m.lock(slot)
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ type MemoryOptions struct {
 // logs was the alternative: a write would be cheaper, but ranges, drops,
 // digests and generations of single slots would all need a second index.
 //
-// Locks nest in this order: slot, wheel, class of a heap, arena.
+// Locks nest in this order: compacting, clearing, slot, wheel, class of a heap, arena.
 type Memory struct {
 	limit  int64
 	split  int // entries at which an index page splits
@@ -43,6 +43,7 @@ type Memory struct {
 	evict                   evictor
 	wheel                   wheel
 	compacting              sync.Mutex   // held by the one compaction
+	clearing                sync.RWMutex // shared by who clears a table that is no slot's any more
 	barren                  atomic.Int64 // free bytes below which it is of no use
 	scratch                 sync.Pool    // of *[]byte: values that Update shows
 	metadata

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -50,5 +51,33 @@ func TestKeysWithHashesAlike(t *testing.T) {
 	}
 	if n := m.SlotStats(1).Records; n != most {
 		t.Errorf("%d records, want %d", n, most)
+	}
+}
+
+// A table is cleared without its slot's lock, some of it at a time: Close waits.
+func TestCloseWaitsForWhoClears(t *testing.T) {
+	recs := make([]store.Record, 30_000)
+	for i := range recs {
+		recs[i] = store.Record{Key: strconv.Itoa(i), Version: 1}
+	}
+	for name, clear := range map[string]func(m *store.Memory) error{
+		"Drop": func(m *store.Memory) error { return m.Drop(1) },
+		"Commit": func(m *store.Memory) error {
+			gen, err := m.Begin(1)
+			return errors.Join(err, m.Commit(1, gen))
+		},
+	} {
+		m := store.NewMemory(store.MemoryOptions{})
+		if err := m.Apply(1, recs); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- clear(m) }()
+		for m.SlotStats(1).Records > 0 {
+			runtime.Gosched()
+		}
+		if err := errors.Join(m.Close(), <-done); err != nil {
+			t.Errorf("%s beside Close: %v", name, err)
+		}
 	}
 }

@@ -128,11 +128,11 @@ func (m *model) slotLocked(slot uint16) *modelSlot {
 
 // Get implements Engine.
 func (m *model) Get(dst []byte, slot uint16, kind uint8, key, field string, now int64) (store.Item, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	if m.closed.Load() {
 		return store.Item{}, store.ErrClosed
 	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
 	it := m.itemLocked(slot, kind, key, field, now)
 	if it.State == store.Found {
 		n := len(dst)
@@ -169,11 +169,11 @@ func (m *model) itemLocked(slot uint16, kind uint8, key, field string, now int64
 
 // Apply implements Engine.
 func (m *model) Apply(slot uint16, recs []store.Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.closed.Load() {
 		return store.ErrClosed
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	s := m.slotLocked(slot)
 	return m.applyLocked(s, &s.table, recs)
 }
@@ -191,11 +191,11 @@ func (m *model) applyLocked(s *modelSlot, t *table, recs []store.Record) error {
 
 // Update implements Engine.
 func (m *model) Update(slot uint16, kind uint8, key, field string, now int64, fn func(store.Item) (store.Record, bool)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.closed.Load() {
 		return store.ErrClosed
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	rec, ok := fn(m.itemLocked(slot, kind, key, field, now))
 	if !ok {
 		return nil
@@ -216,11 +216,12 @@ func (e *entry) cursor() store.Cursor {
 
 // Range implements Engine.
 func (m *model) Range(slot uint16, after store.Cursor, fn func(store.Record) bool) (store.Cursor, bool, error) {
-	if m.closed.Load() {
-		return after, false, store.ErrClosed
-	}
 	var recs []*entry // never changed once stored
 	m.mu.RLock()
+	if m.closed.Load() {
+		m.mu.RUnlock()
+		return after, false, store.ErrClosed
+	}
 	if s := m.slots[slot]; s != nil {
 		for _, e := range s.recs {
 			if !after.Started || e.compare(&after) > 0 {
@@ -241,11 +242,11 @@ func (m *model) Range(slot uint16, after store.Cursor, fn func(store.Record) boo
 
 // Digest implements Engine.
 func (m *model) Digest(slot uint16, lo, hi uint64) (store.Digest, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	if m.closed.Load() {
 		return store.Digest{}, store.ErrClosed
 	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
 	if s := m.slots[slot]; s != nil {
 		return s.digest(lo, hi), nil
 	}
@@ -254,11 +255,11 @@ func (m *model) Digest(slot uint16, lo, hi uint64) (store.Digest, error) {
 
 // Begin implements Engine.
 func (m *model) Begin(slot uint16) (store.Generation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.closed.Load() {
 		return 0, store.ErrClosed
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	s := m.slotLocked(slot)
 	m.gens++
 	m.bytes.Add(-s.next.bytes)
@@ -365,11 +366,11 @@ func (m *model) Expired(dst []store.Candidate, n int, now func(slot uint16) int6
 
 // Purge implements Engine.
 func (m *model) Purge(slot uint16, floor uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.closed.Load() {
 		return store.ErrClosed
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	s := m.slots[slot]
 	if s == nil || s.tombs == 0 {
 		return nil
@@ -386,11 +387,11 @@ func (m *model) Purge(slot uint16, floor uint64) error {
 
 // Drop implements Engine.
 func (m *model) Drop(slot uint16) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.closed.Load() {
 		return store.ErrClosed
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if s := m.slots[slot]; s != nil {
 		m.bytes.Add(-s.bytes - s.next.bytes)
 		delete(m.slots, slot)
@@ -436,11 +437,11 @@ func (m *model) Short(int64) bool { return false }
 
 // SetMeta implements Engine.
 func (m *model) SetMeta(values map[string][]byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.closed.Load() {
 		return store.ErrClosed
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for name, v := range values {
 		if v == nil {
 			delete(m.meta, name)
@@ -494,11 +495,11 @@ func (m *model) Sync(uint16) error {
 
 // Close implements Engine.
 func (m *model) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.closed.Swap(true) {
 		return nil
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.slots, m.meta = nil, nil
 	m.bytes.Store(0)
 	return nil

@@ -67,6 +67,8 @@ func (m *Memory) Close() error {
 	}
 	// Whoever holds a lock now finishes first; whoever takes one later sees
 	// that the engine is closed. Then nobody looks at the arena.
+	m.clearing.Lock()
+	defer m.clearing.Unlock()
 	m.wheel.close()
 	for i := range m.slots {
 		if s := m.slots[i].Load(); s != nil {

@@ -166,7 +166,8 @@ func (m *Memory) remove(t *table, slot uint16, hash uint64, p indexPage, i int, 
 }
 
 // clear frees all cells of a table that was taken out of its slot. It locks
-// the slot for a page at a time, since compaction may look at the cells.
+// the slot for a page at a time, since compaction may look at the cells. The caller
+// shares clearing since before it took the table, or Close would not wait.
 func (m *Memory) clear(slot uint16, t *table) {
 	m.eachPage(t, 0, func(p indexPage, _ uint64) bool {
 		m.relock(slot)

@@ -120,7 +120,7 @@ tries:
 			return true
 		}
 		if atomic.LoadUint64(&g.writes) == writes {
-			return true
+			return !m.closed.Load() // Close empties the slots
 		}
 	}
 	return false

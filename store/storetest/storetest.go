@@ -59,6 +59,11 @@ func Run(t *testing.T, open func(t *testing.T) store.Engine) {
 			tt.test(t, e)
 		})
 	}
+	t.Run("close beside every call", func(t *testing.T) {
+		for range 3 {
+			testCloseBeside(t, open(t))
+		}
+	})
 }
 
 // fail is for what must not fail; it keeps the tests readable.

@@ -245,44 +245,6 @@ func testDurable(t *testing.T, e store.Engine) {
 	}
 }
 
-func testClosed(t *testing.T, e store.Engine) {
-	fill(t, e, 1, 3)
-	gen := begin(t, e, 1)
-	fail(t, e.Close())
-	_, err := e.Get(nil, 1, 0, "a", "", 0)
-	wantErr(t, "Get", err, store.ErrClosed)
-	_, err = e.Fetch(nil, 1, 0, "a", "", 0)
-	wantErr(t, "Fetch", err, store.ErrClosed)
-	wantErr(t, "Apply", e.Apply(1, []store.Record{value("a", "", 1)}), store.ErrClosed)
-	wantErr(t, "Update", e.Update(1, 0, "a", "", 0, func(store.Item) (store.Record, bool) { return store.Record{}, false }), store.ErrClosed)
-	_, _, err = e.Range(1, store.Cursor{}, func(store.Record) bool { return true })
-	wantErr(t, "Range", err, store.ErrClosed)
-	_, err = e.Digest(1, 0, 1)
-	wantErr(t, "Digest", err, store.ErrClosed)
-	_, err = e.Begin(1)
-	wantErr(t, "Begin", err, store.ErrClosed)
-	wantErr(t, "ApplyTo", e.ApplyTo(1, gen, nil), store.ErrClosed)
-	_, err = e.Confirm(1, gen, 0, 1, store.Digest{})
-	wantErr(t, "Confirm", err, store.ErrClosed)
-	wantErr(t, "Commit", e.Commit(1, gen), store.ErrClosed)
-	wantErr(t, "Abort", e.Abort(1, gen), store.ErrClosed)
-	wantErr(t, "Purge", e.Purge(1, 1), store.ErrClosed)
-	wantErr(t, "Drop", e.Drop(1), store.ErrClosed)
-	wantErr(t, "SetMeta", e.SetMeta(map[string][]byte{"a": {1}}), store.ErrClosed)
-	wantErr(t, "Meta", e.Meta("", func(string, []byte) bool { return true }), store.ErrClosed)
-	wantErr(t, "Sync", e.Sync(1), store.ErrClosed)
-	if got := e.Victims(nil, 5, nil); len(got) != 0 {
-		t.Errorf("Victims of a closed engine = %v", got)
-	}
-	if got := e.Expired(nil, 5, at(1<<50), nil); len(got) != 0 {
-		t.Errorf("Expired of a closed engine = %v", got)
-	}
-	e.SlotStats(1)
-	e.Stats()
-	e.MaxVersion(1)
-	fail(t, e.Close())
-}
-
 // testConcurrent is for the race detector; each writer owns two slots.
 func testConcurrent(t *testing.T, e store.Engine) {
 	const writers, rounds = 4, 400
