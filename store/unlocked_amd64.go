@@ -63,7 +63,6 @@ func (m *Memory) read(it *Item, dst []byte, slot uint16, a *addr, now int64) boo
 		return false
 	}
 	g := &m.gates[slot]
-	slabs := *m.arena.slabs.Load()
 	tag := a.hash >> tagShift
 tries:
 	for range readTries {
@@ -71,6 +70,8 @@ tries:
 		if writes&1 != 0 {
 			continue
 		}
+		// Not before: a list that was replaced since may name slabs that were as well.
+		slabs := *m.arena.slabs.Load()
 		p, ok := glance(slabs, g.root, a.hash)
 		if !ok {
 			return false
