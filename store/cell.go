@@ -215,7 +215,7 @@ func encode(c []byte, r *Record, flags uint8, sum uint32) (extents int) {
 		p += 4
 	}
 	if flags&flagExpiry != 0 {
-		le.PutUint64(c[p:], uint64(r.Expiry)<<16>>16)
+		le.PutUint64(c[p:], uint64(expiryOf(r))<<16>>16)
 		p += 8
 	}
 	if flags&flagOrigin != 0 {

@@ -44,7 +44,7 @@ type Record struct {
 	Tombstone bool   // a deleted record; Value is empty
 	Version   uint64 // greater than 0
 	Origin    uint64 // version it was first written under; 0 means Version
-	Expiry    int64  // Unix milliseconds from which on it is expired; 0 means never
+	Expiry    int64  // Unix milliseconds from which on it is expired; 0 means never. Above 2^47 it counts as that.
 	Schema    uint32 // codec and schema number of the value; 0 means raw bytes
 }
 

@@ -74,12 +74,16 @@ func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) bool {
 	return true
 }
 
+// maxExpiry is in the year 6429. A cell has 48 bits for an expiry; one that needs more
+// is as far away as they can say.
+const maxExpiry = 1<<47 - 1
+
 // expiryOf returns the expiry that is stored: a tombstone has none.
 func expiryOf(r *Record) int64 {
 	if r.Tombstone {
 		return 0
 	}
-	return r.Expiry
+	return min(max(r.Expiry, -maxExpiry), maxExpiry)
 }
 
 // schedule files a record with the wheel, unless the mark of the record it
@@ -88,7 +92,7 @@ func (m *Memory) schedule(slot uint16, r *Record, w *prepared, at ref, old uint1
 	if w.flags&flagExpiry == 0 {
 		return
 	}
-	start := m.wheel.start(r.Expiry)
+	start := m.wheel.start(expiryOf(r))
 	if mark := markOf(start); mark != old {
 		m.wheel.file(start, slot, w.hash)
 	}

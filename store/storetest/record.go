@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -102,6 +103,22 @@ func testExpiry(t *testing.T, e store.Engine) {
 	wantItem(t, e, 1, "a", far, store.Expired, "", 2)
 	apply(t, e, 1, value("a", "x", 3))
 	wantItem(t, e, 1, "a", 1<<50, store.Found, "x", 3)
+	version := uint64(3)
+	for _, far := range []int64{1<<42 + 1, 1<<47 - 1, 1 << 47, 1<<48 + 1, math.MaxInt64} { // however far it is
+		version++
+		apply(t, e, 1, store.Record{Key: "a", Value: []byte("y"), Version: version, Expiry: far})
+		wantItem(t, e, 1, "a", min(far, 1<<47-1)-1, store.Found, "y", version)
+	}
+	for _, past := range []int64{-1, -1 << 47, -1<<48 + 1, math.MinInt64} {
+		version++
+		apply(t, e, 1, store.Record{Key: "a", Value: []byte("z"), Version: version, Expiry: past})
+		wantItem(t, e, 1, "a", 0, store.Expired, "", version)
+	}
+	apply(t, e, 1, tombstone("a", version+1))
+	fail(t, e.Purge(1, version+1))
+	if d := digest(t, e, 1); d != (store.Digest{}) {
+		t.Errorf("digest of nothing is %+v", d)
+	}
 }
 
 func testSizes(t *testing.T, e store.Engine) {
