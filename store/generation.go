@@ -50,10 +50,15 @@ func (m *Memory) Confirm(slot uint16, gen Generation, lo, hi uint64, want Digest
 		return false, nil
 	}
 	var need int64
-	m.each(&s.cur, lo, hi, func(h *head, _ *addr, _ []byte) {
+	fit, packed := packing{m: m, t: &s.next, more: want.Records}, false
+	m.each(&s.cur, lo, hi, func(h *head, a *addr, c []byte) {
 		need += int64(h.values + h.vlen + 32)
+		packed = packed || fit.full(a.hash, func() bool { return m.copied(&s.next, h, a, c) })
 	})
-	if m.Short(need) {
+	switch {
+	case packed:
+		return false, ErrTooLarge
+	case m.Short(need):
 		return false, ErrNoMemory
 	}
 	var value []byte
@@ -72,6 +77,16 @@ func (m *Memory) Confirm(slot uint16, gen Generation, lo, hi uint64, want Digest
 		m.put(&s.next, slot, &r, &w)
 	})
 	return true, nil
+}
+
+// copied reports whether a table has the address of another one's cell.
+func (m *Memory) copied(t *table, h *head, a *addr, c []byte) (ok bool) {
+	if h.stub() {
+		_, _, _, ok = m.findStubbed(t, a.hash, c[18]&63)
+	} else {
+		_, _, _, ok = m.find(t, a)
+	}
+	return ok
 }
 
 // record returns the record of a cell without its value.

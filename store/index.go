@@ -152,19 +152,47 @@ func (m *Memory) setPage(t *table, hash uint64, p indexPage) {
 	}
 }
 
-// packed reports whether there is no room for a new address and so many entries more:
-// in a page that can neither split nor grow. Keys that happen to have so many bits of
-// their hashes in common are more than fit into memory; keys may be made to, though.
-func (m *Memory) packed(t *table, a *addr, more int) bool {
-	if int(t.count)+more <= m.most {
+// packing finds out whether new addresses fit: a page that can neither split nor grow
+// may be full. Keys that happen to have so many bits of their hashes in common are more
+// than fit into memory; keys may be made to, though.
+type packing struct {
+	m    *Memory
+	t    *table
+	more int            // addresses that are asked for at most
+	new  map[uint64]int // by the bits of a hash that the deepest pages share
+}
+
+// full reports whether there is no room for the address of a hash beside the ones asked
+// for before. It asks known, whether the table has it, where that may be so.
+func (k *packing) full(hash uint64, known func() bool) bool {
+	if int(k.t.count)+k.more <= k.m.most {
 		return false
 	}
-	p := m.pageAt(t, a.hash)
-	if p.depth != maxDepth || p.count+more <= m.most {
+	n := k.m.pageAt(k.t, hash).count
+	if n+k.more <= k.m.most || known() {
 		return false
 	}
-	_, _, _, known := m.find(t, a)
-	return !known
+	if k.new == nil {
+		k.new = map[uint64]int{}
+	}
+	crowd := hash >> (64 - maxDepth)
+	k.new[crowd]++
+	return n+k.new[crowd] > k.m.most
+}
+
+// packed reports whether there is no room for some records, all in all.
+func (m *Memory) packed(t *table, recs ...prepared) bool {
+	if int(t.count)+len(recs) <= m.most {
+		return false
+	}
+	k := packing{m: m, t: t, more: len(recs)}
+	for i := range recs {
+		a := &recs[i].addr
+		if k.full(a.hash, func() bool { _, _, _, ok := m.find(t, a); return ok }) {
+			return true
+		}
+	}
+	return false
 }
 
 // insert adds the entry of an address that is not in the table.

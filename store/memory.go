@@ -213,10 +213,8 @@ func (m *Memory) Write(slot uint16, gen Generation, recs []Record, stored func(i
 		}
 		t = &s.next
 	}
-	for i := range ready {
-		if m.packed(t, &ready[i].addr, len(recs)) {
-			return ErrTooLarge
-		}
+	if m.packed(t, ready...) {
+		return ErrTooLarge
 	}
 	for i := range recs {
 		if m.put(t, slot, &recs[i], &ready[i]) && stored != nil {
@@ -266,7 +264,7 @@ func (m *Memory) Update(slot uint16, kind uint8, key, field string, now int64, f
 	if !r.Tombstone && m.Short(w.total(&r)) {
 		return ErrNoMemory
 	}
-	if m.packed(&s.cur, &w.addr, 1) {
+	if m.packed(&s.cur, w) {
 		return ErrTooLarge
 	}
 	m.put(&s.cur, slot, &r, &w)

@@ -120,6 +120,9 @@ func (m *Memory) LoadStub(slot uint16, r Record, sum uint32) error {
 	defer m.unlock(slot)
 	t := &s.cur
 	a := addrOf(r.Kind, r.Key, r.Field)
+	if m.packed(t, prepared{addr: a}) {
+		return ErrTooLarge
+	}
 	t.max = max(t.max, r.Version)
 	p, i, old, ok := m.find(t, &a)
 	if ok {
