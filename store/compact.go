@@ -4,8 +4,9 @@ import "encoding/binary"
 
 // tidy makes some steps of compaction where the memory held is above the limit
 // although what is live is not: a writer that adds bytes pays for about as
-// much. The caller holds no lock.
+// much. It sweeps the wheel, too. The caller holds no lock.
 func (m *Memory) tidy(bytes int64) {
+	m.sweep()
 	for steps := bytes/pageSize + 1; steps > 0 && m.crowded(); steps-- {
 		if !m.compacting.TryLock() {
 			return

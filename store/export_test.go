@@ -1,5 +1,10 @@
 package store
 
+import (
+	"maps"
+	"slices"
+)
+
 // Compact empties a page of every class, wasted or not.
 func (m *Memory) Compact() {
 	m.compacting.Lock()
@@ -29,10 +34,10 @@ func (m *Memory) Live() (cells, charged int64) {
 	}
 	m.wheel.mu.Lock()
 	defer m.wheel.mu.Unlock()
-	for _, r := range m.wheel.buckets {
-		for r != 0 {
+	lists := append(slices.Collect(maps.Values(m.wheel.buckets)), m.wheel.rest)
+	for _, r := range lists {
+		for ; r != 0; r = ref(m.arena.words(r)[0] >> 16) {
 			charged += int64(m.index.size(r))
-			r = ref(m.arena.words(r)[0] >> 16)
 		}
 	}
 	return m.arena.used.Load(), charged

@@ -67,6 +67,7 @@ func NewMemory(opts MemoryOptions) *Memory {
 		records: newHeap(0, a), index: newHeap(1, a), extents: newHeap(2, a),
 	}
 	m.wheel.heap = m.index
+	m.wheel.goal.Store(fewWords)
 	m.evict.init(limit)
 	m.scratch.New = func() any { return new([]byte) }
 	return m

@@ -44,7 +44,7 @@ func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) bool {
 			policy = policyTombstone
 		}
 		m.insert(t, slot, &w.addr, entry(w.hash>>tagShift<<tagShift)|policy|entry(at))
-		m.schedule(slot, r, w, at, 0)
+		m.schedule(slot, r, w, at, &head{})
 		return true
 	}
 
@@ -70,7 +70,7 @@ func (m *Memory) put(t *table, slot uint16, r *Record, w *prepared) bool {
 		policy = hit(policy)
 	}
 	p.words[1+i] = uint64(e&^(policyMask|refMask) | policy | entry(at))
-	m.schedule(slot, r, w, at, old.mark)
+	m.schedule(slot, r, w, at, &old)
 	return true
 }
 
@@ -86,14 +86,15 @@ func expiryOf(r *Record) int64 {
 	return min(max(r.Expiry, -maxExpiry), maxExpiry)
 }
 
-// schedule files a record with the wheel, unless the mark of the record it
-// replaced says that the same bucket has it.
-func (m *Memory) schedule(slot uint16, r *Record, w *prepared, at ref, old uint16) {
-	if w.flags&flagExpiry == 0 {
+// schedule files a record with the wheel, unless a bucket that the record it replaced,
+// if any, was in finds it: the same one, or the one of a record without a mark.
+func (m *Memory) schedule(slot uint16, r *Record, w *prepared, at ref, old *head) {
+	expiry := expiryOf(r)
+	if w.flags&flagExpiry == 0 || old.expiry != 0 && old.mark == 0 && expiry >= old.expiry {
 		return
 	}
-	start := m.wheel.start(expiryOf(r))
-	if mark := markOf(start); mark != old {
+	start := m.wheel.start(expiry)
+	if mark := markOf(start); mark != old.mark {
 		m.wheel.file(start, slot, w.hash)
 	}
 	setMark(m.arena.cell(at), w.flags, markOf(start))

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -12,13 +13,18 @@ import (
 // A bucket is a list of cells of one word per record: its slot and the first 50
 // bits of its hash. The record carries the mark of its bucket; a word whose
 // record has another mark is stale, so nothing is ever searched for in here.
+// Stale words are swept out when all words have doubled.
 type wheel struct {
-	heap *heap
-	now  atomic.Int64 // the latest slot time seen
+	heap  *heap
+	now   atomic.Int64 // the latest slot time seen
+	words atomic.Int64
+	goal  atomic.Int64 // words above which the wheel is swept
 
 	mu      sync.Mutex // guards all below and the cells
 	closed  bool
 	buckets map[int64]ref // by start, in milliseconds
+	swept   int64         // start of the bucket that a sweep is at; 0: before the first
+	rest    ref           // of that bucket, taken out
 }
 
 const (
@@ -26,6 +32,7 @@ const (
 	tick       = 1 << 10 // milliseconds; the width of the nearest buckets
 	hashBits   = 50
 	chunkCount = 1<<16 - 1
+	fewWords   = 1 << 14 // that are not worth a sweep
 )
 
 // start returns the start of the bucket that an expiry belongs to.
@@ -65,6 +72,9 @@ func (w *wheel) fileLocked(start int64, v uint64) {
 	var chunk []uint64
 	if r != 0 {
 		chunk = w.heap.arena.words(r)
+		if chunk[chunk[0]&chunkCount] == v { // one stands for all records that it names
+			return
+		}
 	}
 	if r == 0 || chunk[0]&chunkCount == chunkSize/8-1 {
 		next := w.heap.alloc(chunkSize, 0)
@@ -75,39 +85,73 @@ func (w *wheel) fileLocked(start int64, v uint64) {
 	n := chunk[0] & chunkCount
 	chunk[1+n] = v
 	chunk[0]++
+	w.words.Add(1)
 }
 
 // due takes up to n words that are due at w.now, each with its bucket's mark.
 func (w *wheel) due(dst []dueWord, n int) []dueWord {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	want := len(dst) + n
+	dst, w.rest = w.popLocked(dst, want, w.rest, w.swept)
 	now := w.now.Load()
 	for start, r := range w.buckets {
+		if len(dst) == want {
+			break
+		}
 		if start > now {
 			continue
 		}
-		for r != 0 && n > 0 {
-			chunk := w.heap.arena.words(r)
-			for chunk[0]&chunkCount > 0 && n > 0 {
-				dst = append(dst, dueWord{chunk[chunk[0]&chunkCount], markOf(start)})
-				chunk[0]--
-				n--
-			}
-			if chunk[0]&chunkCount == 0 {
-				next := ref(chunk[0] >> 16)
-				w.heap.free(r)
-				r = next
-			}
-		}
-		if r == 0 {
+		if dst, r = w.popLocked(dst, want, r, start); r == 0 {
 			delete(w.buckets, start)
 		} else {
 			w.buckets[start] = r
 		}
-		if n == 0 {
-			break
+	}
+	return dst
+}
+
+// popLocked takes words of a bucket until dst has want of them, and returns the rest.
+func (w *wheel) popLocked(dst []dueWord, want int, r ref, start int64) ([]dueWord, ref) {
+	before := len(dst)
+	for r != 0 && len(dst) < want {
+		chunk := w.heap.arena.words(r)
+		for chunk[0]&chunkCount > 0 && len(dst) < want {
+			dst = append(dst, dueWord{chunk[chunk[0]&chunkCount], markOf(start)})
+			chunk[0]--
+		}
+		if chunk[0]&chunkCount == 0 {
+			next := ref(chunk[0] >> 16)
+			w.heap.free(r)
+			r = next
 		}
 	}
+	w.words.Add(int64(before - len(dst)))
+	return dst, r
+}
+
+// pick takes words to look at in a sweep, which goes from bucket to bucket. After the
+// last one those that are left may double.
+func (w *wheel) pick(dst []dueWord) []dueWord {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.rest == 0 {
+		next := int64(math.MaxInt64)
+		for start := range w.buckets {
+			if start > w.swept {
+				next = min(next, start)
+			}
+		}
+		if w.rest = w.buckets[next]; w.rest == 0 {
+			w.swept = 0
+			w.goal.Store(2*w.words.Load() + fewWords)
+			return dst
+		}
+		delete(w.buckets, next)
+		w.swept = next
+		w.goal.Store(0)
+	}
+	dst, w.rest = w.popLocked(dst, cap(dst), w.rest, w.swept)
 	return dst
 }
 
@@ -115,8 +159,7 @@ func (w *wheel) due(dst []dueWord, n int) []dueWord {
 func (w *wheel) first() (slot uint16, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var least int64
-	var r ref
+	least, r := w.swept, w.rest
 	for start, head := range w.buckets {
 		if r == 0 || start < least {
 			least, r = start, head
@@ -132,7 +175,7 @@ func (w *wheel) first() (slot uint16, ok bool) {
 func (w *wheel) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closed, w.buckets = true, nil
+	w.closed, w.buckets, w.rest = true, nil, 0
 }
 
 type dueWord struct {
