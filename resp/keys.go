@@ -37,8 +37,8 @@ var keyCommands = []command{
 	{name: "keys", arity: 2, flags: readonly, group: "generic", about: "Returns the keys of this node that match a pattern.", run: keys},
 	{name: "scan", arity: -2, flags: readonly, group: "generic", about: "Goes through the keys of this node.", run: scan},
 	{name: "dbsize", arity: 1, flags: readonly | fast, group: "server", about: "Counts the keys of this node.", run: dbSize},
-	{name: "flushall", arity: -1, flags: write, group: "server", about: "Deletes the keys of this node.", run: flush},
-	{name: "flushdb", arity: -1, flags: write, group: "server", about: "Deletes the keys of this node.", run: flush},
+	{name: "flushall", arity: -1, flags: write | noMulti, group: "server", about: "Deletes the keys of this node.", run: flush},
+	{name: "flushdb", arity: -1, flags: write | noMulti, group: "server", about: "Deletes the keys of this node.", run: flush},
 }
 
 var objectCommands = []command{

@@ -143,43 +143,49 @@ func exec(c *conn, _ [][]byte) {
 			return
 		}
 	}
-	mark := len(c.out.b)
-	run := func(v *view) {
-		c.out.b = c.out.b[:mark]
-		c.out.array(len(queued))
-		for _, args := range queued {
-			if cmd := lookup(args); cmd.tx != nil {
-				cmd.tx(v, args)
-			} else {
-				cmd.run(c, args)
-			}
-		}
+	answers := reply{three: c.out.three} // to the commands with keys
+	ends := make([]int, len(queued))     // of each command's answer there
+	err := error(nil)
+	if slot >= 0 {
+		c.running = [][]byte{[]byte("get"), []byte(tag)} // where a command of this slot goes, all go
+		err = c.call(func(ctx context.Context) error {
+			return c.s.cache.Txn(ctx, tag, func(tx *slotmesh.Tx) error {
+				answers.b = answers.b[:0]
+				v := &view{tx: tx, now: time.Now().UnixMilli(), out: &answers}
+				for key, version := range watched {
+					if now := v.get([]byte(key)).version; now != version {
+						return errTouched
+					}
+				}
+				for i, args := range queued {
+					if cmd := lookup(args); cmd.tx != nil {
+						cmd.tx(v, args)
+					}
+					ends[i] = len(answers.b)
+				}
+				return nil
+			})
+		})
 	}
-	if slot < 0 { // no keys at all
-		run(nil)
+	switch {
+	case errors.Is(err, errTouched):
+		c.out.nullArray()
+		return
+	case err != nil:
+		c.fault(err)
 		return
 	}
-	c.running = [][]byte{[]byte("get"), []byte(tag)} // where a command of this slot goes, all go
-	err := c.call(func(ctx context.Context) error {
-		return c.s.cache.Txn(ctx, tag, func(tx *slotmesh.Tx) error {
-			v := &view{tx: tx, now: time.Now().UnixMilli(), out: &c.out}
-			for key, version := range watched {
-				if now := v.get([]byte(key)).version; now != version {
-					return errTouched
-				}
-			}
-			run(v)
-			return nil
-		})
-	})
-	switch {
-	case err == nil:
-	case errors.Is(err, errTouched):
-		c.out.b = c.out.b[:mark]
-		c.out.nullArray()
-	default:
-		c.out.b = c.out.b[:mark]
-		c.fault(err)
+	// What is no part of the transaction happens once, however often that ran, and
+	// not at all where it failed.
+	c.out.array(len(queued))
+	begin := 0
+	for i, args := range queued {
+		if cmd := lookup(args); cmd.tx == nil {
+			c.running = args
+			cmd.run(c, args)
+		}
+		c.out.b = append(c.out.b, answers.b[begin:ends[i]]...)
+		begin = ends[i]
 	}
 }
 
