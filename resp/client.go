@@ -19,8 +19,8 @@ func init() {
 		{name: "ping", arity: -1, flags: fast | subscribed, group: "connection", about: "Returns PONG, or its argument.", run: ping},
 		{name: "echo", arity: 2, flags: fast, group: "connection", about: "Returns its argument.", run: func(c *conn, args [][]byte) { c.out.bulk(args[1]) }},
 		{name: "select", arity: 2, flags: fast, group: "connection", about: "Selects database 0.", run: selectDB},
-		{name: "auth", arity: -2, flags: fast | noAuth | control, group: "connection", about: "Authenticates the client.", run: auth},
-		{name: "hello", arity: -1, flags: fast | noAuth | control, group: "connection", about: "Begins a connection.", run: hello},
+		{name: "auth", arity: -2, flags: fast | noAuth, group: "connection", about: "Authenticates the client.", run: auth},
+		{name: "hello", arity: -1, flags: fast | noAuth, group: "connection", about: "Begins a connection.", run: hello},
 		{name: "reset", arity: 1, flags: fast | noAuth | control | subscribed, group: "connection", about: "Brings the connection back to where it began.", run: func(c *conn, _ [][]byte) {
 			c.reset()
 			c.out.simple("RESET")

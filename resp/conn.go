@@ -191,6 +191,7 @@ func (c *conn) command(args [][]byte) {
 		c.closing = true
 		return
 	}
+	c.running = args
 	cmd := find(args[0])
 	if cmd != nil && cmd.subs != nil && len(args) > 1 {
 		sub := cmd.sub(args[1])
@@ -201,7 +202,6 @@ func (c *conn) command(args [][]byte) {
 		cmd = sub
 	}
 	c.touch(cmd)
-	c.running = args
 	switch {
 	case cmd == nil:
 		c.refuse(unknown(args))
@@ -246,8 +246,14 @@ func (c *conn) do(cmd *command, args [][]byte) {
 	}
 }
 
-// refuse answers a command that is not run, and spoils a transaction.
+// refuse answers a command that is not run, and spoils a transaction; EXEC itself
+// ends it.
 func (c *conn) refuse(text string) {
+	if word(c.running[0], "EXEC") {
+		c.discard()
+		c.unwatch()
+		text = errAborted + " because of: " + strings.TrimPrefix(text, "ERR ")
+	}
 	c.spoiled = c.spoiled || c.multi
 	c.out.fail(text)
 }

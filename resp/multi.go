@@ -108,6 +108,8 @@ func watch(c *conn, args [][]byte) {
 	c.out.ok()
 }
 
+const errAborted = "EXECABORT Transaction discarded"
+
 // errTouched ends a transaction of which a watched key has changed.
 var errTouched = errors.New("a watched key has changed")
 
@@ -120,7 +122,7 @@ func exec(c *conn, _ [][]byte) {
 	c.discard()
 	c.unwatch()
 	if spoiled {
-		c.out.fail("EXECABORT Transaction discarded because of previous errors.")
+		c.out.fail(errAborted + " because of previous errors.")
 		return
 	}
 	slot, tag := -1, ""

@@ -136,6 +136,20 @@ flushall = error ERR Command not allowed inside a transaction
 flushdb = error ERR Command not allowed inside a transaction
 exec = error EXECABORT Transaction discarded because of previous errors.
 get {m}a = "2"
+watch {m}a = OK
+multi = OK
+exec x = error EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command
+ping = PONG
+exec = error ERR EXEC without MULTI
+exec x = error EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command
+multi = OK
+discard x = error ERR wrong number of arguments for 'discard' command
+exec = error EXECABORT Transaction discarded because of previous errors.
+multi = OK
+auth x = QUEUED
+hello 9 = QUEUED
+get {m}a = QUEUED
+exec = [error ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct? error NOPROTO unsupported protocol version "2"]
 multi = OK
 set a 1 = QUEUED
 set b 1 = QUEUED
@@ -381,6 +395,8 @@ func TestPasswords(t *testing.T) {
 	c := dial(t, f.addrs[0])
 	for _, tt := range []struct{ command, want string }{
 		{"get a", "error NOAUTH Authentication required."},
+		{"multi", "error NOAUTH Authentication required."},
+		{"exec", "error EXECABORT Transaction discarded because of: NOAUTH Authentication required."},
 		{"auth wrong", "error WRONGPASS invalid username-password pair or user is disabled."},
 		{"hello 3", "error NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"},
 		{"auth secret", "OK"},

@@ -225,7 +225,7 @@ func (g generator) transaction() (list [][]string, tag string) {
 	list = append(list, []string{"MULTI"})
 	for range g.IntN(6) {
 		c := g.command(tag)
-		for strings.EqualFold(c[0], "AUTH") || strings.EqualFold(c[0], "EXEC") || strings.EqualFold(c[0], "DISCARD") {
+		for strings.EqualFold(c[0], "FLUSHALL") || strings.EqualFold(c[0], "EXEC") || strings.EqualFold(c[0], "DISCARD") {
 			c = g.command(tag)
 		}
 		list = append(list, c)
