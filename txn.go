@@ -160,6 +160,9 @@ func (tx *Tx) check(keys ...string) error {
 		if hashtag.Slot(key) != tx.slot {
 			return tx.fail(fmt.Errorf("%w: %s is in slot %d, the transaction in %d", ErrCrossSlot, quoted(key), hashtag.Slot(key), tx.slot))
 		}
+		if !tx.c.n.Fits(key, 0) {
+			return tx.fail(fmt.Errorf("%w: key %s of %d bytes", ErrTooLarge, quoted(key), len(key)))
+		}
 	}
 	return nil
 }

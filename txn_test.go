@@ -312,6 +312,10 @@ func txnLimits(t *testing.T, p pair) {
 	wantErr(t, "Txn with a long key", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
 		return tx.Set("{"+tag+"}"+strings.Repeat("k", 64<<10), nil)
 	}), slotmesh.ErrTooLarge)
+	wantErr(t, "Txn that reads a long key", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		tx.GetMany("{"+tag+"}0", "{"+tag+"}"+strings.Repeat("k", 64<<10))
+		return nil
+	}), slotmesh.ErrTooLarge)
 	wantValue(t, p.w, "{"+tag+"}0", "v")
 }
 

@@ -309,7 +309,7 @@ func faultText(err error) string {
 			return f.text
 		}
 	}
-	return "ERR " + err.Error()
+	return "ERR " + strings.TrimPrefix(err.Error(), "slotmesh: ") // of what is too large, above all
 }
 
 // faults are the library's errors in Redis's words. The order counts: an error
@@ -320,7 +320,6 @@ var faults = []struct {
 }{
 	// It may have happened, so no client may repeat it by itself.
 	{slotmesh.ErrUnknownOutcome, "ERR the outcome is unknown: the node that served the slot was lost"},
-	{slotmesh.ErrTooLarge, errTooLarge},
 	{slotmesh.ErrNoMemory, "OOM command not allowed when used memory > 'maxmemory'."},
 	{slotmesh.ErrNotEnoughBackups, "NOREPLICAS Not enough good replicas to write."},
 	{slotmesh.ErrNoPrimary, "CLUSTERDOWN Hash slot not served"},
@@ -337,7 +336,7 @@ const (
 	errSyntax     = "ERR syntax error"
 	errNotInteger = "ERR value is not an integer or out of range"
 	errNotFloat   = "ERR value is not a valid float"
-	errTooLarge   = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	errTooLong    = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 	errCrossSlot  = "CROSSSLOT Keys in request don't hash to the same slot"
 	errOverflow   = "ERR increment or decrement would overflow"
 	errNoKey      = "ERR no such key"

@@ -3,6 +3,7 @@ package resp
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/slotmesh/slotmesh"
@@ -31,6 +32,7 @@ var multiCommands = []command{
 const (
 	maxQueued      = 10000 // commands
 	maxQueuedBytes = 64 << 20
+	mostWatched    = 1024 // keys: more a transaction can't check
 )
 
 func (c *conn) discard() {
@@ -67,7 +69,7 @@ func (c *conn) queue(cmd *command, args [][]byte) {
 		c.size += len(a) + 32
 	}
 	if len(c.queued) >= maxQueued || c.size > maxQueuedBytes {
-		c.refuse("ERR too many commands in one transaction")
+		c.refuse("ERR too many commands in one transaction: at most 10000 of together 64 MiB")
 		return
 	}
 	c.queued = append(c.queued, own)
@@ -97,14 +99,12 @@ func watch(c *conn, args [][]byte) {
 		c.fault(err)
 		return
 	}
-	if c.watched == nil {
-		c.watched = map[string]uint64{}
+	maps.Copy(versions, c.watched) // a key is watched from the first time on
+	if len(versions) > mostWatched {
+		c.out.fail("ERR too many keys are watched: at most 1024")
+		return
 	}
-	for key, version := range versions {
-		if _, ok := c.watched[key]; !ok {
-			c.watched[key] = version
-		}
-	}
+	c.watched = versions
 	c.out.ok()
 }
 

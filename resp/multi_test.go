@@ -1,6 +1,7 @@
 package resp_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -34,5 +35,43 @@ func TestPublishInAContestedTransactionIsSentOnce(t *testing.T) {
 	}
 	if sent != clients*rounds {
 		t.Errorf("%d messages of %d transactions", sent, clients*rounds)
+	}
+}
+
+func TestWhatIsTooLargeIsSaid(t *testing.T) {
+	f := serve(t, 1)
+	c := dial(t, f.addrs[0])
+	long := "{t}" + strings.Repeat("k", 64<<10)
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{`error ERR key or value too large: key "{t}kkkk`, []string{"get", long}},
+		{`error ERR key or value too large: key "{t}kkkk`, []string{"mget", long, "{t}a"}},
+		{`error ERR key or value too large: key "{t}kkkk`, []string{"msetnx", "{t}a", "v", long, "v"}},
+		{`error ERR key or value too large: key `, []string{"set", "{t}a", strings.Repeat("v", 16<<20+1)}},
+		{`error ERR key or value too large: 1 keys and`, []string{"setex", "{t}a", "100", strings.Repeat("v", 16<<20)}},
+		{`error ERR key or value too large: value of 100000001 bytes`, []string{"setrange", "{t}a", "100000000", "v"}},
+		{`error ERR string exceeds maximum allowed size (proto-max-bulk-len)`, []string{"setrange", "{t}a", "600000000", "v"}},
+	} {
+		if got := c.do(tt.args...); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s = %s, want %s", tt.args[0], got, tt.want)
+		}
+	}
+	for _, tt := range []struct{ first, each, last, want string }{
+		{"multi", "set {t}%d v", "exec", "error ERR key or value too large: 1025 keys and "},
+		{"multi", "get {t}%d", "exec", "error ERR key or value too large: a transaction that reads more than 1024 keys"},
+		{"unwatch", "watch {t}%d", "watch {t}1025", "error ERR too many keys are watched: at most 1024"},
+	} {
+		c.line(tt.first)
+		for i := range 1025 {
+			c.line(fmt.Sprintf(tt.each, i))
+		}
+		if got := c.line(tt.last); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s of 1025 keys = %s, want %s", tt.each, got, tt.want)
+		}
+	}
+	if got := c.line("watch {t}1 {t}2"); got != "OK" { // they are already
+		t.Errorf("watch = %s", got)
 	}
 }

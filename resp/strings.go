@@ -3,6 +3,7 @@ package resp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"strconv"
@@ -443,11 +444,11 @@ func setRange(v *view, args [][]byte) {
 		return
 	}
 	if from > maxString-int64(len(args[3])) {
-		v.out.fail(errTooLarge)
+		v.out.fail(errTooLong)
 		return
 	}
 	if from > 64<<20 { // longer than any value: not to be made at all
-		v.out.fail(errTooLarge)
+		v.out.fail(faultText(fmt.Errorf("%w: value of %d bytes", slotmesh.ErrTooLarge, from+int64(len(args[3])))))
 		return
 	}
 	value := make([]byte, max(size, from+int64(len(args[3]))))
