@@ -59,7 +59,7 @@ func SubscribeChannel(names ...string) SubscribeOption {
 }
 
 // SubscribePattern yields the messages of channels whose names match a
-// pattern, as in ScanGlob. One that matches several is yielded for each.
+// pattern: see MatchGlob. One that matches several is yielded for each.
 func SubscribePattern(patterns ...string) SubscribeOption {
 	return func(o *subscribeOptions) {
 		o.patterns = append(o.patterns, patterns...)

@@ -123,15 +123,20 @@ func ScanPrefix(prefix string) ScanOption {
 	}
 }
 
-// ScanGlob yields keys that match pattern as in Redis: '*' stands for any
-// bytes, '?' for one, "[a-c]" and "[^a-c]" for one of a set, and '\' takes the
-// next byte literally. It matches the whole key.
+// ScanGlob yields keys that match pattern, of 1 to 65536 bytes: see MatchGlob.
 func ScanGlob(pattern string) ScanOption {
 	return func(o *scanOptions) {
 		o.q.Glob = pattern
-		o.faults.unless(pattern != "" && len(pattern) <= maxKey && node.ValidGlob(pattern), "ScanGlob(%.40q): want a pattern", pattern)
+		o.faults.unless(pattern != "" && len(pattern) <= maxKey, "ScanGlob: a pattern of %d bytes, want 1 to %d", len(pattern), maxKey)
 	}
 }
+
+// MatchGlob reports whether name matches pattern as in Redis: '*' stands for any
+// bytes, '?' for one, "[abc]", "[a-c]" and "[^a-c]" for one of a set, and '\' takes the
+// next byte literally. It matches the whole name. Every pattern means something: a set
+// that is not closed ends with the pattern, where a last '\' is itself. The time is at
+// most the product of the lengths.
+func MatchGlob(pattern, name string) bool { return node.MatchGlob(pattern, name) }
 
 // ScanKeysOnly leaves out the values.
 func ScanKeysOnly() ScanOption { return func(o *scanOptions) { o.q.KeysOnly = true } }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/slotmesh/slotmesh"
 )
 
 // serverCommands are set by init, as connCommands are.
@@ -167,7 +169,7 @@ func configGet(c *conn, args [][]byte) {
 	settings, found := c.settings(), map[string]string{}
 	for _, arg := range args[2:] {
 		for name, value := range settings {
-			if match([]byte(strings.ToLower(string(arg))), name) {
+			if slotmesh.MatchGlob(strings.ToLower(string(arg)), name) {
 				found[name] = value
 			}
 		}

@@ -222,7 +222,7 @@ func (s *server) deliver(channel, payload string) {
 		sub.notify(notice{"", channel, payload})
 	}
 	for pattern, subs := range s.subs[patterns] {
-		if match([]byte(pattern), channel) {
+		if slotmesh.MatchGlob(pattern, channel) {
 			for sub := range subs {
 				sub.notify(notice{pattern, channel, payload})
 			}

@@ -331,7 +331,7 @@ func pubsubChannels(k kind) func(*conn, [][]byte) {
 		var names []string
 		c.s.mu.Lock()
 		for name := range c.s.subs[k] {
-			if len(args) < 3 || match(args[2], name) {
+			if len(args) < 3 || slotmesh.MatchGlob(string(args[2]), name) {
 				names = append(names, name)
 			}
 		}

@@ -101,6 +101,11 @@ keys o[m-n]l? = ["only"]
 scan 0 = ["0" ["only"]]
 scan 0 TYPE hash = ["0" []]
 scan 0 MATCH [ MATCH * TYPE hash TYPE string COUNT 1 COUNT 9 = ["0" ["only"]]
+keys [no = []
+keys [no]nl[^] = ["only"]
+keys onl[xy = ["only"]
+keys []only = []
+scan 0 match onl[xy = ["0" ["only"]]
 scan x = error ERR invalid cursor`},
 		{"transactions", `
 multi = OK
@@ -196,6 +201,33 @@ reset = RESET`},
 				}
 			}
 		})
+	}
+}
+
+// The empty pattern and very long ones are patterns too.
+func TestUnusualPatterns(t *testing.T) {
+	c := dial(t, serve(t, 1).addrs[0])
+	c.do("set", "", "v")
+	c.do("set", "aa", "v")
+	for _, tt := range []struct{ pattern, want string }{
+		{"", `[""]`}, {strings.Repeat("*", 70000) + "a", `["aa"]`}, {strings.Repeat("?", 70000), "[]"},
+	} {
+		if got := c.do("keys", tt.pattern); got != tt.want {
+			t.Errorf("keys %.10q = %s, want %s", tt.pattern, got, tt.want)
+		}
+		if got, want := c.do("scan", "0", "match", tt.pattern), `["0" `+tt.want+`]`; got != want {
+			t.Errorf("scan 0 match %.10q = %s, want %s", tt.pattern, got, want)
+		}
+	}
+	listener := dial(t, c.RemoteAddr().String())
+	listener.line("psubscribe ne[^]s onl[xy")
+	listener.read()
+	c.line("publish news a")
+	c.line("publish only b")
+	for _, want := range []string{`["pmessage" "ne[^]s" "news" "a"]`, `["pmessage" "onl[xy" "only" "b"]`} {
+		if got := listener.read(); got != want {
+			t.Errorf("message %s, want %s", got, want)
+		}
 	}
 }
 

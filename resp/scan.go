@@ -2,6 +2,7 @@ package resp
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/slotmesh/slotmesh"
@@ -34,8 +35,7 @@ func scan(c *conn, args [][]byte) {
 		return
 	}
 	count, ofType := int64(10), true
-	var match slotmesh.ScanOption // the last that is given counts, of all options
-	matches := true
+	pattern := "*" // the last that is given counts, of all options
 	for i := 2; i < len(args); i += 2 {
 		switch {
 		case word(args[i], "COUNT") && i+1 < len(args):
@@ -47,7 +47,7 @@ func scan(c *conn, args [][]byte) {
 				return
 			}
 		case word(args[i], "MATCH") && i+1 < len(args):
-			match, matches = glob(args[i+1])
+			pattern = string(args[i+1])
 		case word(args[i], "TYPE") && i+1 < len(args):
 			ofType = word(args[i+1], "string")
 		default:
@@ -58,15 +58,15 @@ func scan(c *conn, args [][]byte) {
 	count = min(count, maxCount)
 	var keys []string
 	next := uint64(0)
-	if ofType && matches {
-		opts := []slotmesh.ScanOption{slotmesh.ScanKeysOnly()}
-		if match != nil {
-			opts = append(opts, match)
-		}
+	if ofType {
+		opts, here := globbed(pattern)
 		var err error
 		if keys, next, err = c.scanFrom(cursor, int(count), opts); err != nil {
 			c.fault(err)
 			return
+		}
+		if here {
+			keys = slices.DeleteFunc(keys, func(key string) bool { return !slotmesh.MatchGlob(pattern, key) })
 		}
 	}
 	c.out.array(2)
@@ -120,60 +120,30 @@ func redirected(err error) bool {
 	return ok
 }
 
-// glob is the option for a pattern; nil where it matches all, false where the
-// library does not know it: then it matches nothing.
-func glob(pattern []byte) (slotmesh.ScanOption, bool) {
-	if string(pattern) == "*" {
-		return nil, true
+// globbed is the options of a scan for keys that match a pattern. One that ScanGlob does
+// not take is matched here.
+func globbed(pattern string) (opts []slotmesh.ScanOption, here bool) {
+	opts = []slotmesh.ScanOption{slotmesh.ScanKeysOnly()}
+	switch {
+	case pattern == "" || len(pattern) > maxGlob:
+		return opts, true
+	case pattern != "*":
+		opts = append(opts, slotmesh.ScanGlob(pattern))
 	}
-	if len(pattern) == 0 || !closed(pattern) {
-		return nil, false
-	}
-	return slotmesh.ScanGlob(string(pattern)), true
+	return opts, false
 }
 
-// closed reports whether a pattern's brackets are closed and no backslash
-// stands last.
-func closed(p []byte) bool {
-	for i := 0; i < len(p); i++ {
-		switch p[i] {
-		case '\\':
-			if i++; i == len(p) {
-				return false
-			}
-		case '[':
-			first := i + 1
-			if first < len(p) && p[first] == '^' {
-				first++
-			}
-			for i = first; ; i++ {
-				if i >= len(p) {
-					return false
-				}
-				if p[i] == '\\' {
-					i++
-				} else if p[i] == ']' && i > first {
-					break
-				}
-			}
-		}
-	}
-	return true
-}
+// maxGlob is the longest pattern that ScanGlob takes.
+const maxGlob = 64 << 10
 
 func keys(c *conn, args [][]byte) {
-	opts := []slotmesh.ScanOption{slotmesh.ScanKeysOnly()}
-	opt, ok := glob(args[1])
-	if !ok {
-		c.out.array(0)
-		return
-	}
-	if opt != nil {
-		opts = append(opts, opt)
-	}
+	pattern := string(args[1])
+	opts, here := globbed(pattern)
 	var found []string
 	if err := c.each(opts, func(key string) error {
-		found = append(found, key)
+		if !here || slotmesh.MatchGlob(pattern, key) {
+			found = append(found, key)
+		}
 		return nil
 	}); err != nil {
 		c.fault(err)

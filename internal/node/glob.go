@@ -1,102 +1,62 @@
 package node
 
-// ValidGlob reports whether a pattern is whole: every '[' is closed and no '\'
-// stands last.
-func ValidGlob(p string) bool {
-	for len(p) > 0 {
-		if p[0] != '[' && p[0] != '\\' {
-			p = p[1:]
+// MatchGlob reports whether a name matches a pattern, byte for byte as in Redis: '*'
+// stands for any number of any, '?' for one, "[abc]", "[a-c]" and "[^a-c]" for one of
+// a set, and '\' takes the next literally. A set has what stands before the next ']',
+// or before the pattern's end. It looks at each byte of the name at most len(pattern)
+// times.
+func MatchGlob(pattern, name string) bool {
+	p, star, retry, at := 0, -1, 0, 0
+	for at < len(name) || p < len(pattern) {
+		if p < len(pattern) && pattern[p] == '*' {
+			star, retry = p, at
+			p++
 			continue
 		}
-		_, rest, ok := globUnit(p, 0)
-		if !ok {
-			return false
-		}
-		p = rest
-	}
-	return true
-}
-
-// matchGlob matches bytes as Redis's KEYS does: '*' any number of any, '?' one,
-// "[a-c]" and "[^a-c]" one of a set, '\' takes the next literally. It looks at
-// each byte at most len(p) times.
-func matchGlob(p, s string) bool {
-	star, retry := -1, 0
-	full := p
-	at := 0 // of s
-	for at < len(s) || len(p) > 0 {
-		if len(p) > 0 {
-			if p[0] == '*' {
-				star, retry = len(full)-len(p), at
-				p = p[1:]
+		if p < len(pattern) && at < len(name) {
+			if next, ok := globByte(pattern, p, name[at]); ok {
+				p, at = next, at+1
 				continue
 			}
-			if at < len(s) {
-				if ok, rest, whole := globUnit(p, s[at]); ok && whole {
-					p, at = rest, at+1
-					continue
-				}
-			}
 		}
-		if star < 0 || retry >= len(s) {
+		if star < 0 || retry >= len(name) {
 			return false
 		}
 		retry++ // the last star takes one more
-		p, at = full[star+1:], retry
+		p, at = star+1, retry
 	}
 	return true
 }
 
-// globUnit matches one byte against the pattern's first unit, which is no
-// star, and returns the rest; whole is false where the unit is cut off.
-func globUnit(p string, c byte) (ok bool, rest string, whole bool) {
-	switch p[0] {
-	case '?':
-		return true, p[1:], true
-	case '\\':
-		if len(p) < 2 {
-			return false, "", false
-		}
-		return p[1] == c, p[2:], true
-	case '[':
-		i := 1
-		negate := i < len(p) && p[i] == '^'
-		if negate {
-			i++
-		}
-		hit := false
-		for first := true; ; first = false {
-			if i >= len(p) {
-				return false, "", false
-			}
-			if p[i] == ']' && !first {
-				return hit != negate, p[i+1:], true
-			}
-			low, next, ok := globByte(p, i)
-			if !ok {
-				return false, "", false
-			}
-			high := low
-			if i = next; i+1 < len(p) && p[i] == '-' && p[i+1] != ']' {
-				if high, i, ok = globByte(p, i+1); !ok {
-					return false, "", false
-				}
-			}
-			if low > high {
-				low, high = high, low
-			}
-			hit = hit || low <= c && c <= high
+// globByte matches one byte with what stands at p of a pattern, which is no star, and
+// returns where that ends.
+func globByte(pattern string, p int, b byte) (next int, ok bool) {
+	switch c := pattern[p]; {
+	case c == '?':
+		return p + 1, true
+	case c == '\\' && p+1 < len(pattern):
+		return p + 2, pattern[p+1] == b
+	case c != '[':
+		return p + 1, c == b
+	}
+	p++
+	not := p < len(pattern) && pattern[p] == '^'
+	if not {
+		p++
+	}
+	found := false
+	for ; p < len(pattern) && pattern[p] != ']'; p++ {
+		switch {
+		case pattern[p] == '\\' && p+1 < len(pattern):
+			p++
+			found = found || pattern[p] == b
+		case p+2 < len(pattern) && pattern[p+1] == '-':
+			low, high := pattern[p], pattern[p+2]
+			found = found || min(low, high) <= b && b <= max(low, high)
+			p += 2
+		default:
+			found = found || pattern[p] == b
 		}
 	}
-	return p[0] == c, p[1:], true
-}
-
-// globByte reads one byte of a set.
-func globByte(p string, i int) (c byte, next int, ok bool) {
-	if p[i] == '\\' {
-		if i++; i >= len(p) {
-			return 0, i, false
-		}
-	}
-	return p[i], i + 1, true
+	return min(p+1, len(pattern)), found != not
 }

@@ -67,7 +67,7 @@ func (h *hub) deliver(channel string, payload []byte) (receivers int) {
 		return receivers
 	}
 	for pattern, subscribers := range h.patterns {
-		if matchGlob(pattern, channel) {
+		if MatchGlob(pattern, channel) {
 			give(subscribers, pattern)
 		}
 	}

@@ -86,7 +86,7 @@ func (q *Scan) unpack(b []byte) bool {
 }
 
 func (q *Scan) wants(key string) bool {
-	return strings.HasPrefix(key, q.Prefix) && (q.Glob == "" || matchGlob(q.Glob, key)) && (!q.ByTag || hashtag.Tag(key) == q.Tag)
+	return strings.HasPrefix(key, q.Prefix) && (q.Glob == "" || MatchGlob(q.Glob, key)) && (!q.ByTag || hashtag.Tag(key) == q.Tag)
 }
 
 // UnpackPage reads what a Scan's Result.Value holds. Keys and values are the

@@ -7,46 +7,6 @@ import (
 	"github.com/slotmesh/slotmesh/store"
 )
 
-func TestMatchGlob(t *testing.T) {
-	for _, tt := range []struct {
-		pattern, key string
-		want         bool
-	}{
-		{"*", "", true}, {"*", "a/b", true}, {"a*c", "abbc", true}, {"a*c", "abbd", false},
-		{"a*b*c", "aXbYbZc", true}, {"**a", "ba", true}, {"a*", "a", true}, {"*a", "b", false},
-		{"?", "", false}, {"?", "x", true}, {"??", "x", false},
-		{"[abc]", "b", true}, {"[a-c]", "d", false}, {"[c-a]", "b", true}, {"[^a-c]", "d", true}, {"[^a]", "a", false},
-		{"[]]", "]", true}, {"[a-]", "-", true}, {`[\]]`, "]", true}, {"[^]", "x", false},
-		{`\*`, "*", true}, {`\*`, "a", false}, {"a", "a", true}, {"a", "ab", false}, {"", "", true}, {"", "a", false},
-		{"*.txt", "a.txt.txt", true}, {"*[0-9]", "a1", true}, {"*[0-9]", "1a", false},
-	} {
-		if got := matchGlob(tt.pattern, tt.key); got != tt.want {
-			t.Errorf("matchGlob(%q, %q) = %v, want %v", tt.pattern, tt.key, got, tt.want)
-		}
-	}
-	for pattern, want := range map[string]bool{"": true, "a[": false, "[^": false, `\`: false, "[a-": false, `[\`: false, "a]": true, "[]": false} {
-		if got := ValidGlob(pattern); got != want {
-			t.Errorf("ValidGlob(%q) = %v, want %v", pattern, got, want)
-		}
-	}
-}
-
-func FuzzMatchGlob(f *testing.F) {
-	f.Add("a*[b-c]?\\d", "axbyd")
-	f.Fuzz(func(t *testing.T, pattern, key string) {
-		if len(pattern) > 100 || len(key) > 100 {
-			return
-		}
-		got := matchGlob(pattern, key)
-		if !ValidGlob(pattern) {
-			return
-		}
-		if matchGlob("*"+pattern, key) != got && got {
-			t.Errorf("%q matches %q, but not behind a star", pattern, key)
-		}
-	})
-}
-
 func TestScanRoundTrips(t *testing.T) {
 	want := Scan{
 		After: store.Cursor{Hash: 1 << 63, Kind: 2, Key: "k", Field: "f", Started: true}, Prefix: "p", Glob: "g", Tag: "t",
