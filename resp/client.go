@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -124,9 +125,12 @@ const (
 	errNoHello   = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 )
 
+// defaultUser is who clients are that name no user.
+const defaultUser = "default"
+
 // login makes the connection a user's.
 func (c *conn) login(user, password string) bool {
-	if !c.s.password(user, password) && !(len(c.s.users) == 0 && user == "default") {
+	if !c.s.password(user, password) && !(len(c.s.users) == 0 && user == defaultUser) {
 		return false
 	}
 	c.user, c.parser.limited = user, false
@@ -134,7 +138,7 @@ func (c *conn) login(user, password string) bool {
 }
 
 func auth(c *conn, args [][]byte) {
-	user, password := "default", string(args[len(args)-1])
+	user, password := defaultUser, string(args[len(args)-1])
 	switch {
 	case len(args) > 3:
 		c.out.fail(errSyntax)
@@ -255,12 +259,63 @@ func onOff(c *conn, args [][]byte) {
 	c.out.ok()
 }
 
+// state is what CLIENT LIST tells of a connection that its own goroutine alone knows.
+type state struct {
+	user     string
+	subs     [kinds]int
+	multi    int // commands queued; -1: not in MULTI
+	watched  int
+	three    bool
+	readonly bool
+}
+
+// show lets others know the connection as it is now.
+func (c *conn) show() {
+	now := state{user: c.user, multi: -1, watched: len(c.watched), three: c.out.three, readonly: c.readonly}
+	if c.multi {
+		now.multi = len(c.queued)
+	}
+	if c.sub != nil {
+		for k, names := range c.sub.names {
+			now.subs[k] = len(names)
+		}
+	}
+	if before := c.shown.Load(); before == nil || *before != now {
+		changed := now // on the heap, which most commands need not be
+		c.shown.Store(&changed)
+	}
+}
+
+func (s *state) listens() bool { return s.subs != [kinds]int{} }
+
+// account is the user's name; who has yet to authenticate is the default one, as in Redis.
+func (s *state) account() string { return cmp.Or(s.user, defaultUser) }
+
+// letters are the flags of CLIENT LIST.
+func (s *state) letters() string {
+	letters := ""
+	if s.listens() {
+		letters += "P"
+	}
+	if s.multi >= 0 {
+		letters += "x"
+	}
+	if s.readonly {
+		letters += "r"
+	}
+	return cmp.Or(letters, "N")
+}
+
 // describe is a line of CLIENT LIST. Other connections may call it.
 func (c *conn) describe() string {
+	st, protocol := c.shown.Load(), 2
+	if st.three {
+		protocol = 3
+	}
 	idle := max(time.Now().Unix()-c.lastUsed.Load(), 0)
-	cmd := "NULL"
+	command := "NULL"
 	if name := c.lastName.Load(); name != nil {
-		cmd = *name
+		command = *name
 	}
 	lib := [2]string{}
 	for i := range lib {
@@ -268,8 +323,9 @@ func (c *conn) describe() string {
 			lib[i] = *text
 		}
 	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=default redir=-1 resp=2 lib-name=%s lib-ver=%s",
-		c.id, c.nc.RemoteAddr(), c.nc.LocalAddr(), c.id, *c.name.Load(), int64(time.Since(c.began).Seconds()), idle, cmd, lib[0], lib[1])
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=%d psub=%d ssub=%d multi=%d watch=%d qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s redir=-1 resp=%d lib-name=%s lib-ver=%s",
+		c.id, c.nc.RemoteAddr(), c.nc.LocalAddr(), c.id, *c.name.Load(), int64(time.Since(c.began).Seconds()), idle, st.letters(),
+		st.subs[channels], st.subs[patterns], st.subs[shards], st.multi, st.watched, command, st.account(), protocol, lib[0], lib[1])
 }
 
 // others are the connections of the server, in the order of their numbers.
@@ -284,24 +340,33 @@ func (s *server) others() []*conn {
 	return list
 }
 
+// ofType tells the connections of a type; nil: it has answered.
+func (c *conn) ofType(name []byte) func(*conn) bool {
+	switch strings.ToLower(string(name)) {
+	case "normal":
+		return func(o *conn) bool { return !o.shown.Load().listens() }
+	case "pubsub":
+		return func(o *conn) bool { return o.shown.Load().listens() }
+	case "master", "replica", "slave":
+		return func(*conn) bool { return false }
+	}
+	c.out.fail("ERR Unknown client type '" + clip(name, 128) + "'")
+	return nil
+}
+
 func clientList(c *conn, args [][]byte) {
 	wanted := func(*conn) bool { return true }
 	switch {
 	case len(args) == 2:
 	case len(args) == 4 && word(args[2], "TYPE"):
-		switch kind := strings.ToLower(string(args[3])); kind {
-		case "normal":
-		case "master", "replica", "slave", "pubsub":
-			wanted = func(*conn) bool { return false }
-		default:
-			c.out.fail("ERR Unknown client type '" + clip(args[3], 128) + "'")
+		if wanted = c.ofType(args[3]); wanted == nil {
 			return
 		}
 	case len(args) > 3 && word(args[2], "ID"):
 		ids := map[int64]bool{}
 		for _, arg := range args[3:] {
 			n, ok := number(arg)
-			if !ok || n <= 0 {
+			if !ok {
 				c.out.fail("ERR Invalid client ID")
 				return
 			}
@@ -354,7 +419,17 @@ func clientKill(c *conn, args [][]byte) {
 		case word(args[i], "LADDR"):
 			tests = append(tests, func(o *conn) bool { return o.nc.LocalAddr().String() == value })
 		case word(args[i], "TYPE"):
-			tests = append(tests, func(*conn) bool { return strings.EqualFold(value, "normal") })
+			fits := c.ofType(args[i+1])
+			if fits == nil {
+				return
+			}
+			tests = append(tests, fits)
+		case word(args[i], "USER"):
+			if _, ok := c.s.users[value]; !ok && value != defaultUser {
+				c.out.fail("ERR No such user '" + clip(args[i+1], 128) + "'")
+				return
+			}
+			tests = append(tests, func(o *conn) bool { return o.shown.Load().account() == value })
 		case word(args[i], "SKIPME") && (word(args[i+1], "yes") || word(args[i+1], "no")):
 			skipMe = word(args[i+1], "yes")
 		default:

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -186,4 +187,98 @@ func (f *fleet) owner(t *testing.T, key string) int {
 	}
 	t.Fatalf("nobody serves %s", key)
 	return 0
+}
+
+// fields are those of a line of CLIENT LIST.
+func fields(line string) map[string]string {
+	all := map[string]string{}
+	for _, field := range strings.Fields(line) {
+		name, value, _ := strings.Cut(field, "=")
+		all[name] = value
+	}
+	return all
+}
+
+func TestClientsAreListedAsTheyAre(t *testing.T) {
+	f := serve(t, 1, resp.WithUser("default", "secret"), resp.WithUser("ann", "pass"))
+	admin := dial(t, f.addrs[0])
+	admin.line("auth secret")
+	for i, tt := range []struct {
+		commands string
+		want     map[string]string
+	}{
+		{"ping", map[string]string{"flags": "N", "sub": "0", "psub": "0", "ssub": "0", "multi": "-1", "watch": "0", "user": "default", "resp": "2"}},
+		{"auth ann pass", map[string]string{"user": "ann"}},
+		{"hello 3 auth ann pass", map[string]string{"user": "ann", "resp": "3", "flags": "N"}},
+		{"auth ann pass,multi,set a 1,get a", map[string]string{"multi": "2", "flags": "x"}},
+		{"auth ann pass,multi,set a 1,discard", map[string]string{"multi": "-1", "flags": "N"}},
+		{"auth ann pass,watch {w}a {w}b,readonly", map[string]string{"watch": "2", "flags": "r"}},
+		{"auth ann pass,subscribe a,subscribe b,psubscribe c*,ssubscribe d", map[string]string{"sub": "2", "psub": "1", "ssub": "1", "flags": "P"}},
+		{"auth ann pass,subscribe a,unsubscribe a", map[string]string{"sub": "0", "flags": "N"}},
+		{"auth ann pass,hello 3,multi,reset", map[string]string{"multi": "-1", "flags": "N", "resp": "2", "user": "default"}},
+	} {
+		c := dial(t, f.addrs[0])
+		for command := range strings.SplitSeq(tt.commands, ",") {
+			c.line(command)
+		}
+		listed := ""
+		for line := range strings.Lines(strings.ReplaceAll(admin.line("client list"), `\n`, "\n")) {
+			if fields(line)["addr"] == c.LocalAddr().String() {
+				listed = line
+			}
+		}
+		for name, want := range tt.want {
+			if got := fields(listed)[name]; got != want {
+				t.Errorf("%d, %s: %s=%s, want %s: %s", i, tt.commands, name, got, want, listed)
+			}
+		}
+	}
+}
+
+func TestClientsAreKilledByWhatTheyAre(t *testing.T) {
+	f := serve(t, 1, resp.WithUser("default", "secret"), resp.WithUser("ann", "pass"))
+	admin := dial(t, f.addrs[0])
+	admin.line("auth secret")
+	others := map[string]*client{}
+	for name, commands := range map[string][]string{"ann": {"auth ann pass"}, "default": {"auth secret"}, "listener": {"auth ann pass", "subscribe ch"}, "stranger": {"ping"}} {
+		others[name] = dial(t, f.addrs[0])
+		for _, command := range commands {
+			others[name].line(command)
+		}
+	}
+	for _, tt := range []struct{ command, want, gone string }{
+		{"client kill type nosuch", "error ERR Unknown client type 'nosuch'", ""},
+		{"client kill user nosuch", "error ERR No such user 'nosuch'", ""},
+		{"client kill skipme maybe", "error ERR syntax error", ""},
+		{"client kill type master", "0", ""},
+		{"client kill type replica", "0", ""},
+		{"client kill type normal user ann", "1", "ann"},
+		{"client kill laddr 1.2.3.4:5", "0", ""},
+		{"client kill type pubsub addr " + others["default"].LocalAddr().String(), "0", ""},
+		{"client kill type pubsub", "1", "listener"},
+		{"client kill user default addr " + others["default"].LocalAddr().String(), "1", "default"},
+		{"client list id 0", `""`, ""},
+		{"client kill user default", "1", "stranger"}, // as in Redis
+	} {
+		if got := admin.line(tt.command); got != tt.want {
+			t.Errorf("%s = %s, want %s", tt.command, got, tt.want)
+		}
+		if tt.gone != "" {
+			if _, err := io.Copy(io.Discard, others[tt.gone]); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("%s: the connection of %s: %v", tt.command, tt.gone, err)
+			}
+			slotmeshtest.Await(t, "it is not listed", func() error {
+				if list := admin.line("client list"); strings.Contains(list, "addr="+others[tt.gone].LocalAddr().String()+" ") {
+					return fmt.Errorf("clients: %s", list)
+				}
+				return nil
+			})
+		}
+	}
+	if got := admin.line("client kill type normal skipme no"); got != "1" {
+		t.Errorf("a client that kills itself gets %s", got)
+	}
+	if _, err := io.Copy(io.Discard, admin); err != nil {
+		t.Errorf("it is there still: %v", err)
+	}
 }

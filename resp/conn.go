@@ -50,6 +50,7 @@ type conn struct {
 	lib      [2]atomic.Pointer[string]
 	lastUsed atomic.Int64 // Unix seconds
 	lastName atomic.Pointer[string]
+	shown    atomic.Pointer[state] // for others; set before they know of the connection
 
 	mu sync.Mutex // held while writing to nc
 }
@@ -63,6 +64,7 @@ func newConn(s *server, nc net.Conn, id int64) *conn {
 	}
 	c.touch(nil)
 	c.reset()
+	c.show()
 	return c
 }
 
@@ -71,7 +73,7 @@ func (c *conn) reset() {
 	c.out.three = false
 	c.user = ""
 	if len(c.s.users) == 0 {
-		c.user = "default"
+		c.user = defaultUser
 	}
 	c.parser.limited = c.user == ""
 	c.asking, c.readonly = false, false
@@ -146,6 +148,7 @@ func (c *conn) execute() {
 			i += n
 		} else {
 			c.command(c.batch[i])
+			c.show()
 			i++
 		}
 		if len(c.out.b) > flushBytes && c.flush() != nil {

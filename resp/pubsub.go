@@ -111,6 +111,7 @@ func subscribe(k kind) func(*conn, [][]byte) {
 			c.out.text(kindWords[k].add)
 			c.out.text(name)
 			c.out.int(int64(c.sub.total(k)))
+			c.show()
 			err := c.flushLocked()
 			c.mu.Unlock()
 			if err != nil {
