@@ -88,7 +88,7 @@ func WithMaxClients(n int) Option { return func(o *options) { o.maxClients = n }
 func WithMaxBulk(n int) Option { return func(o *options) { o.maxBulk = n } }
 
 // WithStaleness sets how old an answer may be that a client gets which said
-// READONLY, from a backup on this node: see slotmesh.AllowStale. Default 1s.
+// READONLY, from a backup on this node, above 0: see slotmesh.AllowStale. Default 1s.
 func WithStaleness(d time.Duration) Option { return func(o *options) { o.stale = d } }
 
 // WithShutdown lets clients end the program: SHUTDOWN calls f once, on a
@@ -99,19 +99,9 @@ func WithShutdown(f func()) Option { return func(o *options) { o.shutdown = f } 
 // Default: nothing is told.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
 
-func (o *options) ensureDefaults() {
-	if o.maxClients == 0 {
-		o.maxClients = 10000
-	}
-	if o.maxBulk == 0 {
-		o.maxBulk = 64 << 20
-	}
-	if o.stale == 0 {
-		o.stale = time.Second
-	}
-	if o.logger == nil {
-		o.logger = slog.New(slog.DiscardHandler)
-	}
+// defaultOptions are those that nobody has set.
+func defaultOptions() options {
+	return options{maxClients: 10000, maxBulk: 64 << 20, stale: time.Second}
 }
 
 func (o *options) validate() error {
@@ -122,7 +112,7 @@ func (o *options) validate() error {
 	if o.maxBulk < 1024 || o.maxBulk > maxCommandBytes {
 		faults = append(faults, fmt.Errorf("WithMaxBulk(%d): want 1024 to %d", o.maxBulk, maxCommandBytes))
 	}
-	if o.stale < 0 {
+	if o.stale <= 0 {
 		faults = append(faults, fmt.Errorf("WithStaleness(%v): want more than 0", o.stale))
 	}
 	if o.advertise != "" {
@@ -150,13 +140,15 @@ func (o *options) validate() error {
 // ctx is done.
 func Serve(ctx context.Context, cache *slotmesh.Cache, listener net.Listener, opts ...Option) error {
 	defer listener.Close()
-	var o options
+	o := defaultOptions()
 	for _, opt := range opts {
 		if opt != nil {
 			opt(&o)
 		}
 	}
-	o.ensureDefaults()
+	if o.logger == nil {
+		o.logger = slog.New(slog.DiscardHandler)
+	}
 	if err := o.validate(); err != nil {
 		return err
 	}

@@ -1,15 +1,38 @@
 package resp_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/resp"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
+
+func TestServeRefusesOptionsOutOfRange(t *testing.T) {
+	cache := slotmeshtest.Start(t, 1)[0]
+	over, end := context.WithCancel(t.Context()) // one that is taken serves nobody
+	end()
+	for name, opt := range map[string]resp.Option{
+		"no clients": resp.WithMaxClients(0), "fewer than none": resp.WithMaxClients(-1),
+		"no bytes": resp.WithMaxBulk(0), "too many bytes": resp.WithMaxBulk(1 << 30),
+		"no staleness": resp.WithStaleness(0), "no port": resp.WithAdvertiseAddr("here"),
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Serve(over, cache, listener, opt); !errors.Is(err, slotmesh.ErrInvalid) {
+			t.Errorf("%s: Serve = %v, want ErrInvalid", name, err)
+		}
+	}
+}
 
 // Commands and what Redis answers, on one node.
 func TestCommands(t *testing.T) {
