@@ -521,27 +521,32 @@ const floatBits = 64
 // maxFloat is the length of the longest number that is read.
 const maxFloat = 5*1024 - 1
 
-// float reads a number as Redis does; infinite ones are numbers too.
+// float reads a number as Redis does; infinite ones are numbers too, unless they are
+// written with digits.
 func float(b []byte) (*big.Float, bool) {
 	s := string(b)
 	if s == "" || len(s) > maxFloat || strings.ContainsAny(s, " \t\r\n_") {
 		return nil, false
 	}
+	digits := strings.TrimLeft(s, "+-")
+	if word([]byte(digits), "INF") || word([]byte(digits), "INFINITY") {
+		return new(big.Float).SetInf(s[0] == '-'), len(s)-len(digits) <= 1
+	}
 	base := 10
-	if hex := strings.TrimLeft(s, "+-"); len(hex) > 1 && hex[0] == '0' && hex[1]|0x20 == 'x' {
+	if len(digits) > 1 && digits[0] == '0' && digits[1]|0x20 == 'x' {
 		base = 0
 	} else if strings.ContainsAny(s, "pP") {
 		return nil, false
 	}
 	f, _, err := big.ParseFloat(s, base, floatBits, big.ToNearestEven)
-	if err != nil {
-		return nil, false
-	}
-	if exp := f.MantExp(nil); exp > 16384 || exp < -16445 {
+	if err != nil || f.IsInf() || tooLong(f) || f.MantExp(nil) < -16445 {
 		return nil, false
 	}
 	return f, true
 }
+
+// tooLong reports whether a number is beyond those of Redis's long double.
+func tooLong(f *big.Float) bool { return f.MantExp(nil) > 16384 }
 
 // formatFloat writes a number with up to 17 decimals and no zeros at the end.
 func formatFloat(f *big.Float) string {
@@ -563,15 +568,18 @@ func incrByFloat(v *view, args [][]byte) {
 		n, ok = float(e.value)
 	}
 	by, valid := float(args[2])
-	switch {
-	case !ok || !valid:
+	if !ok || !valid {
 		v.out.fail(errNotFloat)
 		return
-	case n.IsInf() || by.IsInf():
+	}
+	if !n.IsInf() && !by.IsInf() { // or there may be no sum
+		n.Add(n, by)
+	}
+	if n.IsInf() || by.IsInf() || tooLong(n) {
 		v.out.fail("ERR increment would produce NaN or Infinity")
 		return
 	}
-	text := formatFloat(new(big.Float).SetPrec(floatBits).Add(n, by))
+	text := formatFloat(n)
 	v.set(args[1], []byte(text), e.expires)
 	v.out.text(text)
 }
