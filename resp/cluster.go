@@ -51,11 +51,6 @@ func needless(why string) func(*conn, [][]byte) {
 
 func utoa(n uint64) string { return strconv.FormatUint(n, 10) }
 
-func unsigned(b []byte) (uint64, bool) {
-	n, err := strconv.ParseUint(string(b), 10, 64)
-	return n, err == nil
-}
-
 // clusterSlots answers with as many entries as there are runs of slots with
 // the same nodes, which are thousands: it is made once for each topology.
 func clusterSlots(c *conn, _ [][]byte) {

@@ -67,7 +67,7 @@ func init() {
 		{name: "count", arity: 2, about: "Counts the commands.", run: func(c *conn, _ [][]byte) { c.out.int(int64(len(commands))) }},
 		{name: "info", arity: -2, about: "Describes commands.", run: commandInfo},
 		{name: "docs", arity: -2, about: "Returns what commands are for.", run: commandDocs},
-		{name: "list", arity: -2, about: "Returns the names of the commands.", run: func(c *conn, _ [][]byte) { c.out.texts(slices.Sorted(maps.Keys(commands))...) }},
+		{name: "list", arity: -2, about: "Returns the names of the commands.", run: commandList},
 		{name: "getkeys", arity: -3, about: "Returns the keys among a command's arguments.", run: commandGetKeys},
 	}
 }
@@ -238,10 +238,15 @@ func shutdown(c *conn, args [][]byte) {
 // backup of its slot.
 func wait(c *conn, args [][]byte) {
 	var n int64
-	if !c.out.integer(args[1], &n) || !c.out.integer(args[2], &n) {
+	if !c.out.integer(args[1], &n) {
 		return
 	}
-	if n < 0 {
+	timeout, ok := number(args[2])
+	switch {
+	case !ok:
+		c.out.fail("ERR timeout is not an integer or out of range")
+		return
+	case timeout < 0:
 		c.out.fail("ERR timeout is negative")
 		return
 	}
@@ -315,11 +320,63 @@ func commandInfo(c *conn, args [][]byte) {
 	c.out.array(len(list))
 	for _, cmd := range list {
 		if cmd == nil {
-			c.out.nullArray()
+			c.out.null()
 		} else {
 			cmd.describe(&c.out)
 		}
 	}
+}
+
+// commandList names commands, subcommands too where it is told which.
+func commandList(c *conn, args [][]byte) {
+	wanted := func(*command) bool { return true }
+	switch {
+	case len(args) == 2:
+		c.out.texts(slices.Sorted(maps.Keys(commands))...)
+		return
+	case len(args) != 5 || !word(args[2], "FILTERBY"):
+		c.out.fail(errSyntax)
+		return
+	case word(args[3], "MODULE"):
+		wanted = func(*command) bool { return false }
+	case word(args[3], "ACLCAT"):
+		category := "@" + strings.ToLower(string(args[4]))
+		wanted = func(cmd *command) bool { return slices.Contains(cmd.categories(), category) }
+	case word(args[3], "PATTERN"):
+		pattern := strings.ToLower(string(args[4]))
+		wanted = func(cmd *command) bool { return slotmesh.MatchGlob(pattern, cmd.name) }
+	default:
+		c.out.fail(errSyntax)
+		return
+	}
+	var names []string
+	look := func(list map[string]*command) {
+		for _, cmd := range list {
+			if wanted(cmd) {
+				names = append(names, cmd.name)
+			}
+		}
+	}
+	look(commands)
+	for _, cmd := range commands {
+		look(cmd.subs)
+	}
+	slices.Sort(names)
+	c.out.texts(names...)
+}
+
+// help is the subcommand that says what others a command has.
+func (cmd *command) help() *command {
+	return &command{name: cmd.name + "|help", arity: 2, group: cmd.group, about: "Prints this help.", run: func(c *conn, _ [][]byte) {
+		lines := []string{strings.ToUpper(cmd.name) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"}
+		for _, name := range slices.Sorted(maps.Keys(cmd.subs)) {
+			lines = append(lines, strings.ToUpper(name), "    "+cmd.subs[name].about)
+		}
+		c.out.array(len(lines))
+		for _, line := range lines {
+			c.out.simple(line)
+		}
+	}}
 }
 
 func commandDocs(c *conn, args [][]byte) {

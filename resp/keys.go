@@ -292,7 +292,7 @@ func rename(v *view, args [][]byte) {
 }
 
 func copyKey(v *view, args [][]byte) {
-	replace := false
+	replace, elsewhere := false, false
 	for i := 3; i < len(args); i++ {
 		switch {
 		case word(args[i], "REPLACE"):
@@ -302,14 +302,19 @@ func copyKey(v *view, args [][]byte) {
 			if i++; !v.out.integer(args[i], &db) {
 				return
 			}
-			if db != 0 {
+			if db < 0 || db > 15 { // those that Redis has by default
 				v.out.fail("ERR DB index is out of range")
 				return
 			}
+			elsewhere = db != 0
 		default:
 			v.out.fail(errSyntax)
 			return
 		}
+	}
+	if elsewhere {
+		v.out.fail("ERR Copying to another database is not allowed in cluster mode")
+		return
 	}
 	if string(args[1]) == string(args[2]) {
 		v.out.fail("ERR source and destination objects are the same")

@@ -143,7 +143,14 @@ keys [no]nl[^] = ["only"]
 keys onl[xy = ["only"]
 keys []only = []
 scan 0 match onl[xy = ["0" ["only"]]
-scan x = error ERR invalid cursor`},
+scan +0 = ["0" ["only"]]
+scan -18446744073709551615 MATCH nothing = ["0" []]
+scan x = error ERR invalid cursor
+scan - = error ERR invalid cursor
+scan 1x = error ERR invalid cursor
+scan 18446744073709551616 = error ERR invalid cursor
+copy only {only}2 DB 1 = error ERR Copying to another database is not allowed in cluster mode
+copy only {only}2 DB 16 = error ERR DB index is out of range`},
 		{"transactions", `
 multi = OK
 set {m}a 1 EX 100 = QUEUED
@@ -221,6 +228,17 @@ cluster countkeysinslot 99999 = error ERR Invalid slot
 debug sleep 1 = error ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.
 shutdown = error ERR SHUTDOWN is not allowed: the node is part of a program
 nosuch a b = error ERR unknown command 'nosuch', with args beginning with: 'a' 'b' 
+command list filterby pattern GETR* = ["getrange"]
+command list filterby pattern *|usage = ["memory|usage"]
+command list filterby module any = []
+command list filterby aclcat nosuch = []
+command list filterby aclcat transaction = ["discard" "exec" "multi" "unwatch" "watch"]
+command list filterby nosuch x = error ERR syntax error
+command list filterby = error ERR syntax error
+object help = [OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are: ENCODING     Returns how Redis would keep a value. FREQ     Is refused, as without an LFU policy. HELP     Prints this help. IDLETIME     Returns 0. REFCOUNT     Returns 1.]
+object help x = error ERR wrong number of arguments for 'object|help' command
+wait 0 x = error ERR timeout is not an integer or out of range
+wait 0 -1 = error ERR timeout is negative
 command getkeys mset a 1 b 2 = ["a" "b"]
 config get maxclients = ["maxclients" "10000"]
 publish c hello = 0
@@ -264,6 +282,23 @@ func TestUnusualPatterns(t *testing.T) {
 	for _, want := range []string{`["pmessage" "ne[^]s" "news" "a"]`, `["pmessage" "onl[xy" "only" "b"]`} {
 		if got := listener.read(); got != want {
 			t.Errorf("message %s, want %s", got, want)
+		}
+	}
+}
+
+// Clients of RESP2 tell the two kinds of null apart.
+func TestNullsAreOfTheirKind(t *testing.T) {
+	c := dial(t, serve(t, 1).addrs[0])
+	for _, tt := range []struct{ command, want string }{
+		{"get none", "$-1\r\n"}, {"command info nosuch", "*1\r\n$-1\r\n"},
+		{"watch k", "+OK\r\n"}, {"set k 1", "+OK\r\n"}, {"multi", "+OK\r\n"}, {"get k", "+QUEUED\r\n"}, {"exec", "*-1\r\n"},
+	} {
+		if _, err := io.WriteString(c, pack(strings.Fields(tt.command)...)); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(tt.want))
+		if _, err := io.ReadFull(c.in, got); err != nil || string(got) != tt.want {
+			t.Errorf("%s = %q, %v, want %q", tt.command, got, err, tt.want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package resp
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/slotmesh/slotmesh"
@@ -29,7 +30,7 @@ const (
 // place in the order of a slot's keys, so it is good for ever, on every node
 // that serves the slot: nothing is kept for it here.
 func scan(c *conn, args [][]byte) {
-	cursor, ok := unsigned(args[1])
+	cursor, ok := cursorNumber(string(args[1]))
 	if !ok {
 		c.out.fail("ERR invalid cursor")
 		return
@@ -72,6 +73,22 @@ func scan(c *conn, args [][]byte) {
 	c.out.array(2)
 	c.out.text(strings.TrimSpace(utoa(next)))
 	c.out.texts(keys...)
+}
+
+// cursorNumber reads a cursor as C's strtoul does, which Redis has do it.
+func cursorNumber(text string) (n uint64, ok bool) {
+	if text == "" {
+		return 0, true
+	}
+	digits := text
+	if text[0] == '+' || text[0] == '-' {
+		digits = text[1:]
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if text[0] == '-' {
+		n = -n
+	}
+	return n, err == nil
 }
 
 // scanFrom returns at least count keys, unless it has looked at many slots.

@@ -72,6 +72,7 @@ func init() {
 			subs[i].group = cmd.group
 			cmd.subs[short] = &subs[i]
 		}
+		cmd.subs["help"] = cmd.help()
 	}
 }
 
