@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -276,7 +277,12 @@ func unknown(args [][]byte) string {
 	return b.String()
 }
 
-func clip(b []byte, n int) string { return string(b[:min(len(b), n)]) }
+// clip is an argument as Redis has C print it into an error: n bytes at most, up to a
+// zero.
+func clip(b []byte, n int) string {
+	b, _, _ = bytes.Cut(b[:min(len(b), n)], []byte{0})
+	return string(b)
+}
 
 // call makes calls that stay on this node, or where the node that the slot
 // belongs to serves no RESP, wherever they have to be made.

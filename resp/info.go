@@ -261,7 +261,9 @@ func wait(c *conn, args [][]byte) {
 }
 
 // sub is a subcommand by its name in any case.
-func (cmd *command) sub(name []byte) *command { return cmd.subs[strings.ToLower(clip(name, 64))] }
+func (cmd *command) sub(name []byte) *command {
+	return cmd.subs[strings.ToLower(string(name[:min(len(name), 64)]))]
+}
 
 // describe writes what COMMAND says of a command.
 func (cmd *command) describe(r *reply) {

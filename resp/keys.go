@@ -191,7 +191,7 @@ func expire(v *view, args [][]byte) {
 		case word(arg, "LT"):
 			lt = true
 		default:
-			v.out.fail("ERR Unsupported option " + string(arg))
+			v.out.fail("ERR Unsupported option " + clip(arg, len(arg)))
 			return
 		}
 	}

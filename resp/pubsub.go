@@ -326,7 +326,7 @@ func publish(prefix string) func(*conn, [][]byte) {
 func pubsubChannels(k kind) func(*conn, [][]byte) {
 	return func(c *conn, args [][]byte) {
 		if len(args) > 3 {
-			c.out.fail("ERR Unknown subcommand or wrong number of arguments for '" + string(args[1]) + "'. Try PUBSUB HELP.")
+			c.out.fail("ERR unknown subcommand or wrong number of arguments for '" + clip(args[1], 128) + "'. Try PUBSUB HELP.")
 			return
 		}
 		var names []string

@@ -286,6 +286,23 @@ func TestUnusualPatterns(t *testing.T) {
 	}
 }
 
+// Redis has C print what an error is about.
+func TestErrorsNameArgumentsUpToAZero(t *testing.T) {
+	c := dial(t, serve(t, 1).addrs[0])
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"no\x00such", "\x00a", "b\x00c"}, "error ERR unknown command 'no', with args beginning with: '' 'b' "},
+		{[]string{"client", "id\x00"}, "error ERR unknown subcommand 'id'. Try CLIENT HELP."},
+		{[]string{"expire", "a", "1", "no\x00such"}, "error ERR Unsupported option no"},
+	} {
+		if got := c.do(tt.args...); got != tt.want {
+			t.Errorf("%q = %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}
+
 // Clients of RESP2 tell the two kinds of null apart.
 func TestNullsAreOfTheirKind(t *testing.T) {
 	c := dial(t, serve(t, 1).addrs[0])

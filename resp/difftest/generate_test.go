@@ -167,7 +167,7 @@ func (g generator) command(tag string) []string {
 	case 21, 22:
 		c = join(g.pick("INCRBY", "DECRBY"), k(), g.amount())
 	case 23:
-		c = join("INCRBYFLOAT", k(), g.pick("0.1", "-5", "5.0e3", "x", "3", "1.5", "0.00001", "inf", "", " 1"))
+		c = join("INCRBYFLOAT", k(), g.pick("0.1", "-5", "5.0e3", "x", "3", "1.5", "0.00001", "inf", "", " 1", "-Infinity", "1e999999999", "1e-5000", "0x1p3"))
 	case 24:
 		c = join(g.pick("DEL", "UNLINK", "EXISTS", "TOUCH"), keys()...)
 	case 25:
@@ -209,6 +209,9 @@ func (g generator) plain() []string {
 		{"WAIT", "0"}, {"AUTH", "x"}, {"CLIENT", "NO-EVICT", "x"}, {"CLIENT", "TRACKING", "x"}, {"DEBUG", "SLEEP", "0"}, {"FLUSHALL", "x"},
 		{"READONLY", "x"}, {"UNWATCH"}, {"EXEC"}, {"DISCARD"}, {"CLIENT", "SETNAME", "a b"}, {"CLUSTER", "KEYSLOT"},
 		{"OBJECT", "FREQ"}, {"PUBSUB", "NOSUCH"}, {"PUBSUB", "NUMSUB", "x"}, {"PUBSUB", "NUMPAT"}, {"PUBSUB", "CHANNELS"}, {"PUBLISH", "c"}, {"PUBLISH", "c", "m"},
+		{"EXEC", "x"}, {"COMMAND", "INFO", "nosuch"}, {"COMMAND", "LIST", "FILTERBY"}, {"COMMAND", "LIST", "FILTERBY", g.pick("PATTERN", "ACLCAT", "MODULE", "junk"), "nosuch"},
+		{"CLIENT", "KILL", g.pick("TYPE", "USER", "ID", "ADDR", "SKIPME", "junk"), "x"}, {"CLIENT", "LIST", g.pick("TYPE", "ID"), "x"}, {"CLIENT", "HELP", "x"},
+		{"SCAN", g.pick("-", "+", "1x", "18446744073709551616")}, {"WAIT", "0", g.pick("x", "-1")}, {"PUBSUB", "CHANNELS", "a", "b"},
 	}
 	return list[g.IntN(len(list))]
 }
