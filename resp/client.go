@@ -133,7 +133,7 @@ func (c *conn) login(user, password string) bool {
 	if !c.s.password(user, password) && !(len(c.s.users) == 0 && user == defaultUser) {
 		return false
 	}
-	c.user, c.parser.limited = user, false
+	c.become(user)
 	return true
 }
 

@@ -25,6 +25,7 @@ type conn struct {
 	nc      net.Conn
 	id      int64
 	began   time.Time
+	in      *backlog
 	parser  *parser
 	out     reply
 	args    [][]byte // of all commands of the batch
@@ -53,11 +54,11 @@ type conn struct {
 	lastName atomic.Pointer[string]
 	shown    atomic.Pointer[state] // for others; set before they know of the connection
 
-	mu sync.Mutex // held while writing to nc
+	mu sync.Mutex // held while writing to nc; the connection's goroutine takes it by hold
 }
 
 func newConn(s *server, nc net.Conn, id int64) *conn {
-	c := &conn{s: s, nc: nc, id: id, began: time.Now(), parser: newParser(s.maxBulk)}
+	c := &conn{s: s, nc: nc, id: id, began: time.Now(), in: newBacklog(nc, &s.backlogs), parser: newParser(s.maxBulk)}
 	c.ctx = s.ctx
 	c.stay = slotmesh.NoForward(s.ctx)
 	if s.forward {
@@ -72,16 +73,22 @@ func newConn(s *server, nc net.Conn, id int64) *conn {
 // reset brings the connection back to where it began.
 func (c *conn) reset() {
 	c.out.three = false
-	c.user = ""
 	if len(c.s.users) == 0 {
-		c.user = defaultUser
+		c.become(defaultUser)
+	} else {
+		c.become("")
 	}
-	c.parser.limited = c.user == ""
 	c.asking, c.readonly = false, false
 	c.name.Store(new(string))
 	c.discard()
 	c.unwatch()
 	c.unsubscribeAll()
+}
+
+// become makes the connection a user's; "": nobody's.
+func (c *conn) become(user string) {
+	c.user = user
+	c.parser.limited, c.in.limited = user == "", user == ""
 }
 
 func (c *conn) touch(cmd *command) {
@@ -94,6 +101,7 @@ func (c *conn) touch(cmd *command) {
 // run serves the client until it goes or is sent away.
 func (c *conn) run() {
 	defer c.s.forget(c)
+	defer func() { c.in.drop(len(c.in.chunks)) }()
 	defer c.unsubscribeAll()
 	defer c.nc.Close()
 	for {
@@ -109,7 +117,7 @@ func (c *conn) run() {
 		if len(c.batch) == batchCommands {
 			continue // there may be more
 		}
-		if err := c.parser.fill(c.nc); err != nil {
+		if err := c.parser.fill(c.in); err != nil {
 			var protocol protocolError
 			if errors.As(err, &protocol) {
 				c.out.fail("ERR " + err.Error())
@@ -167,9 +175,21 @@ func (c *conn) flush() error {
 	if len(c.out.b) == 0 {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.hold()
+	defer c.release()
 	return c.flushLocked()
+}
+
+// hold takes mu for the connection's goroutine. Until release it may have to wait for
+// the client, which may first want to be read from.
+func (c *conn) hold() {
+	c.in.begin()
+	c.mu.Lock()
+}
+
+func (c *conn) release() {
+	c.mu.Unlock()
+	c.in.end()
 }
 
 func (c *conn) flushLocked() error {

@@ -96,10 +96,10 @@ func subscribe(k kind) func(*conn, [][]byte) {
 		for _, arg := range args[1:] {
 			name := string(arg)
 			// The answer goes out before the first message does.
-			c.mu.Lock()
+			c.hold()
 			if !c.sub.names[k][name] {
 				if err := c.sub.add(k, name); err != nil {
-					c.mu.Unlock()
+					c.release()
 					c.fault(err)
 					return
 				}
@@ -113,7 +113,7 @@ func subscribe(k kind) func(*conn, [][]byte) {
 			c.out.int(int64(c.sub.total(k)))
 			c.show()
 			err := c.flushLocked()
-			c.mu.Unlock()
+			c.release()
 			if err != nil {
 				c.closing = true
 				return
@@ -269,9 +269,9 @@ func unsubscribe(k kind) func(*conn, [][]byte) {
 		for _, name := range names {
 			if c.sub != nil && c.sub.names[k][name] {
 				c.sub.remove(k, name)
-				c.mu.Lock() // no message comes after the answer
+				c.hold() // no message comes after the answer
 				delete(c.sub.names[k], name)
-				c.mu.Unlock()
+				c.release()
 				c.s.unsubscribed(k, name, c.sub)
 			}
 			answer(func() { c.out.text(name) })
@@ -291,7 +291,9 @@ func (c *conn) unsubscribeAll() {
 	}
 	c.sub.inbox.Close()
 	c.sub.notices.end()
+	c.in.begin() // a message may be on its way
 	c.sub.over.Wait()
+	c.in.end()
 	c.sub = nil
 }
 

@@ -14,9 +14,9 @@
 //
 // A connection is one goroutine, which reads, runs commands one by one and
 // writes; one that is subscribed has a second one, and a third one for keyspace
-// notifications. What a client may send is
-// bounded in every length, and a client that does not read its answers stops
-// being read from.
+// notifications. What a client may send is bounded in every length. A client that
+// does not read its answers is read from until 64 MiB of requests wait, 256 MiB of
+// all clients together, and sent away after a minute.
 package resp
 
 import (
@@ -172,6 +172,7 @@ type server struct {
 	cancel     context.CancelFunc
 	wg         sync.WaitGroup
 	stats      stats
+	backlogs   atomic.Int64 // bytes read from clients that take no answers
 	topology   shared
 	departed   atomic.Pointer[topology] // set once the cache has left, while clients are sent on
 	settled    chan struct{}            // closed when it is known whether they are
