@@ -37,7 +37,7 @@ type conn struct {
 	stay context.Context // calls stay on this node, unless all are forwarded
 
 	user     string // "" until authenticated
-	asking   bool   // the next command may be for a slot on its way here
+	asking   bool   // the next command, or transaction, may be for a slot on its way here
 	readonly bool
 	closing  bool // after the answers so far
 
@@ -209,6 +209,13 @@ func (c *conn) sendLocked(b []byte) error {
 // command runs one command.
 func (c *conn) command(args [][]byte) {
 	c.s.stats.commands.Add(1)
+	if c.asking {
+		// The slot is on its way here, and perhaps has not arrived: whoever
+		// serves it answers.
+		stay := c.stay
+		c.stay = c.ctx
+		defer func() { c.stay, c.asking = stay, c.multi }() // a transaction is asked as a whole
+	}
 	if word(args[0], "POST") || word(args[0], "HOST:") {
 		// HTTP, which a web page had a browser send here: what follows may be commands.
 		c.s.logger.Warn("connection of an HTTP client closed", "addr", c.nc.RemoteAddr())
@@ -246,18 +253,7 @@ func (c *conn) command(args [][]byte) {
 		c.queue(cmd, args)
 		return
 	}
-	asked := c.asking
-	if asked {
-		// The slot is on its way here, and perhaps has not arrived: whoever
-		// serves it answers.
-		stay := c.stay
-		c.stay = c.ctx
-		defer func() { c.stay = stay }()
-	}
 	c.do(cmd, args)
-	if asked {
-		c.asking = false
-	}
 }
 
 // do runs a command whose form is right.

@@ -374,6 +374,16 @@ func TestRedirects(t *testing.T) {
 				if got := c.line("set " + key + " asked"); got != "OK" {
 					t.Errorf("an asked command = %s", got)
 				}
+				c.line("unwatch")
+				c.line("asking")
+				got := c.line("multi") + c.line("append "+key+" more") + c.line("exec") + c.line("get "+key)
+				if want := "OKQUEUED[9]" + want; got != want {
+					t.Errorf("an asked transaction, and a command after it = %s, want %s", got, want)
+				}
+				c.line("asking")
+				if got := c.line("nosuch") + c.line("get "+key); !strings.HasSuffix(got, want) {
+					t.Errorf("after an asked command that there is not: %s", got)
+				}
 			}
 		}
 	}
