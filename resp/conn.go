@@ -105,17 +105,17 @@ func (c *conn) run() {
 	defer c.unsubscribeAll()
 	defer c.nc.Close()
 	for {
-		fault := c.parse()
+		more, fault := c.parse()
 		c.execute()
-		if fault != nil {
+		if fault != nil && !c.closing {
 			c.out.fail("ERR " + fault.Error())
 			c.closing = true
 		}
 		if c.flush() != nil || c.closing {
 			return
 		}
-		if len(c.batch) == batchCommands {
-			continue // there may be more
+		if more {
+			continue
 		}
 		if err := c.parser.fill(c.in); err != nil {
 			var protocol protocolError
@@ -128,17 +128,20 @@ func (c *conn) run() {
 	}
 }
 
-// parse takes all commands that have arrived as a batch.
-func (c *conn) parse() error {
+// parse takes all commands that have arrived as a batch. There may be more where it
+// takes no more than a batch may have: one, if that may be AUTH, which lifts the
+// bounds for those behind it.
+func (c *conn) parse() (more bool, err error) {
+	room := batchCommands
+	if c.parser.limited {
+		room = 1
+	}
 	c.args, c.batch = c.args[:0], c.batch[:0]
-	for len(c.batch) < batchCommands {
+	for len(c.batch) < room {
 		before := len(c.args)
 		args, ok, err := c.parser.next(c.args)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
+		if !ok || err != nil {
+			return false, err
 		}
 		c.args = args
 		if n := len(args); n > before {
@@ -146,7 +149,7 @@ func (c *conn) parse() error {
 			c.batch = append(c.batch, args[before:n:n])
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // execute runs the commands of the batch one by one, or several at once where

@@ -540,6 +540,15 @@ func TestPasswords(t *testing.T) {
 			t.Errorf("%s = %s, want %s", tt.command, got, tt.want)
 		}
 	}
+	// What follows AUTH is as long as that allows, also in one piece with it.
+	c = dial(t, f.addrs[0])
+	long := strings.Repeat("x", 100_000)
+	fmt.Fprint(c, pack("auth", "secret"), pack("set", "a", long), pack("reset"), pack("get", "a"))
+	for _, want := range []string{"OK", "OK", "RESET", "error NOAUTH Authentication required."} {
+		if got := c.read(); got != want {
+			t.Errorf("in a pipeline: %s, want %s", got, want)
+		}
+	}
 }
 
 // A client that sends and never reads keeps its own connection waiting, and
@@ -650,7 +659,7 @@ func TestHTTPRunsNoCommands(t *testing.T) {
 	f := serve(t, 1)
 	keeper := dial(t, f.addrs[0])
 	keeper.line("set kept 1")
-	for _, request := range []string{"POST / HTTP/1.1\r\nHost: x\r\n\r\nFLUSHALL\r\n", "Host: localhost\r\nFLUSHALL\r\n"} {
+	for _, request := range []string{"POST / HTTP/1.1\r\nHost: x\r\n\r\nFLUSHALL\r\n", "Host: localhost\r\nFLUSHALL\r\n", "POST / HTTP/1.1\r\n\r\n{\"\r\n"} {
 		c := dial(t, f.addrs[0])
 		if _, err := io.WriteString(c, request); err != nil {
 			t.Fatal(err)
