@@ -275,8 +275,10 @@ func (s *server) admit(nc net.Conn) {
 		nc.Close()
 	case len(s.clients) >= s.maxClients:
 		s.stats.rejected.Add(1)
-		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = nc.Write([]byte("-ERR max number of clients reached\r\n"))
+		if _, encrypted := nc.(*tls.Conn); !encrypted { // else it would first have to be listened to
+			_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = nc.Write([]byte("-ERR max number of clients reached\r\n"))
+		}
 		nc.Close()
 	default:
 		s.nextID++

@@ -672,3 +672,26 @@ func TestHTTPRunsNoCommands(t *testing.T) {
 		t.Errorf("get = %s after an HTTP request", got)
 	}
 }
+
+// A client beyond the number allowed holds up nobody, also one that does not speak.
+func TestClientTooManyIsSentAway(t *testing.T) {
+	config := &tls.Config{Certificates: []tls.Certificate{testca.New(t).Issue("a", nil)}}
+	for _, tt := range []struct {
+		name string
+		opts []resp.Option
+		want string
+	}{
+		{"plain", nil, "-ERR max number of clients reached\r\n"},
+		{"TLS", []resp.Option{resp.WithTLS(config)}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := serve(t, 1, append(tt.opts, resp.WithMaxClients(1))...)
+			dial(t, f.addrs[0])
+			for range 3 {
+				if got, err := io.ReadAll(dial(t, f.addrs[0])); string(got) != tt.want || err != nil {
+					t.Errorf("read %q, %v, want %q", got, err, tt.want)
+				}
+			}
+		})
+	}
+}
