@@ -167,8 +167,10 @@ func (c *conn) execute() {
 			c.closing = true
 		}
 	}
-	if cap(c.args) > maxInline {
-		c.args = nil
+	if cap(c.args) > maxInline || cap(c.parser.buf) > keepBuffer {
+		// The parser lets its buffer go, and so does who refers to it.
+		c.args, c.running = nil, nil
+		clear(c.batch)
 	}
 }
 
