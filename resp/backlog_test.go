@@ -13,22 +13,6 @@ import (
 	"time"
 )
 
-// connect serves a client over a pipe that buffers nothing. There is no cache.
-func connect(t *testing.T, s *server) (client net.Conn) {
-	client, nc := net.Pipe()
-	s.ctx, s.maxBulk, s.clients = t.Context(), 1<<20, map[int64]*conn{}
-	c := newConn(s, nc, 1)
-	s.wg.Go(c.run)
-	t.Cleanup(func() {
-		client.Close()
-		s.wg.Wait()
-		if n := s.backlogs.Load(); n != 0 {
-			t.Errorf("%d bytes of backlogs are left", n)
-		}
-	})
-	return client
-}
-
 // flood writes commands until it can't, and counts the bytes that were taken.
 func flood(client net.Conn, taken *atomic.Int64) error {
 	pings := bytes.Repeat([]byte("*2\r\n$4\r\nPING\r\n$20\r\n01234567890123456789\r\n"), 1000)

@@ -205,10 +205,17 @@ func (c *conn) flushLocked() error {
 	return err
 }
 
+// sendLocked gives a client time for each part of what is long.
 func (c *conn) sendLocked(b []byte) error {
-	_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, err := c.nc.Write(b)
-	return err
+	for len(b) > 0 {
+		n := min(len(b), flushBytes)
+		_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := c.nc.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 // command runs one command.

@@ -1,11 +1,48 @@
 package resp
 
 import (
+	"fmt"
+	"io"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 	"weak"
 )
+
+// connect serves a client over a pipe that buffers nothing. There is no cache.
+func connect(t *testing.T, s *server) (client net.Conn) {
+	client, nc := net.Pipe()
+	s.ctx, s.maxBulk, s.clients = t.Context(), 8<<20, map[int64]*conn{}
+	c := newConn(s, nc, 1)
+	s.wg.Go(c.run)
+	t.Cleanup(func() {
+		client.Close()
+		s.wg.Wait()
+		if n := s.backlogs.Load(); n != 0 {
+			t.Errorf("%d bytes of backlogs are left", n)
+		}
+	})
+	return client
+}
+
+// A link may be slow: what counts is that it takes something.
+func TestSlowClientGetsWhatIsLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := connect(t, &server{})
+		const size = 4 << 20
+		fmt.Fprintf(client, "*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n", size, strings.Repeat("x", size))
+		for got := 0; got < size; {
+			time.Sleep(time.Second)
+			n, err := io.ReadFull(client, make([]byte, size/128))
+			if got += n; err != nil {
+				t.Fatalf("%v after %d bytes", err, got)
+			}
+		}
+	})
+}
 
 // A client that once sent much, and nothing since, keeps no memory.
 func TestConnLetsLargeBuffersGo(t *testing.T) {
