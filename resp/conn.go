@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	batchCommands = 1024    // of a pipeline that are looked at together
-	flushBytes    = 1 << 20 // answers beyond are sent before more commands run
-	writeTimeout  = time.Minute
+	batchCommands = 1024      // of a pipeline that are looked at together
+	flushBytes    = 256 << 10 // answers beyond are sent before more commands run; far below keepBuffer
+
+	writeBytes   = 1 << 20 // that a client has to take in writeTimeout
+	writeTimeout = time.Minute
 )
 
 // conn is a client. All but what mu guards belongs to its goroutine.
@@ -208,7 +210,7 @@ func (c *conn) flushLocked() error {
 // sendLocked gives a client time for each part of what is long.
 func (c *conn) sendLocked(b []byte) error {
 	for len(b) > 0 {
-		n := min(len(b), flushBytes)
+		n := min(len(b), writeBytes)
 		_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := c.nc.Write(b[:n]); err != nil {
 			return err

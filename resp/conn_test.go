@@ -75,3 +75,28 @@ func TestConnLetsLargeBuffersGo(t *testing.T) {
 	}
 	runtime.KeepAlive(c)
 }
+
+func TestLongPipelineAllocatesLittle(t *testing.T) {
+	s := &server{options: options{maxBulk: 1 << 20}}
+	s.ctx = t.Context()
+	client, nc := net.Pipe()
+	defer client.Close()
+	go io.Copy(io.Discard, client)
+	c := newConn(s, nc, 1)
+	in := strings.NewReader(strings.Repeat("*2\r\n$4\r\nECHO\r\n$4096\r\n"+strings.Repeat("x", 4096)+"\r\n", 20000))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for c.parser.fill(in) == nil {
+		if _, err := c.parse(); err != nil {
+			t.Fatal(err)
+		}
+		c.execute()
+	}
+	if err := c.flush(); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 20<<20 {
+		t.Errorf("80 MiB of answers take %d MiB", n>>20)
+	}
+}
