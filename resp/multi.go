@@ -3,6 +3,7 @@ package resp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -33,6 +34,7 @@ const (
 	maxQueued      = 10000 // commands
 	maxQueuedBytes = 64 << 20
 	mostWatched    = 1024 // keys: more a transaction can't check
+	maxAnswers     = 256 << 20
 )
 
 func (c *conn) discard() {
@@ -110,8 +112,13 @@ func watch(c *conn, args [][]byte) {
 
 const errAborted = "EXECABORT Transaction discarded"
 
-// errTouched ends a transaction of which a watched key has changed.
-var errTouched = errors.New("a watched key has changed")
+var (
+	// errTouched ends a transaction of which a watched key has changed.
+	errTouched = errors.New("a watched key has changed")
+	// errAnswers ends one whose answers are more than this process may have room for:
+	// a few bytes ask for a large value thousands of times.
+	errAnswers = fmt.Errorf("%w: answers of more than 256 MiB to a transaction", slotmesh.ErrTooLarge)
+)
 
 func exec(c *conn, _ [][]byte) {
 	if !c.multi {
@@ -163,7 +170,9 @@ func exec(c *conn, _ [][]byte) {
 					if cmd := lookup(args); cmd.tx != nil {
 						cmd.tx(v, args)
 					}
-					ends[i] = len(answers.b)
+					if ends[i] = len(answers.b); ends[i] > maxAnswers {
+						return errAnswers
+					}
 				}
 				return nil
 			})

@@ -2,6 +2,7 @@ package resp_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,5 +74,21 @@ func TestWhatIsTooLargeIsSaid(t *testing.T) {
 	}
 	if got := c.line("watch {t}1 {t}2"); got != "OK" { // they are already
 		t.Errorf("watch = %s", got)
+	}
+}
+
+// A few bytes may ask for far more memory than there is.
+func TestAnswersOfATransactionAreBounded(t *testing.T) {
+	f := serve(t, 1)
+	c := dial(t, f.addrs[0])
+	c.do("set", "{n}k", strings.Repeat("v", 8<<20))
+	for _, command := range append([]string{"multi", "incr n"}, slices.Repeat([]string{"get {n}k"}, 33)...) {
+		c.line(command)
+	}
+	if got, want := c.line("exec"), "error ERR key or value too large: answers of more than 256 MiB to a transaction"; got != want {
+		t.Errorf("exec = %.100s, want %s", got, want)
+	}
+	if got := c.line("get n"); got != "nil" {
+		t.Errorf("get n = %s: the transaction took effect", got)
 	}
 }
