@@ -23,8 +23,8 @@ type evictor struct {
 	bytes   atomic.Int64 // of the ghosts
 	ghosts  atomic.Pointer[[]uint32]
 
-	mu                sync.Mutex // guards the hands; taken before a slot's lock
-	probation, circle hand
+	mu                       sync.Mutex // guards the hands; taken before a slot's lock
+	probation, circle, stubs hand
 }
 
 // hand is a place in the order of all entries.
@@ -139,6 +139,20 @@ func passMain(_ *evictor, e entry) (entry, bool) {
 // passAny takes any value.
 func passAny(_ *evictor, e entry) (entry, bool) {
 	return e, e&mainBit == 0 || e&stampMask == 0
+}
+
+// passStub takes stubs.
+func passStub(_ *evictor, e entry) (entry, bool) {
+	return e, e&(mainBit|stampMask) == policyStub
+}
+
+// Stubs appends up to n unloaded records of the slots that may names (nil: all), each
+// time others: they were victims once. It is for durable engines.
+func (m *Memory) Stubs(dst []Candidate, n int, may func(slot uint16) bool) []Candidate {
+	v := &m.evict
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return m.turn(dst, len(dst)+n, &v.stubs, passStub, may, -1)
 }
 
 // Victims implements Engine. It looks at records on probation first, then at

@@ -259,7 +259,7 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 	blind := c.Op == transport.OpSet && c.Flags&(transport.FlagIfAbsent|transport.FlagIfPresent|transport.FlagIfVersion|transport.FlagKeepTTL|transport.FlagReturnOld) == 0
 	if !blind {
 		cur, err = n.engine.Get(nil, c.Slot, c.Kind, c.Key, c.Field, now)
-		if err == nil && cur.State == store.NotResident {
+		if err == nil && cur.State == store.NotResident && c.Op != opRemove { // which asks for the version alone
 			cur, err = n.engine.Fetch(nil, c.Slot, c.Kind, c.Key, c.Field, now)
 		}
 		if err != nil {

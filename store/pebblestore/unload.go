@@ -89,9 +89,24 @@ func (s *Store) unload(held *slot, c *store.Candidate) unloading {
 func (s *Store) Short(bytes int64) bool { return s.full.Load() && s.mem.Short(bytes) }
 
 // Victims implements store.Engine. It proposes resident values; what is
-// unloaded was a victim before.
+// unloaded was a victim before. Where unloading gave no room the stubs are what takes
+// it, and it proposes those first.
 func (s *Store) Victims(dst []store.Candidate, n int, may func(uint16) bool) []store.Candidate {
-	return s.mem.Victims(dst, n, may)
+	if !s.full.Load() {
+		return s.mem.Victims(dst, n, may)
+	}
+	old := len(dst)
+	dst = s.mem.Stubs(dst, n, may)
+	kept := dst[:old]
+	for _, c := range dst[old:] {
+		if s.identify(&c) {
+			kept = append(kept, c)
+		}
+	}
+	if len(kept) == old {
+		return s.mem.Victims(kept, n, may)
+	}
+	return kept
 }
 
 // Expired implements store.Engine.
@@ -121,7 +136,7 @@ func (s *Store) identify(c *store.Candidate) bool {
 		return !found
 	})
 	if err != nil {
-		s.log.Warn("cannot look up an expired record", "slot", c.Slot, "err", err)
+		s.log.Warn("cannot look up an unloaded record", "slot", c.Slot, "err", err)
 	}
 	return found
 }

@@ -2,6 +2,7 @@ package pebblestore_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -181,5 +182,43 @@ func TestRangeSeesWhatIsUnloadedMeanwhile(t *testing.T) {
 			t.Errorf("unloaded at %d: %d records of %d, done %v, %v", at, len(seen), records, done, err)
 		}
 		fail(t, s.Close())
+	}
+}
+
+// Values can be unloaded, their stubs cannot: where those fill the memory they are
+// victims.
+func TestStubsThatFillMemoryAreVictims(t *testing.T) {
+	const limit, batch, records = 16 << 20, 200, 250_000 // stubs of which take more than that
+	s := open(t, pebblestore.Options{FS: vfs.NewMem(), Limit: limit, Fsync: pebblestore.Never})
+	version, evicted := uint64(0), 0
+	for n := 0; n < records; n += batch {
+		recs := make([]store.Record, batch)
+		for i := range recs {
+			version++
+			recs[i] = store.Record{Key: fmt.Sprint("key-", n+i), Value: make([]byte, 40), Version: version}
+		}
+		slot := uint16(n / batch % 64)
+		err := s.Apply(slot, recs)
+		for tries := 0; errors.Is(err, store.ErrNoMemory) && tries < 100; tries++ {
+			for _, c := range s.Victims(nil, 1024, nil) {
+				version++
+				fail(t, s.Apply(c.Slot, []store.Record{{Kind: c.Kind, Key: c.Key, Field: c.Field, Version: version, Tombstone: true}}))
+				evicted++
+			}
+			for slot := range uint16(64) {
+				fail(t, s.Purge(slot, version))
+			}
+			err = s.Apply(slot, recs)
+		}
+		if err != nil {
+			t.Fatalf("record %d, %d evicted: %v", n, evicted, err)
+		}
+		key := recs[batch-1].Key
+		if it, err := s.Fetch(nil, slot, 0, key, "", 0); err != nil || it.State != store.Found {
+			t.Fatalf("%s is not there after it was written: %+v, %v", key, it, err)
+		}
+	}
+	if st := s.Stats(); evicted == 0 || st.Bytes > limit+limit/8 {
+		t.Errorf("%d evicted, %+v", evicted, st)
 	}
 }
