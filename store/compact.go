@@ -155,30 +155,57 @@ func (m *Memory) move(h *heap, at ref, n uint16) {
 	find := m.recordRef
 	if h == m.extents {
 		find = m.extentRef
+	} else if c := parse(m.arena.cell(at)); c.stub() {
+		m.moveAll(&s.cur, at, n)
+		m.moveAll(&s.next, at, n)
+		return
 	}
 	for _, t := range []*table{&s.cur, &s.next} {
-		set := find(t, at)
-		if set == nil {
-			continue
+		if set := find(t, at); set != nil {
+			set(h.moved(at, n))
+			return
 		}
-		size := h.size(at)
-		to := h.alloc(size, n)
-		copy(m.arena.cell(to)[:size], m.arena.cell(at)[:size])
-		set(to)
-		h.free(at)
-		return
 	}
 }
 
-// recordRef returns what changes the ref of a record; nil: it is not in t.
+// moved moves a cell and returns its new place.
+func (h *heap) moved(at ref, slot uint16) (to ref) {
+	size := h.size(at)
+	to = h.alloc(size, slot)
+	copy(h.arena.cell(to)[:size], h.arena.cell(at)[:size])
+	h.free(at)
+	return to
+}
+
+// moveAll moves what a table has in the page of at. A stub knows but a part of its
+// hash, so that its entry has to be searched for in the whole slot: for all at once.
+func (m *Memory) moveAll(t *table, at ref, slot uint16) {
+	m.eachPage(t, 0, func(p indexPage, _ uint64) bool {
+		for i := range p.count {
+			if e := p.at(i); e.ref()>>pageShift == at>>pageShift {
+				p.words[1+i] = uint64(e&^refMask | entry(m.records.moved(e.ref(), slot)))
+			}
+		}
+		return true
+	})
+}
+
+// recordRef returns what changes the ref of a record that is no stub; nil: it is not
+// in t.
 func (m *Memory) recordRef(t *table, at ref) func(to ref) {
 	c := m.arena.cell(at)
 	h := parse(c)
-	p, i, ok := m.findCell(t, c, &h, at)
-	if !ok {
+	a := h.addr(c, 0)
+	p := m.pageAt(t, a.hash)
+	if p.ref == 0 {
 		return nil
 	}
-	return func(to ref) { p.words[1+i] = uint64(p.at(i)&^refMask | entry(to)) }
+	for i := p.search(a.hash); i < p.count && p.at(i).tag() == a.hash>>tagShift; i++ {
+		if p.at(i).ref() == at {
+			return func(to ref) { p.words[1+i] = uint64(p.at(i)&^refMask | entry(to)) }
+		}
+	}
+	return nil
 }
 
 // extentRef returns what changes the ref of an extent; nil: it is not in t.
@@ -197,31 +224,6 @@ func (m *Memory) extentRef(t *table, at ref) (set func(to ref)) {
 		}
 	})
 	return set
-}
-
-// findCell finds the entry of a cell.
-func (m *Memory) findCell(t *table, c []byte, h *head, at ref) (p indexPage, i int, ok bool) {
-	if h.stub() { // it has only a part of its hash
-		m.eachPage(t, 0, func(q indexPage, _ uint64) bool {
-			for j := range q.count {
-				if q.at(j).ref() == at {
-					p, i, ok = q, j, true
-				}
-			}
-			return !ok
-		})
-		return p, i, ok
-	}
-	a := h.addr(c, 0)
-	if p = m.pageAt(t, a.hash); p.ref == 0 {
-		return p, 0, false
-	}
-	for i = p.search(a.hash); i < p.count && p.at(i).tag() == a.hash>>tagShift; i++ {
-		if p.at(i).ref() == at {
-			return p, i, true
-		}
-	}
-	return p, 0, false
 }
 
 // owned reports whether a cell of a draining page belongs to a slot, whose lock
