@@ -48,7 +48,8 @@ func NewMux(ln net.Listener, guard *Guard) *Mux {
 		ln: ln, guard: guard, grpc: newSide(ln), gossip: newSide(ln), packet: newSide(ln),
 		done: make(chan struct{}), hosts: map[string]int{},
 	}
-	m.wg.Go(m.accept) // ends when ln closes
+	m.packet.shut = true // unless somebody asks for them: nobody would ever accept any
+	m.wg.Go(m.accept)    // ends when ln closes
 	return m
 }
 
@@ -59,8 +60,13 @@ func (m *Mux) GRPC() net.Listener { return m.grpc }
 func (m *Mux) Gossip() net.Listener { return m.gossip }
 
 // Packets returns the listener of the streams that NewLines dials, without
-// their magic.
-func (m *Mux) Packets() net.Listener { return m.packet }
+// their magic. Until it is called those are closed.
+func (m *Mux) Packets() net.Listener {
+	m.packet.mu.Lock()
+	m.packet.shut = false
+	m.packet.mu.Unlock()
+	return m.packet
+}
 
 // Close closes the listener and what has not been accepted, and returns when
 // no goroutine of m is left.

@@ -67,7 +67,7 @@ func TestMuxClosesGarbage(t *testing.T) {
 		ln, addr := nw.listen(t)
 		m := NewMux(ln, nil)
 		defer m.Close()
-		for _, s := range []string{"GET / HTTP/1.1\r\n", "\x16\x03\x01\x02", "\x00\x00\x00\x00"} {
+		for _, s := range []string{"GET / HTTP/1.1\r\n", "\x16\x03\x01\x02", "\x00\x00\x00\x00", packetMagic + "which nobody accepts"} {
 			c := dialRaw(t, nw, addr)
 			if _, err := io.WriteString(c, s); err != nil {
 				t.Fatal(err)
