@@ -74,11 +74,10 @@ func (n *Node) surroundings(addr string, a helloAnswer, began, now time.Time) {
 
 // probe tries the address that a starting node says it has.
 func (n *Node) probe(from *transport.Identity) uint64 {
-	if from.Addr == "" || n.probes.Add(1) > maxProbes {
-		n.probes.Add(-1)
+	defer n.probes.Add(-1)
+	if n.probes.Add(1) > maxProbes || from.Addr == "" {
 		return probeUnknown
 	}
-	defer n.probes.Add(-1)
 	ctx, cancel := context.WithTimeout(n.ctx, probeBack)
 	defer cancel()
 	if n.transport.Probe(ctx, from.Addr) != nil {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/slotmesh/slotmesh/transport"
 )
 
 // journal keeps what a node logs.
@@ -104,5 +106,18 @@ func TestHelloOfAnOlderRelease(t *testing.T) {
 	want := helloAnswer{used: 1 << 60, clock: 1 << 41, probed: probeFailed}
 	if a := parseHello(want.append(nil)); a != want {
 		t.Errorf("parseHello = %+v, want %+v", a, want)
+	}
+}
+
+// Who gives no address does not take away the bound on the probes of those who do.
+func TestProbesStayBounded(t *testing.T) {
+	n := new(Node)
+	for range 3 {
+		if p := n.probe(&transport.Identity{}); p != probeUnknown {
+			t.Errorf("probe = %d, want unknown", p)
+		}
+	}
+	if left := n.probes.Load(); left != 0 {
+		t.Errorf("%d probes are under way", left)
 	}
 }
