@@ -27,8 +27,8 @@ type Cache struct {
 }
 
 // Open starts a node and joins the cluster that its seeds belong to, or founds
-// one where it has no seeds. The node takes calls at once; Ready says when it
-// holds its share. ctx bounds the start only.
+// one where it has no seeds. The node takes calls at once; Ready says when they
+// can be answered. ctx bounds the start only.
 //
 // Where no seed answers, Open tries until ctx is done and returns an error that
 // names each seed and why it failed. Several nodes that name each other as

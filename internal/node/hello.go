@@ -115,6 +115,30 @@ func (n *Node) askSeeds(ctx context.Context) (answered []string, used uint64, er
 	}
 }
 
+// joinLate goes on to ask the seeds after none that answered could be joined: those
+// may be gone for good by now, and this node alone.
+func (n *Node) joinLate() {
+	for pause := helloWait / 4; ; pause = min(2*pause, 4*helloWait) {
+		select {
+		case <-n.stop:
+			return
+		case <-time.After(pause):
+		}
+		n.membersMu.Lock()
+		met := n.met
+		n.membersMu.Unlock()
+		if met {
+			return
+		}
+		answered, _, err := n.askSeeds(n.ctx)
+		if err != nil || len(answered) == 0 { // it closes, or is alone
+			n.poke()
+			return
+		}
+		_ = n.gossip.Join(n.ctx, answered) // tells of it by onMember
+	}
+}
+
 // resolve replaces each DNS name by all of its addresses.
 func (n *Node) resolve(ctx context.Context, seeds []string, a *asked) (addrs []string) {
 	ctx, cancel := context.WithTimeout(ctx, helloWait)

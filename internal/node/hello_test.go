@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,4 +124,58 @@ func TestEarlierLifeIsNoMember(t *testing.T) {
 	if len(members) != 2 {
 		t.Errorf("%d members, want the other one of its name, which may be cut off: %+v", len(members), members)
 	}
+}
+
+// A seed may say Hello and not be reached again. Until one is the node founds nothing:
+// the cluster that it has heard of holds the slots.
+func TestNothingIsFoundedBetweenHelloAndJoin(t *testing.T) {
+	for _, expect := range []int{0, 1} {
+		a := start(t, "a", nil)
+		awaitNode(t, "a has founded its slots", a.Balanced)
+		var dials, healed atomic.Int32
+		log := new(journal)
+		b := start(t, "b", func(c *Config) {
+			c.Seeds, c.BootstrapExpect, c.Logger = seeds(a.addr), expect, log.logger()
+			dial := c.Env.Dial
+			c.Env.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+				if dials.Add(1) > 1 && healed.Load() == 0 {
+					return nil, errors.New("the network is down")
+				}
+				return dial(ctx, addr)
+			}
+		})
+		if log.count(eventJoinFailed) == 0 {
+			t.Fatal("the join has succeeded")
+		}
+		awaitNode(t, "b tries again, long after its list of members has settled", func() bool { return dials.Load() > 4 && b.now() > 4*int64(b.cfg.SettleDelay) })
+		if h := b.Health(); h.Unclaimed != shard.Slots || b.Table() != shard.Empty {
+			t.Errorf("expecting %d nodes, b has founded slots: %+v", expect, h)
+		}
+		healed.Store(1)
+		awaitNode(t, "b knows who holds the slots", func() bool { return b.Health().Unclaimed == 0 })
+		if forks := b.Stats().Forks + a.Stats().Forks + b.Stats().Heals; forks > 0 {
+			t.Errorf("%d forks", forks)
+		}
+	}
+}
+
+// The seed that answered may be gone for good, as where the only replica of a service is
+// replaced: who is the only one listed then founds its cluster after all.
+func TestFoundsAloneWhereTheSeedThatAnsweredIsGone(t *testing.T) {
+	a := start(t, "a", nil)
+	var listed atomic.Pointer[string]
+	listed.Store(&a.addr)
+	var dials atomic.Int32
+	b := start(t, "b", func(c *Config) {
+		c.Seeds = func(context.Context) ([]string, error) { return []string{*listed.Load()}, nil }
+		dial := c.Env.Dial
+		c.Env.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			if dials.Add(1) > 1 && addr == a.addr {
+				return nil, errors.New("the network is down")
+			}
+			return dial(ctx, addr)
+		}
+	})
+	listed.Store(&b.addr)
+	awaitNode(t, "b serves all slots", func() bool { return b.Health().Unclaimed == 0 })
 }

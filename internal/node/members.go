@@ -29,6 +29,7 @@ func (n *Node) onMember(e gossip.Event) {
 	switch e.Kind {
 	case gossip.Joined, gossip.Updated:
 		n.members[id] = e.Member
+		n.met = n.met || id != n.id
 		delete(n.vanished, id)
 		if !e.Member.Visitor {
 			n.noteNameLocked(id, e.Member.Name)
@@ -544,7 +545,7 @@ func (n *Node) mayFound(settled bool) bool {
 			untold = append(untold, id)
 		}
 	}
-	told := weighted - len(untold)
+	met, told := n.met, weighted-len(untold)
 	for id, m := range n.vanished {
 		if n.weightOf(m) > 0 && !n.peer(id).told() {
 			untold = append(untold, id)
@@ -557,8 +558,11 @@ func (n *Node) mayFound(settled bool) bool {
 	if len(untold) > 0 && !n.goesWithout(untold, told) {
 		return false
 	}
-	if others == 0 {
-		return n.alone.Load() || n.cfg.BootstrapExpect > 0 || settled
+	switch alone := n.alone.Load(); {
+	case !alone && !met: // seeds answered, and hold what there is: see joinLate
+		return false
+	case others == 0:
+		return alone || n.cfg.BootstrapExpect > 0 || settled
 	}
 	return ready && settled
 }

@@ -89,10 +89,11 @@ type Node struct {
 	peersMu sync.RWMutex // guards peers
 	peers   map[shard.NodeID]*peer
 
-	membersMu  sync.Mutex // guards members, vanished, gone and past
+	membersMu  sync.Mutex // guards members, vanished, gone, met and past
 	members    map[shard.NodeID]gossip.Member
 	vanished   map[shard.NodeID]gossip.Member // suspected, and may be back
 	gone       map[shard.NodeID]int64         // when there was proof of it
+	met        bool                           // another node is or was a member
 	past       past                           // its names and claims are guarded too
 	namesDirty bool                           // names were added since they were saved
 
@@ -219,6 +220,14 @@ type Node struct {
 // Open starts a node; ctx bounds the start only. cfg.Engine is the node's
 // from now on, also when Open fails.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
+	if seeds := cfg.Seeds; seeds != nil {
+		var turn sync.Mutex // gossip asks for them too
+		cfg.Seeds = func(ctx context.Context) ([]string, error) {
+			turn.Lock()
+			defer turn.Unlock()
+			return seeds(ctx)
+		}
+	}
 	n := &Node{
 		cfg: cfg, env: cfg.Env, engine: cfg.Engine, log: cfg.Logger,
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
@@ -312,6 +321,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if len(answered) > 0 {
 		if err := n.gossip.Join(ctx, answered); err != nil {
 			n.log.Warn(eventJoinFailed, "err", err)
+			n.wg.Go(n.joinLate) // ends when n.stop closes, or it is not needed any more
 		}
 	}
 	n.joined.Store(true)
