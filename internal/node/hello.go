@@ -139,30 +139,48 @@ func (n *Node) joinLate() {
 	}
 }
 
-// resolve replaces each DNS name by all of its addresses.
+// resolve replaces each DNS name by all of its addresses. The names are looked up side
+// by side: one whose servers do not answer must not use up the time of the others.
 func (n *Node) resolve(ctx context.Context, seeds []string, a *asked) (addrs []string) {
 	ctx, cancel := context.WithTimeout(ctx, helloWait)
 	defer cancel()
+	found, errs := make([][]string, len(seeds)), make([]error, len(seeds))
+	var wg sync.WaitGroup
+	for i, seed := range seeds {
+		wg.Go(func() { found[i], errs[i] = n.addresses(ctx, seed) }) // bounded by helloWait
+	}
+	wg.Wait()
 	seen := map[string]bool{}
-	for _, seed := range seeds {
-		host, port, err := net.SplitHostPort(seed)
-		ip, perr := netip.ParseAddr(host)
-		ips := []netip.Addr{ip}
-		if err == nil && perr != nil {
-			ips, err = n.env.Resolve(ctx, host)
+	for i, seed := range seeds {
+		if errs[i] != nil {
+			a.errs = append(a.errs, fmt.Errorf("seed %s: %w", seed, errs[i]))
 		}
-		if err != nil {
-			a.errs = append(a.errs, fmt.Errorf("seed %s: %w", seed, err))
-			continue
-		}
-		for _, ip := range ips {
-			if addr := net.JoinHostPort(ip.Unmap().String(), port); !seen[addr] {
+		for _, addr := range found[i] {
+			if !seen[addr] {
 				seen[addr] = true
 				addrs = append(addrs, addr)
 			}
 		}
 	}
 	return addrs
+}
+
+func (n *Node) addresses(ctx context.Context, seed string) (addrs []string, err error) {
+	host, port, err := net.SplitHostPort(seed)
+	if err != nil {
+		return nil, err
+	}
+	ip, err := netip.ParseAddr(host)
+	ips := []netip.Addr{ip}
+	if err != nil {
+		if ips, err = n.env.Resolve(ctx, host); err != nil {
+			return nil, err
+		}
+	}
+	for _, ip := range ips {
+		addrs = append(addrs, net.JoinHostPort(ip.Unmap().String(), port))
+	}
+	return addrs, nil
 }
 
 func (n *Node) helloAll(ctx context.Context, addrs []string, a *asked) {

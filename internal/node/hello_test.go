@@ -105,6 +105,25 @@ func TestSeedNameIsResolvedToAllItsAddresses(t *testing.T) {
 	}
 }
 
+// A name whose servers do not answer costs the other seeds nothing.
+func TestSeedNamesAreResolvedSideBySide(t *testing.T) {
+	a := start(t, "a", nil)
+	_, port, err := net.SplitHostPort(a.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, "b", func(c *Config) {
+		c.Seeds = seeds("silent.example:7946", "replicas.example:"+port)
+		c.Env.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			if host == "silent.example" {
+				<-ctx.Done()
+			}
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, ctx.Err()
+		}
+	})
+	awaitNode(t, "a knows b", func() bool { return a.knows(b) })
+}
+
 // A node that is back may be told of its own earlier life by members that have not
 // heard of its end. It knows better: it has that one's port.
 func TestEarlierLifeIsNoMember(t *testing.T) {
