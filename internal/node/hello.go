@@ -115,8 +115,8 @@ func (n *Node) askSeeds(ctx context.Context) (answered []string, used uint64, er
 	}
 }
 
-// joinLate goes on to ask the seeds after none that answered could be joined: those
-// may be gone for good by now, and this node alone.
+// joinLate goes on to ask the seeds where none that answered became a member: those may
+// be gone for good by now, and this node alone.
 func (n *Node) joinLate() {
 	for pause := helloWait / 4; ; pause = min(2*pause, 4*helloWait) {
 		select {

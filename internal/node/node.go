@@ -321,8 +321,8 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if len(answered) > 0 {
 		if err := n.gossip.Join(ctx, answered); err != nil {
 			n.log.Warn(eventJoinFailed, "err", err)
-			n.wg.Go(n.joinLate) // ends when n.stop closes, or it is not needed any more
 		}
+		n.wg.Go(n.joinLate) // ends when n.stop closes, or another node was met
 	}
 	n.joined.Store(true)
 	n.log.Info(eventOpened, "node", n.cfg.Name, "id", n.id, "addr", n.addr, "cluster", n.cfg.Cluster)
