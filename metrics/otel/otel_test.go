@@ -2,7 +2,9 @@ package otel
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -84,6 +86,37 @@ func TestSpansFollowCallsAcrossNodes(t *testing.T) {
 	}
 	if byName["slotmesh serve get"] != nil {
 		t.Error("a call answered at once here has a span of a serving node")
+	}
+}
+
+// TestSpansHaveNoKeys has calls fail in ways whose errors name the key, or say what a
+// loader on another node said; a condition that does not hold is no fault.
+func TestSpansHaveNoKeys(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithLimits(slotmesh.Limits{MaxValue: 1000}), slotmesh.WithTracer(NewTracer(WithTracerProvider(provider), WithRoots())))
+	c := caches[0]
+	key := keyOf(t, c, c.Cluster().Self().Name, false)
+	if err := c.Set(t.Context(), key, make([]byte, 2000)); !errors.Is(err, slotmesh.ErrTooLarge) {
+		t.Fatalf("Set of a large value = %v", err)
+	}
+	if err := c.Set(t.Context(), key, nil, slotmesh.IfPresent()); !errors.Is(err, slotmesh.ErrConditionFailed) {
+		t.Fatalf("Set of an absent key if present = %v", err)
+	}
+	ended := spans.Ended()
+	if len(ended) < 2 {
+		t.Fatalf("%d spans, want those of two calls", len(ended))
+	}
+	if got, want := ended[0].Status().Description, slotmesh.ErrTooLarge.Error(); got != want {
+		t.Errorf("a span says %q, want %q", got, want)
+	}
+	for _, s := range ended[1:] {
+		if s.Status().Code == codes.Error {
+			t.Errorf("span %s is an error: %q", s.Name(), s.Status().Description)
+		}
+	}
+	if got := describe(&slotmesh.LoadError{Key: key, Err: errors.New(key)}); strings.Contains(got, key) {
+		t.Errorf("of a loader's error a span says %q", got)
 	}
 }
 

@@ -2,6 +2,8 @@ package otel
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -73,10 +75,34 @@ func (t *Tracer) Serve(b []byte, op string, slot uint16, caller string) func(err
 }
 
 func end(span trace.Span, err error) {
-	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+	if err != nil && !isAny(err, answers) {
+		span.SetStatus(codes.Error, describe(err))
 	}
 	span.End()
+}
+
+// answers are no faults: that a condition does not hold is what was asked.
+var answers = []error{slotmesh.ErrNotFound, slotmesh.ErrConditionFailed, slotmesh.ErrVersionMismatch, slotmesh.ErrConflict, slotmesh.ErrLocked}
+
+// named are errors whose own text is told. What is around it may have the key, and a
+// loader's error anything.
+var named = []error{
+	slotmesh.ErrUnknownOutcome, slotmesh.ErrNoPrimary, context.DeadlineExceeded, context.Canceled, slotmesh.ErrTooLarge,
+	slotmesh.ErrInvalid, slotmesh.ErrNotInteger, slotmesh.ErrNotEnoughBackups, slotmesh.ErrNoMemory, slotmesh.ErrDisk,
+	slotmesh.ErrOverloaded, slotmesh.ErrClosed, slotmesh.ErrSuperseded, slotmesh.ErrIncompatible, slotmesh.ErrCrossSlot,
+}
+
+func describe(err error) string {
+	for _, of := range named {
+		if errors.Is(err, of) {
+			return of.Error()
+		}
+	}
+	return "the call failed"
+}
+
+func isAny(err error, of []error) bool {
+	return slices.ContainsFunc(of, func(e error) bool { return errors.Is(err, e) })
 }
 
 // A trace on the wire: a version, the IDs of trace and span, the flags.
