@@ -309,8 +309,9 @@ func (c *Cache) scanSlot(ctx context.Context, o *scanOptions, at *Cursor, page [
 // hash tag, opts should name it by ScanTag: then one slot is looked at instead
 // of all of them.
 //
-// At most 64 removals are under way at a time. With an error, some keys may be
-// removed and others not.
+// At most 256 removals are under way at a time. With an error, some keys may be
+// removed and others not; ScanFrom's cursor then stands before the first that may be
+// left.
 //
 // Errors: those of Scan and of Delete.
 func (c *Cache) DeletePrefix(ctx context.Context, prefix string, progress func(removed int), opts ...ScanOption) (int, error) {
@@ -323,30 +324,38 @@ func (c *Cache) DeletePrefix(ctx context.Context, prefix string, progress func(r
 	if at == nil {
 		at = &Cursor{}
 	}
-	removed := 0
+	removed, behind := 0, *at // all before it are removed
 	var batch []node.Call
 	var failed error
-	flush := func() error {
+	flush := func() {
 		results, errs := c.n.DoMany(ctx, batch)
 		for i, err := range errs {
 			if err == nil && results[i].Found {
 				removed++
+			}
+			if failed == nil {
+				failed = err // of many that are alike
 			}
 		}
 		batch = batch[:0]
 		if progress != nil {
 			progress(removed)
 		}
-		return errors.Join(errs...)
+		if failed == nil {
+			behind = *at
+		}
 	}
 	err = c.scan(ctx, &o, at, func(it *node.ScanItem) bool {
 		if batch = append(batch, keyCall(transport.OpDelete, it.Key)); len(batch) == defaultPage {
-			failed = flush()
+			flush()
 		}
 		return failed == nil
 	})
 	if failed == nil && len(batch) > 0 {
-		failed = flush()
+		flush()
+	}
+	if failed != nil {
+		*at = behind
 	}
 	return removed, errors.Join(err, failed)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
 
 // scanned returns what a scan yields, and how often.
@@ -230,6 +231,35 @@ func scanBadInput(t *testing.T, p pair) {
 	cancel()
 	for _, err := range p.r.Scan(done) {
 		wantErr(t, "Scan with a done context", err, context.Canceled)
+	}
+}
+
+// TestDeletePrefixGoesOn breaks a removal off: with its cursor the next one leaves
+// nothing behind.
+func TestDeletePrefixGoesOn(t *testing.T) {
+	c := slotmeshtest.Start(t, 1)[0]
+	const keys = 5000
+	entries := make([]slotmesh.Entry, keys)
+	for i := range entries {
+		entries[i].Key = fmt.Sprint("key", i)
+	}
+	wantErr(t, "SetMany", errors.Join(c.SetMany(t.Context(), entries)...), nil)
+	var at slotmesh.Cursor
+	ctx, cancel := context.WithCancel(t.Context())
+	first, err := c.DeletePrefix(ctx, "key", func(removed int) {
+		if removed > keys/5 {
+			cancel()
+		}
+	}, slotmesh.ScanFrom(&at))
+	wantErr(t, "DeletePrefix", err, context.Canceled)
+	if at.Done() || first == keys || strings.Count(err.Error(), "\n") > 1 {
+		t.Errorf("DeletePrefix that is broken off = %d, %v", first, err)
+	}
+	if _, err := c.DeletePrefix(t.Context(), "key", nil, slotmesh.ScanFrom(&at)); err != nil || !at.Done() {
+		t.Errorf("DeletePrefix = %v", err)
+	}
+	for it, err := range c.Scan(t.Context()) {
+		t.Fatalf("%s is left, %v", it.Key, err)
 	}
 }
 
