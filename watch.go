@@ -138,6 +138,7 @@ func watchOptionsOf(opts []WatchOption) (watchOptions, error) {
 
 const (
 	pollTime    = 20 * time.Second
+	firstPoll   = pollTime / 8
 	watchPauses = 8 // of failed polls, after which the pause is no longer doubled
 )
 
@@ -148,26 +149,27 @@ const (
 // kept with every copy. Where some may be missing, since the loop was slower
 // than the writes or a fork was merged, an EventResync says so.
 //
-// Nothing runs between two turns of the loop, and nothing is left when it
-// ends: a slow loop costs nobody memory. About 256 KiB of a slot's last writes
-// are kept, 8 MiB of one that is watched, all slots of a node together 32 MiB. The
-// watch of a prefix over all slots goes on in the others after a gap in one. It runs
-// while its loop does with one call in waiting at each primary, of which each holds
-// at most one answer of about 64 KiB ready.
+// Nothing runs between two turns of the loop: a slow loop costs nobody memory. When it
+// ends nothing is left but a question at the primary, for as long as the watch lived, at
+// least two and at most twenty seconds. About 256 KiB of a slot's last writes are kept,
+// 8 MiB of one that is watched, all slots of a node together 32 MiB. The watch of a
+// prefix over all slots goes on in the others after a gap in one. It runs while its
+// loop does with one call in waiting at each primary, of which each holds at most one
+// answer of about 64 KiB ready.
 //
 // An error is yielded with the zero Event and ends the watch: ErrInvalid,
 // ErrClosed, ErrSuperseded, ctx's error. While the slot cannot be reached Watch
 // waits; ctx bounds it.
 //
-// Cost: a round trip for each batch of events, and one every twenty seconds. A
-// watch wakes up at the primary for every write of its slot; that of a prefix for
-// those that match, and costs 200 KiB of memory on every node, which serves at
-// most 256 of them: one more waits until another has ended.
+// Cost: a round trip for each batch of events, and one every twenty seconds, in the
+// beginning more often. A watch wakes up at the primary for every write of its slot;
+// that of a prefix for those that match, and costs 200 KiB of memory on every node,
+// which serves at most 256 of them: one more waits until another has ended.
 func (c *Cache) Watch(ctx context.Context, opts ...WatchOption) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		o, err := watchOptionsOf(opts)
 		if err == nil {
-			w := watcher{c: c, ctx: ctx, o: &o, yield: func(e Event) bool { return yield(e, nil) }}
+			w := watcher{c: c, ctx: ctx, o: &o, began: time.Now(), yield: func(e Event) bool { return yield(e, nil) }}
 			err = w.run()
 		}
 		if err != nil {
@@ -182,6 +184,7 @@ type watcher struct {
 	ctx   context.Context
 	o     *watchOptions
 	yield func(Event) bool // false: the loop was left
+	began time.Time
 	// seen holds the versions of keys that a snapshot showed though they were
 	// written after it began: their events are not to be told again.
 	seen map[string]uint64
@@ -247,13 +250,16 @@ func (w *watcher) follow() error {
 	}
 }
 
-// poll asks until there is an answer.
+// poll asks until there is an answer. The primary keeps a poll until its time is up,
+// also where the watch has ended: so it takes no longer than the watch has lived, and
+// a program with many brief ones leaves little behind.
 func (w *watcher) poll(q *node.Watch) (node.News, error) {
 	call := q.Call(w.o.slot)
+	wait := min(max(time.Since(w.began), firstPoll), pollTime)
 	for failed := 0; ; {
 		// Not with w.ctx's deadline: a poll that is near its own is answered at
 		// once, news or none.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), pollTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), wait)
 		stop := context.AfterFunc(w.ctx, cancel)
 		r, err := w.c.n.Do(ctx, &call)
 		stop()

@@ -343,6 +343,30 @@ func watchLeaves(t *testing.T, p pair) {
 	}
 }
 
+// TestBriefWatchesLeaveLittle has watches that end at once: their questions are gone
+// soon, not only when those of a long one would be asked again.
+func TestBriefWatchesLeaveLittle(t *testing.T) {
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 2, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		key := c.KeyServedBy("n2")
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			for e, err := range c.Node("n1").Watch(ctx, slotmesh.WatchKey(key)) {
+				if e.Type != slotmesh.EventLive && !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Watch = %v, %v", e, err)
+				}
+			}
+			cancel()
+		}
+		if n := c.Node("n2").Stats().Guests; n == 0 {
+			t.Error("no question waits at the primary: nothing is shown")
+		}
+		c.Advance(5 * time.Second)
+		if n := c.Node("n2").Stats().Guests; n != 0 {
+			t.Errorf("%d questions of watches that have ended wait at the primary", n)
+		}
+	})
+}
+
 // TestEndedWatchesMakeRoom has more watches of a prefix, one after another, than a
 // node serves at a time.
 func TestEndedWatchesMakeRoom(t *testing.T) {
