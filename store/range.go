@@ -28,6 +28,11 @@ func (b *batch) reset() {
 // Range implements Engine. It copies batches of records under the slot's lock
 // and calls fn without it.
 func (m *Memory) Range(slot uint16, after Cursor, fn func(Record) bool) (Cursor, bool, error) {
+	return m.RangeTo(slot, after, ^uint64(0), fn)
+}
+
+// RangeTo is Range that ends with the records of hash to.
+func (m *Memory) RangeTo(slot uint16, after Cursor, to uint64, fn func(Record) bool) (Cursor, bool, error) {
 	b := batches.Get().(*batch)
 	defer func() {
 		if b.reset(); cap(b.values)+cap(b.names) <= 3*batchBytes {
@@ -35,7 +40,7 @@ func (m *Memory) Range(slot uint16, after Cursor, fn func(Record) bool) (Cursor,
 		}
 	}()
 	for {
-		more, err := m.fill(b, slot, after)
+		more, err := m.fill(b, slot, after, to)
 		if err != nil {
 			return after, false, err
 		}
@@ -52,9 +57,9 @@ func (m *Memory) Range(slot uint16, after Cursor, fn func(Record) bool) (Cursor,
 	}
 }
 
-// fill copies the records after a cursor into b and reports whether there are
-// more.
-func (m *Memory) fill(b *batch, slot uint16, after Cursor) (more bool, err error) {
+// fill copies the records after a cursor, up to a hash, into b and reports whether
+// there are more.
+func (m *Memory) fill(b *batch, slot uint16, after Cursor, to uint64) (more bool, err error) {
 	b.reset()
 	s, err := m.rlock(slot)
 	if s == nil {
@@ -66,9 +71,15 @@ func (m *Memory) fill(b *batch, slot uint16, after Cursor) (more bool, err error
 		n := p.count
 		for i := p.search(after.Hash); i < n; i++ {
 			e := p.at(i)
+			if e.tag() > to>>tagShift {
+				return false
+			}
 			c := m.arena.cell(e.ref())
 			h := parse(c)
 			a := h.addr(c, e)
+			if a.hash > to {
+				return false
+			}
 			if after.Started && a.compare(&from) <= 0 || h.stub() {
 				continue
 			}

@@ -19,6 +19,7 @@ type chunk struct {
 	keys  [][]byte
 	bytes int
 	done  bool
+	next  store.Cursor // where the next chunk begins
 }
 
 func (c *chunk) add(key []byte, r store.Record) {
@@ -60,8 +61,8 @@ func (s *Store) Range(n uint16, from store.Cursor, fn func(store.Record) bool) (
 			return from, false, nil
 		}
 	}
-	for {
-		c, err := s.chunk(n, sl, from)
+	for at := from; ; {
+		c, err := s.chunk(n, sl, at)
 		if err != nil {
 			return from, false, err
 		}
@@ -75,6 +76,7 @@ func (s *Store) Range(n uint16, from store.Cursor, fn func(store.Record) bool) (
 		if c.done {
 			return from, true, nil
 		}
+		at = c.next
 	}
 }
 
@@ -84,14 +86,15 @@ func cursorOf(r *store.Record) store.Cursor {
 
 // chunk collects records after a cursor.
 func (s *Store) chunk(n uint16, sl *slot, from store.Cursor) (*chunk, error) {
+	to := s.reach(n, from)
 	for range fetchTries {
 		gen := sl.diskGen()
 		if sl.busy.Load() == 0 {
-			resident, err := s.resident(n, gen, from)
+			resident, err := s.resident(n, gen, from, to)
 			if err != nil {
 				return nil, err
 			}
-			c, err := s.merge(n, gen, from, resident)
+			c, err := s.merge(n, gen, from, to, resident)
 			if err != nil {
 				return nil, err
 			}
@@ -106,11 +109,24 @@ func (s *Store) chunk(n uint16, sl *slot, from store.Cursor) (*chunk, error) {
 	return nil, errBusy
 }
 
+// reach is the last hash of a range after a cursor that has about a chunk of records.
+// Behind it nothing is looked at: memory goes through all stubs for a resident record.
+func (s *Store) reach(n uint16, from store.Cursor) uint64 {
+	base, records := uint64(0), s.mem.SlotStats(n).Records
+	if from.Started {
+		base = from.Hash
+	}
+	if records < 2*chunkRecords {
+		return math.MaxUint64
+	}
+	return base + min(math.MaxUint64/uint64(records)*chunkRecords, math.MaxUint64-base)
+}
+
 // resident collects what memory has.
-func (s *Store) resident(n uint16, gen generation, from store.Cursor) (*chunk, error) {
+func (s *Store) resident(n uint16, gen generation, from store.Cursor, to uint64) (*chunk, error) {
 	c := &chunk{}
 	var err error
-	_, c.done, err = s.mem.Range(n, from, func(r store.Record) bool {
+	_, c.done, err = s.mem.RangeTo(n, from, to, func(r store.Record) bool {
 		r.Value = bytes.Clone(r.Value)
 		c.add(dataKey(nil, n, gen, r.Kind, r.Key, r.Field), r)
 		return !c.isFull()
@@ -122,9 +138,8 @@ func (s *Store) resident(n uint16, gen generation, from store.Cursor) (*chunk, e
 // were collected before the disk is read: whatever had been unloaded by then
 // is on disk, and whatever is loaded or unloaded since, memory or the list of
 // resident ones has.
-func (s *Store) merge(n uint16, gen generation, from store.Cursor, mem *chunk) (*chunk, error) {
-	lo := genPrefix(nil, n, gen)
-	hi := after(lo)
+func (s *Store) merge(n uint16, gen generation, from store.Cursor, to uint64, mem *chunk) (*chunk, error) {
+	lo, hi := genPrefix(nil, n, gen), after(hashKey(nil, n, gen, to))
 	if from.Started {
 		lo = append(placeKey(nil, n, gen, from.Hash, from.Kind, from.Key, from.Field), 0)
 	}
@@ -161,7 +176,14 @@ func (s *Store) merge(n uint16, gen generation, from store.Cursor, mem *chunk) (
 	for ; i < len(mem.keys) && !out.isFull(); i++ {
 		out.add(mem.keys[i], mem.recs[i])
 	}
-	out.done = mem.done && !out.isFull()
+	switch all := mem.done && !out.isFull(); {
+	case all && to == math.MaxUint64:
+		out.done = true
+	case all:
+		out.next = store.Cursor{Hash: to, Kind: math.MaxUint8, Started: true}
+	default:
+		out.next = cursorOf(&out.recs[len(out.recs)-1])
+	}
 	return out, nil
 }
 

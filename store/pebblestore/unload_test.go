@@ -222,3 +222,37 @@ func TestStubsThatFillMemoryAreVictims(t *testing.T) {
 		t.Errorf("%d evicted, %+v", evicted, st)
 	}
 }
+
+// Of a large slot memory and disk are looked at piece by piece, whatever is where.
+func TestRangeOfALargeSlotSeesAll(t *testing.T) {
+	const records = 5000
+	for _, unloaded := range []int{0, 1, records - 3, records} {
+		s := open(t, pebblestore.Options{Dir: fmt.Sprint("data", unloaded), FS: vfs.NewMem(), Fsync: pebblestore.Never})
+		recs := make([]store.Record, records)
+		for i := range recs {
+			recs[i] = store.Record{Key: fmt.Sprint(i), Value: make([]byte, i%1000), Version: uint64(i + 1)}
+		}
+		fail(t, s.Apply(1, recs[:unloaded]))
+		s.UnloadAll()
+		fail(t, s.Apply(1, recs[unloaded:]))
+		var from store.Cursor
+		seen, last := 0, uint64(0)
+		for done := false; !done; {
+			var err error
+			stop := seen + 777
+			from, done, err = s.Range(1, from, func(r store.Record) bool {
+				if hash := store.Hash(r.Kind, r.Key, r.Field); hash < last {
+					t.Errorf("%q is out of order", r.Key)
+				} else {
+					last = hash
+				}
+				seen++
+				return seen < stop
+			})
+			fail(t, err)
+		}
+		if seen != records {
+			t.Errorf("%d of %d records were seen, %d unloaded", seen, records, unloaded)
+		}
+	}
+}
