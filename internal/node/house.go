@@ -86,7 +86,8 @@ func (n *Node) houseLoop() {
 		n.tendFeeds()
 		n.forget(n.now())
 		now := n.slotTime(n.env.Now())
-		for more := true; more && !n.closing.Load(); {
+		// Of millions that expire at once the rest is left to the next ticks.
+		for more, until := true, n.env.Now().Add(houseTick); more && !n.closing.Load() && n.env.Now().Before(until); {
 			expired = n.engine.Expired(expired[:0], 512, func(uint16) int64 { return now }, n.serves)
 			for i := range expired {
 				if n.remove(&expired[i], causeExpired) {
