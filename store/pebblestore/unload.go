@@ -96,47 +96,46 @@ func (s *Store) Victims(dst []store.Candidate, n int, may func(uint16) bool) []s
 		return s.mem.Victims(dst, n, may)
 	}
 	old := len(dst)
-	dst = s.mem.Stubs(dst, n, may)
-	kept := dst[:old]
-	for _, c := range dst[old:] {
-		if s.identify(&c) {
-			kept = append(kept, c)
-		}
+	if dst = s.identified(s.mem.Stubs(dst, n, may), old); len(dst) > old {
+		return dst
 	}
-	if len(kept) == old {
-		return s.mem.Victims(kept, n, may)
-	}
-	return kept
+	return s.mem.Victims(dst, n, may)
 }
 
 // Expired implements store.Engine.
 func (s *Store) Expired(dst []store.Candidate, n int, now func(uint16) int64, may func(uint16) bool) []store.Candidate {
-	old := len(dst)
-	dst = s.mem.Expired(dst, n, now, may)
+	return s.identified(s.mem.Expired(dst, n, now, may), len(dst))
+}
+
+// identified looks up the addresses of the unloaded candidates from old on, and leaves
+// out those that it does not find.
+func (s *Store) identified(dst []store.Candidate, old int) []store.Candidate {
 	kept := dst[:old]
+	var failed error
 	for _, c := range dst[old:] {
-		if c.Unloaded && !s.identify(&c) {
-			continue
+		if c.Unloaded {
+			if err := s.identify(&c); err != nil {
+				failed = err
+			}
 		}
 		// A stub whose expiry was put off is found twice.
-		if !slices.Contains(kept[old:], c) {
+		if !c.Unloaded && !slices.Contains(kept[old:], c) {
 			kept = append(kept, c)
 		}
+	}
+	if failed != nil {
+		s.log.Warn("cannot look up unloaded records", "err", failed)
 	}
 	return kept
 }
 
-// identify looks up the address of an unloaded candidate.
-func (s *Store) identify(c *store.Candidate) bool {
-	found := false
-	err := s.scanHash(c.Slot, c.Hash, func(r store.Record) bool {
-		if found = r.Version == c.Version; found {
+// identify looks up the address of an unloaded candidate, and marks it as no longer
+// that if it finds it.
+func (s *Store) identify(c *store.Candidate) error {
+	return s.scanHash(c.Slot, c.Hash, func(r store.Record) bool {
+		if r.Version == c.Version {
 			c.Kind, c.Key, c.Field, c.Unloaded = r.Kind, r.Key, r.Field, false
 		}
-		return !found
+		return c.Unloaded
 	})
-	if err != nil {
-		s.log.Warn("cannot look up an unloaded record", "slot", c.Slot, "err", err)
-	}
-	return found
 }
