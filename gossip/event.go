@@ -30,7 +30,8 @@ func (k EventKind) String() string {
 }
 
 // Event is a change of another member; a node hears no events about itself.
-// After a member's Failed comes its next Joined, or Left, or nothing.
+// After a member's Failed comes its next Joined, or Left, or nothing. Left may be all
+// that a slow reader hears of one.
 type Event struct {
 	Kind   EventKind
 	Member Member
