@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
@@ -121,6 +122,41 @@ func TestNearReadsSeeEveryAcknowledgedWrite(t *testing.T) {
 
 // TestNearReadersShareARequest has many readers of one key on a node ask its
 // primary together a few times for each write, not each by itself.
+// Keys of one slot are written side by side while another node may answer reads of
+// them: it gives up each at once, so that no write waits for the end of its lease.
+func TestWritesOfNearKeysOfOneSlotDoNotWait(t *testing.T) {
+	opts := []slotmesh.Option{slotmesh.WithNearCache(1 << 20)}
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 1, Options: opts}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		tag := c.KeyServedBy("n2")
+		var entries []slotmesh.Entry
+		for i := range 20 {
+			entries = append(entries, slotmesh.Entry{Key: fmt.Sprintf("{%s}%d", tag, i)})
+		}
+		write := func() {
+			for i, err := range c.Node("n1").SetMany(t.Context(), entries) {
+				wantErr(t, "Set of "+entries[i].Key, err, nil)
+			}
+		}
+		write()
+		for range 3 {
+			for _, e := range entries {
+				for _, reader := range []string{"n1", "n3"} { // one of them has no copy
+					_, err := c.Node(reader).Get(t.Context(), e.Key)
+					wantErr(t, "Get of "+e.Key, err, nil)
+				}
+			}
+		}
+		if n := c.Node("n2").Stats().NearGrants; n != len(entries) {
+			t.Fatalf("%d keys are granted, want %d", n, len(entries))
+		}
+		began := time.Now()
+		write()
+		if took := time.Since(began); took > 50*time.Millisecond {
+			t.Errorf("the writes took %v", took)
+		}
+	})
+}
+
 func TestNearReadersShareARequest(t *testing.T) {
 	parallel(t)
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithNearCache(1<<20))

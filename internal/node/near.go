@@ -373,7 +373,9 @@ func (n *Node) onRevoke(p *transport.Peer, a *transport.Append) {
 			nc.revoke(a.Slot%shard.Slots, a.Records[i].Key, false)
 		}
 	}
-	_ = p.SendAck(&transport.AppendAck{Slot: a.Slot, Session: nearSession, Version: a.Version})
+	// Each by itself, and so under an epoch of its own: of those that are alike but for
+	// the version the last stands for all, and a revocation may have been lost.
+	_ = p.SendAck(&transport.AppendAck{Slot: a.Slot, Session: nearSession, Epoch: a.Version, Version: a.Version})
 }
 
 // onRenew makes the leases of slots longer, counted from the heartbeat that the
