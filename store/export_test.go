@@ -20,6 +20,12 @@ func (m *Memory) Compact() {
 // SplitAt makes index pages split at n entries.
 func (m *Memory) SplitAt(n int) { m.split = n }
 
+// SweepEarly lets few words of the wheel be worth a sweep.
+func (m *Memory) SweepEarly() {
+	m.wheel.few = 4
+	m.wheel.goal.Store(4)
+}
+
 // HoldAtMost bounds the entries of index pages that cannot split.
 func (m *Memory) HoldAtMost(n int) { m.most = n }
 

@@ -29,6 +29,7 @@ func newSequence(t rapid.TB, pick draw) *sequence {
 	s := &sequence{t: t, pick: pick, mem: store.NewMemory(store.MemoryOptions{}), ref: newModel()}
 	if pick(2) == 0 {
 		s.mem.SplitAt(4 + pick(20))
+		s.mem.SweepEarly()
 	}
 	return s
 }

@@ -18,6 +18,7 @@ import (
 func TestConcurrentUseOfAFullEngine(t *testing.T) {
 	m := store.NewMemory(store.MemoryOptions{Limit: 12 << 20})
 	defer m.Close()
+	m.SweepEarly()
 	const writers, slots, keys = 4, 64, 400
 	rounds := 2000
 	if testing.Short() {

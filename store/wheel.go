@@ -19,6 +19,7 @@ type wheel struct {
 	now   atomic.Int64 // the latest slot time seen
 	words atomic.Int64
 	goal  atomic.Int64 // words above which the wheel is swept
+	few   int64        // words that are not worth a sweep
 
 	mu      sync.Mutex // guards all below and the cells
 	closed  bool
@@ -32,7 +33,7 @@ const (
 	tick       = 1 << 10 // milliseconds; the width of the nearest buckets
 	hashBits   = 50
 	chunkCount = 1<<16 - 1
-	fewWords   = 1 << 14 // that are not worth a sweep
+	fewWords   = 1 << 14
 )
 
 // start returns the start of the bucket that an expiry belongs to.
@@ -144,7 +145,7 @@ func (w *wheel) pick(dst []dueWord) []dueWord {
 		}
 		if w.rest = w.buckets[next]; w.rest == 0 {
 			w.swept = 0
-			w.goal.Store(2*w.words.Load() + fewWords)
+			w.goal.Store(2*w.words.Load() + w.few)
 			return dst
 		}
 		delete(w.buckets, next)
