@@ -21,7 +21,7 @@ func (m *Memory) fixed() int64 {
 // deletes have given compaction something to gain.
 func (m *Memory) Short(bytes int64) bool {
 	if m.limit == 0 {
-		return m.charged()+bytes > MaxMemory
+		return max(m.charged(), m.arena.held.Load())+bytes > MaxMemory // free cells need places, too
 	}
 	return m.charged()+bytes > m.limit-m.limit/reserve || m.arena.held.Load()+m.fixed() > m.limit+m.limit/(2*reserve)
 }
