@@ -33,10 +33,18 @@ func (n *Node) improveLocked(s *slot, plan *shard.Assignment, now int64) progres
 	cl := v.Known
 	n.restartLocked(s)
 	for _, id := range cl.Backups {
-		if n.deadOrLate(s, id, now) {
-			n.proposeLocked(s, plan, without(cl.Backups, id), now)
-			return unsettled
+		late := n.deadOrLate(s, id, now)
+		if !late && !n.stepsDown(id) {
+			continue
 		}
+		if !late && !v.Changing {
+			if n.leaveOuts == 0 {
+				return toMove
+			}
+			n.leaveOuts--
+		}
+		n.proposeLocked(s, plan, without(cl.Backups, id), now)
+		return unsettled
 	}
 	if v.Changing {
 		return n.addingLocked(s, plan, now)
@@ -95,7 +103,7 @@ func (n *Node) addingLocked(s *slot, plan *shard.Assignment, now int64) progress
 			continue
 		}
 		g := s.learner
-		if g == nil || g.link.peer.id != id || now-g.touched > int64(copyStall) || n.deadOrLate(s, id, now) {
+		if g == nil || g.link.peer.id != id || now-g.touched > int64(copyStall) || n.stepsDown(id) || n.deadOrLate(s, id, now) {
 			n.stopCopyLocked(s)
 			n.copies.lost(now)
 			n.proposeLocked(s, plan, s.view.Known.Backups, now)
@@ -120,7 +128,7 @@ func (n *Node) superviseLocked(s *slot, plan *shard.Assignment, now int64) progr
 	g := s.learner
 	switch id := g.link.peer.id; {
 	case g.stage == stageReady:
-		if n.deadOrLate(s, id, now) {
+		if n.stepsDown(id) || n.deadOrLate(s, id, now) {
 			n.stopCopyLocked(s)
 			n.copies.lost(now)
 			return unsettled
@@ -371,9 +379,9 @@ func (n *Node) witnesses(plan *shard.Assignment, primary shard.NodeID, backups [
 	return plan.WitnessesBeside(no, holders, max(0, shard.GroupSize(n.cfg.Backups)-len(holders)))
 }
 
-// deadOrLate reports whether a copy is not waited for any more.
+// deadOrLate reports whether a copy no longer follows.
 func (n *Node) deadOrLate(s *slot, id shard.NodeID, now int64) bool {
-	if n.isDown(id) || n.stepsDown(id) {
+	if n.isDown(id) {
 		return true
 	}
 	l := s.links.to(id)

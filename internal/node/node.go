@@ -151,6 +151,7 @@ type Node struct {
 	lookedAt      int64       // when those under way were
 	unclaimed     bool        // there are slots to found
 	begins        []copyBegin // copies to begin in this step
+	leaveOuts     int         // how many more copies of who steps down this step may give up
 	opened        int         // slots opened since Open
 	steppedAt     int64       // when the loop last ran
 	stepTook      int64       // how long that took

@@ -18,6 +18,7 @@ const (
 	coverEvery     = time.Second            // slots that nobody serves are looked for so often at least
 	lookPart       = 2048                   // so many slots under way are looked at each tickIdle, where nothing is noted of them
 	surveyParts    = 8                      // in which all slots are looked at where the circumstances have changed
+	leaveOutAtOnce = 64                     // copies of who steps down that a step gives up: nobody waits for that, and calls do for hand-overs
 	mendAfter      = 500 * time.Millisecond // a dead witness is not replaced sooner after a death
 	surveyPart     = 512                    // so many slots are looked at each tickIdle, whatever is noted: all in 1.6 s
 )
@@ -40,6 +41,7 @@ type outlook struct {
 // slots where something happened or is under way, and at all of them where
 // the circumstances have changed.
 func (n *Node) reconcile(now int64) {
+	n.leaveOuts = leaveOutAtOnce
 	changed := n.replan(now)
 	if n.plan == nil {
 		return
