@@ -56,7 +56,8 @@ func (n *Node) StepDown(ctx context.Context) error {
 	if n.closing.Load() {
 		return nil
 	}
-	if n.cfg.Backups == 0 && n.otherHolders() > 0 {
+	serves := func(cl *shard.Claim) bool { return cl.Primary == n.id }
+	if n.cfg.Backups == 0 && n.otherHolders() > 0 && n.firstOf(0, serves) < shard.Slots {
 		return ErrNotEnoughBackups
 	}
 	n.stepping.Store(true)
@@ -68,7 +69,7 @@ func (n *Node) StepDown(ctx context.Context) error {
 	err := n.awaitLeft(ctx, func(early bool) func(*shard.Claim) bool {
 		// Primaries of an earlier release leave this node out only when it is gone.
 		needed := n.neededFor()
-		return func(cl *shard.Claim) bool { return cl.Primary == n.id || early && (cl.Holds(n.id) || needed(cl)) }
+		return func(cl *shard.Claim) bool { return serves(cl) || early && (cl.Holds(n.id) || needed(cl)) }
 	})
 	return errors.Join(err, n.Close())
 }
