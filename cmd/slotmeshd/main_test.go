@@ -131,6 +131,55 @@ func TestExitCodes(t *testing.T) {
 	first.wantExit(exitOK, "")
 }
 
+// TestStopToRestart has a node with a disk stop for a moment: the other goes on with
+// what it held, and gives it its slots again.
+func TestStopToRestart(t *testing.T) {
+	first := begin(t, "--name", "a")
+	addr, dir := first.addr(), t.TempDir()
+	start := func() *daemon {
+		d := begin(t, "--name", "b", "--join", addr, "--data-dir", dir, "--stop", "restart")
+		d.addr()
+		return d
+	}
+	look, err := slotmesh.Open(t.Context(), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithSeeds(addr), slotmesh.WithVisitor())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.Close()
+	copied := func() {
+		t.Helper()
+		slotmeshtest.Await(t, "each slot has a backup", func() error {
+			for s := range look.Cluster().Slots() {
+				if len(s.Backups) != 1 {
+					return fmt.Errorf("slot %d has the backups %v", s.Number, s.Backups)
+				}
+			}
+			return nil
+		})
+	}
+	second := start()
+	copied()
+	for i := range 100 {
+		if err := look.Set(t.Context(), fmt.Sprint("key", i), []byte("v")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		for i := range 100 {
+			if got, err := look.Get(t.Context(), fmt.Sprint("key", i)); err != nil || string(got) != "v" {
+				t.Fatalf("%s: key%d = %q, %v", when, i, got, err)
+			}
+		}
+	}
+	second.stop()
+	second.wantExit(exitOK, "")
+	check("while b is away")
+	start()
+	copied()
+	check("after b is back")
+}
+
 // TestSecretFileIsFollowed exchanges the keys in a file under a node, and breaks
 // the file in between.
 func TestSecretFileIsFollowed(t *testing.T) {
