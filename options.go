@@ -251,7 +251,8 @@ func WithLimits(l Limits) Option { return func(o *options) { o.limits = l } }
 func WithOpTimeout(d time.Duration) Option { return func(o *options) { o.cfg.OpTimeout = d } }
 
 // WithSlowCalls lets calls made here be logged that take d or longer, with the
-// operation, slot, node asked and attempts, and never the key. The last 64 are
+// operation, slot, node asked, attempts and error, and without the key, unless a
+// failed load of somebody else put it into its error. The last 64 are
 // on the page of Handler; at most ten a second are logged. Waiting for a lock,
 // for somebody else's load or for news is no slow call. Default 1s; 0: none are.
 func WithSlowCalls(d time.Duration) Option { return func(o *options) { o.cfg.SlowCall = d } }
