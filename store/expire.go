@@ -35,7 +35,8 @@ func (m *Memory) Expired(dst []Candidate, n int, now func(slot uint16) int64, ma
 	return dst
 }
 
-// sweepWords is how many words a write looks at while the wheel is swept.
+// sweepWords is how many words a write looks at, for each record, while the wheel is
+// swept.
 const sweepWords = 16
 
 // sweep drops stale words while there may be as many as others: what is written and

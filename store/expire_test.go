@@ -20,6 +20,12 @@ func nowIs(now int64) func(uint16) int64 { return func(uint16) int64 { return no
 // Records that are deleted long before they expire leave words in the wheel. They are
 // swept out, and what expires is found nevertheless.
 func TestDeletedRecordsLeaveTheWheel(t *testing.T) {
+	for _, batch := range []int{1, 100} {
+		t.Run(strconv.Itoa(batch), func(t *testing.T) { deletedRecordsLeaveTheWheel(t, batch) })
+	}
+}
+
+func deletedRecordsLeaveTheWheel(t *testing.T, batch int) {
 	const day = 86_400_000
 	m := store.NewMemory(store.MemoryOptions{Limit: 16 << 20})
 	defer m.Close()
@@ -33,12 +39,16 @@ func TestDeletedRecordsLeaveTheWheel(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := liveBytes(m)
-	for i := range uint64(80_000) {
-		r := store.Record{Key: strconv.FormatUint(i, 10), Version: 2*i + 1, Expiry: now + int64(i%100+1)*day}
-		gone := store.Record{Key: r.Key, Version: 2*i + 2, Tombstone: true}
+	there, gone := make([]store.Record, batch), make([]store.Record, batch)
+	for i := range 80_000 / batch {
+		for j := range batch {
+			n := i*batch + j
+			there[j] = store.Record{Key: strconv.Itoa(n), Version: uint64(2*n + 1), Expiry: now + int64(n%100+1)*day}
+			gone[j] = store.Record{Key: there[j].Key, Version: uint64(2*n + 2), Tombstone: true}
+		}
 		slot := uint16(1 + i%100)
-		if err := errors.Join(m.Apply(slot, []store.Record{r}), m.Apply(slot, []store.Record{gone}), m.Purge(slot, gone.Version)); err != nil {
-			t.Fatalf("record %d: %v", i, err)
+		if err := errors.Join(m.Apply(slot, there), m.Apply(slot, gone), m.Purge(slot, gone[batch-1].Version)); err != nil {
+			t.Fatalf("batch %d: %v", i, err)
 		}
 		if took := liveBytes(m) - before; took > 400<<10 {
 			t.Fatalf("%d bytes for words of records deleted", took)
@@ -144,5 +154,24 @@ func TestRewrittenStubsKeepTheirWords(t *testing.T) {
 	}
 	if len(found) != 2 {
 		t.Errorf("%v expired, want both", found)
+	}
+}
+
+// What a sweep has taken out of the wheel, and looks at while others write, does not
+// hold up what expires.
+func TestRecordsExpireDuringASweep(t *testing.T) {
+	m := store.NewMemory(store.MemoryOptions{})
+	defer m.Close()
+	m.SweepEarly()
+	far := make([]store.Record, 5000)
+	for i := range far {
+		far[i] = store.Record{Key: strconv.Itoa(i), Version: 1, Expiry: 30 * 86_400_000}
+	}
+	near := []store.Record{{Key: "near", Version: 1, Expiry: 3000}}
+	if err := errors.Join(m.Apply(1, far), m.Apply(2, near), m.Apply(2, []store.Record{{Key: "other", Version: 2}})); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Expired(nil, 10, nowIs(5000), nil); len(got) != 1 || got[0].Key != "near" {
+		t.Errorf("expired are %+v, want the record that has", got)
 	}
 }

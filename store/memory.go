@@ -202,6 +202,9 @@ func (m *Memory) Write(slot uint16, gen Generation, recs []Record, stored func(i
 	if err := m.room(need); err != nil {
 		return err
 	}
+	for range len(recs) - 1 { // each adds a word, and room has swept for one of them
+		m.sweep()
+	}
 	s, err := m.lock(slot)
 	if err != nil {
 		return err

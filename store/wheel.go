@@ -93,9 +93,10 @@ func (w *wheel) fileLocked(start int64, v uint64) {
 func (w *wheel) due(dst []dueWord, n int) []dueWord {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	want := len(dst) + n
-	dst, w.rest = w.popLocked(dst, want, w.rest, w.swept)
-	now := w.now.Load()
+	want, now := len(dst)+n, w.now.Load()
+	if w.swept <= now {
+		dst, w.rest = w.popLocked(dst, want, w.rest, w.swept)
+	}
 	for start, r := range w.buckets {
 		if len(dst) == want {
 			break
