@@ -155,6 +155,24 @@ func (m *Memory) Stubs(dst []Candidate, n int, may func(slot uint16) bool) []Can
 	return m.turn(dst, len(dst)+n, &v.stubs, passStub, may, -1)
 }
 
+// Loaded is how many bytes the cells of records take that are not unloaded, tombstones
+// too; it leaves out those that are as small as stubs. It is for durable engines.
+func (m *Memory) Loaded() (bytes int64) {
+	stubs := classOf(stubSize)
+	for _, h := range []*heap{m.records, m.extents} {
+		for i := range h.classes {
+			if h == m.records && i == stubs {
+				continue
+			}
+			c := &h.classes[i]
+			c.mu.Lock()
+			bytes += int64(c.live) * int64(c.size)
+			c.mu.Unlock()
+		}
+	}
+	return bytes
+}
+
 // Victims implements Engine. It looks at records on probation first, then at
 // the main part, and takes what it finds where nothing else is left.
 func (m *Memory) Victims(dst []Candidate, n int, may func(slot uint16) bool) []Candidate {

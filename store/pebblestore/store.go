@@ -45,7 +45,8 @@ type Store struct {
 	unsynced  int                 // the flusher's: units written since the last sync
 	moved     map[uint16]struct{} // the flusher's: slots whose marks are to be told
 
-	full atomic.Bool // the last search for something to unload found nothing
+	full   atomic.Bool  // the last search for something to unload found nothing
+	loaded atomic.Int64 // bytes of memory that were in use then, but for those of stubs
 
 	reading sync.RWMutex // shared by who uses db; guards closed
 	closed  bool

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"errors"
 	"runtime"
 	"slices"
@@ -47,6 +48,7 @@ func (s *Store) makeRoom(held *slot, need int64) bool {
 		none := len(victims) == 0 && len(locked) == 0
 		clear(locked)
 		if waits++; none || waits > unloadWaits || s.queue.drain() != nil {
+			s.loaded.Store(s.mem.Loaded())
 			s.full.Store(true)
 			return false
 		}
@@ -90,10 +92,15 @@ func (s *Store) Short(bytes int64) bool { return s.full.Load() && s.mem.Short(by
 
 // Victims implements store.Engine. It proposes resident values; what is
 // unloaded was a victim before. Where unloading gave no room the stubs are what takes
-// it, and it proposes those first.
+// it, and it proposes those first; but none once a quarter of the memory has filled with
+// other values, which can be unloaded.
 func (s *Store) Victims(dst []store.Candidate, n int, may func(uint16) bool) []store.Candidate {
 	if !s.full.Load() {
 		return s.mem.Victims(dst, n, may)
+	}
+	if s.mem.Loaded()-s.loaded.Load() > cmp.Or(s.budget.records, store.MaxMemory)/4 {
+		s.full.Store(false) // the next write that finds no room unloads
+		return dst
 	}
 	old := len(dst)
 	if dst = s.identified(s.mem.Stubs(dst, n, may), old); len(dst) > old {
