@@ -20,6 +20,8 @@ func (s *Store) Checkpoint(dir string) error {
 		return err
 	}
 	dir = s.opts.FS.PathJoin(dir)
+	s.copying.Lock() // or another copy to dir would take this one for what a crash left
+	defer s.copying.Unlock()
 	if err := s.disk(func() error { return s.copyTo(dir) }); err != nil {
 		return fmt.Errorf("checkpoint to %s: %w", dir, err)
 	}

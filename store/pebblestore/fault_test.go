@@ -3,6 +3,7 @@ package pebblestore_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strings"
 	"sync"
@@ -162,6 +163,28 @@ func TestFailedCheckpointIsAllThatFails(t *testing.T) {
 				t.Errorf("in the copy: %+v, %v", it, err)
 			}
 		})
+	}
+}
+
+// Of two copies to one place the second finds the first.
+func TestCheckpointsAtOnce(t *testing.T) {
+	s := open(t, pebblestore.Options{FS: vfs.NewMem(), Limit: 16 << 20})
+	fail(t, s.Apply(1, []store.Record{{Key: "a", Value: []byte("v"), Version: 1}}))
+	const callers = 8
+	errs := make(chan error)
+	for range callers {
+		go func() { errs <- s.Checkpoint("copy") }()
+	}
+	made := 0
+	for range callers {
+		if err := <-errs; err == nil {
+			made++
+		} else if !errors.Is(err, fs.ErrExist) {
+			t.Error(err)
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d copies were made", made)
 	}
 }
 

@@ -48,6 +48,7 @@ type Store struct {
 	full   atomic.Bool  // the last search for something to unload found nothing
 	loaded atomic.Int64 // bytes of memory that were in use then, but for those of stubs
 
+	copying sync.Mutex   // held by the one Checkpoint under way
 	reading sync.RWMutex // shared by who uses db; guards closed
 	closed  bool
 	closing sync.Once
