@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -98,5 +99,21 @@ func TestLongPipelineAllocatesLittle(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if n := after.TotalAlloc - before.TotalAlloc; n > 20<<20 {
 		t.Errorf("80 MiB of answers take %d MiB", n>>20)
+	}
+}
+
+// Few bytes ask for many: not all that a transaction answers is held until it is over.
+func TestAnswersOfATransactionAreSentMeanwhile(t *testing.T) {
+	s := &server{options: options{maxBulk: 1 << 20}}
+	s.ctx = t.Context()
+	client, nc := net.Pipe()
+	defer client.Close()
+	go io.Copy(io.Discard, client)
+	c := newConn(s, nc, 1)
+	multi(c, nil)
+	c.queued = slices.Repeat([][][]byte{{[]byte("ECHO"), make([]byte, 1<<20)}}, 100)
+	exec(c, nil)
+	if n := cap(c.out.b); n > 4<<20 {
+		t.Errorf("100 MiB of answers take a buffer of %d MiB", n>>20)
 	}
 }

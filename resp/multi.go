@@ -197,6 +197,11 @@ func exec(c *conn, _ [][]byte) {
 		}
 		c.out.b = append(c.out.b, answers.b[begin:ends[i]]...)
 		begin = ends[i]
+		// A message must not come between the answers.
+		if len(c.out.b) > flushBytes && c.sub == nil && c.flush() != nil {
+			c.closing = true
+			c.nc.Close() // nor is it waited for again; the other commands run all the same
+		}
 	}
 }
 
