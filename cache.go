@@ -81,10 +81,10 @@ func (c *Cache) Ready(ctx context.Context) error { return c.n.Ready(ctx) }
 
 // Shutdown hands every slot of this node to others, waits until each copy it
 // holds exists elsewhere, then leaves and closes. Call it on SIGTERM with the
-// time that is left; StepDown is for a node that is soon back. Where ctx ends first the node leaves as Close does and
-// the error, which wraps ctx's, says how many slots were left and whether a copy
-// of each record is elsewhere. Where no other node that may hold slots is reached
-// it leaves at once.
+// time that is left; StepDown is for a node that is soon back. Where ctx ends first the
+// node leaves as Close does and the error, which wraps ctx's, says how many slots were
+// left and whether a copy of each record is elsewhere. Where no other node that may hold
+// slots is reached, or all others leave too, it leaves at once.
 func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 
 // StepDown hands every slot of this node to a backup that has its records, has the
@@ -92,11 +92,13 @@ func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 // is for a node that is soon back on its data directory, as in a rolling restart:
 // nothing is copied, no write waits, and it takes a second or so whatever the amount
 // of data. Until it is back its slots have a copy less, and writes that WithMinBackups
-// wants more of are refused. Back within WithRepairDelay it
-// copies what was written meanwhile and has its slots again; after that the others
-// make new copies. A slot that has no backup at the time is copied first. Where ctx
+// wants more of are refused. Back within WithRepairDelay it copies what was written
+// meanwhile and has its slots again; after that the others make new copies. A slot that
+// has no backup at the time, or only such as step down too, is copied first. Where ctx
 // ends first the node leaves as Close does and the error, which wraps ctx's, says how
-// many slots were left and whether a copy of each record is elsewhere.
+// many slots were left and whether a copy of each record is elsewhere. Where no other
+// node that may hold slots is reached, or all others step down or leave too, it closes
+// at once.
 //
 // Errors: ErrNotEnoughBackups with WithBackups(0), where there is nobody to hand slots
 // to: the cache is not closed then, use Shutdown.

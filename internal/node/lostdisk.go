@@ -99,17 +99,19 @@ func (n *Node) lostDiskErr() error {
 }
 
 // otherHolders counts the other nodes that may hold slots: the members, and those
-// that fell silent and are reached again, which become members in a moment.
+// that fell silent and are reached again, which become members in a moment. Those that
+// leave or step down take none any more: two that wait for each other would do so until
+// their time is up.
 func (n *Node) otherHolders() (others int) {
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
 	for id, m := range n.members {
-		if id != n.id && n.weightOf(m) > 0 && !m.Leaving {
+		if id != n.id && n.weightOf(m) > 0 && !m.Leaving && !n.peer(id).stepping.Load() {
 			others++
 		}
 	}
 	for id, m := range n.vanished {
-		if n.weightOf(m) > 0 && !m.Leaving && n.peer(id).up.Load() {
+		if p := n.peer(id); n.weightOf(m) > 0 && !m.Leaving && p.up.Load() && !p.stepping.Load() {
 			others++
 		}
 	}

@@ -162,3 +162,38 @@ func TestStepDownOfOneOfTwo(t *testing.T) {
 		})
 	}
 }
+
+// Nodes that step down at once do not wait for each other: what only they have is
+// copied to one that stays, and where none does they end.
+func TestStepDownOfSeveral(t *testing.T) {
+	t.Parallel()
+	for _, nodes := range []int{2, 3} {
+		t.Run(fmt.Sprint("two of ", nodes), func(t *testing.T) {
+			adjust := func(_ string, c *node.Config) { c.RepairDelay = time.Minute }
+			Run(t, Config{Nodes: nodes, Seed: 74, Disks: LazyDisks, Adjust: adjust}, func(sc *Cluster) {
+				const keys = 300
+				sc.AwaitStable(2 * time.Minute)
+				sc.Fill("n1", keys)
+				over := make(chan error)
+				began := time.Now()
+				for _, name := range []string{"n1", "n2"} {
+					go func() { over <- sc.StepDown(name, 30*time.Second) }()
+				}
+				for range 2 {
+					if err := <-over; err != nil {
+						t.Error(err)
+					}
+				}
+				if took := time.Since(began); took > 10*time.Second {
+					t.Errorf("stepping down took %v", took)
+				}
+				if nodes == 3 {
+					sc.CheckFilled("n3", keys)
+				}
+				sc.Start("n1", "n2")
+				sc.AwaitStable(2 * time.Minute)
+				sc.CheckFilled("n1", keys)
+			})
+		})
+	}
+}
