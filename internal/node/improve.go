@@ -49,7 +49,15 @@ func (n *Node) improveLocked(s *slot, plan *shard.Assignment, now int64) progres
 	if v.Changing {
 		return n.addingLocked(s, plan, now)
 	}
+	var heir shard.NodeID // that has the slot now
+	if n.outlook.stepping {
+		heir = n.heirLocked(s)
+	}
 	if s.learner != nil {
+		if !heir.IsZero() {
+			n.stopCopyLocked(s) // the heir makes it
+			return unsettled
+		}
 		return n.superviseLocked(s, plan, now)
 	}
 	if s.hold != nil {
@@ -58,8 +66,8 @@ func (n *Node) improveLocked(s *slot, plan *shard.Assignment, now int64) progres
 	if n.mendGroupLocked(s, plan, now) {
 		return unsettled
 	}
-	if to := n.heirLocked(s); n.outlook.stepping && !to.IsZero() {
-		return n.moveLocked(s, to, now)
+	if !heir.IsZero() {
+		return n.moveLocked(s, heir, now)
 	}
 	planned, backups := n.aim(cl, now)
 	if planned.IsZero() {

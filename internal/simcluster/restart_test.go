@@ -197,3 +197,37 @@ func TestStepDownOfSeveral(t *testing.T) {
 		})
 	}
 }
+
+// Copies under way do not hold up a node that steps down: whom it hands the slots to
+// makes them.
+func TestStepDownBeforeCopiesEnd(t *testing.T) {
+	t.Parallel()
+	slow := func(_ string, c *node.Config) { c.MoveBudget = 64 << 10 }
+	Run(t, Config{Nodes: 3, Seed: 75, Disks: LazyDisks, Adjust: slow}, func(sc *Cluster) {
+		sc.AwaitStable(time.Minute)
+		sc.Must(sc.Shutdown("n3", time.Minute))
+		sc.WipeDisk("n3")
+		sc.AwaitStable(time.Minute)
+		value := strings.Repeat("v", 64<<10)
+		for i := range 200 {
+			sc.Must(sc.Set("n1", fmt.Sprint("big", i), value))
+		}
+		before := sc.Node("n1").Stats().BytesCopied
+		sc.Start("n3")
+		for began := time.Now(); sc.Node("n1").Stats().BytesCopied <= before; sc.Advance(100 * time.Millisecond) {
+			if time.Since(began) > time.Minute {
+				t.Fatal("nothing is copied")
+			}
+		}
+		began := time.Now()
+		sc.Must(sc.StepDown("n1", time.Minute))
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("stepping down took %v", took)
+		}
+		for i := range 200 {
+			if v, _, err := sc.Get("n2", fmt.Sprint("big", i)); err != nil || v != value {
+				t.Errorf("big%d: %d bytes, %v", i, len(v), err)
+			}
+		}
+	})
+}
