@@ -62,9 +62,7 @@ func (n *Node) StepDown(ctx context.Context) error {
 	}
 	n.stepping.Store(true)
 	n.log.Info(eventStepsDown, "node", n.cfg.Name)
-	for _, p := range n.allPeers() {
-		n.sendControl(p.id, []byte{ctlStepDown})
-	}
+	n.tellStepDown()
 	n.poke()
 	err := n.awaitLeft(ctx, func(early bool) func(*shard.Claim) bool {
 		// Primaries of an earlier release leave this node out only when it is gone.
@@ -72,6 +70,14 @@ func (n *Node) StepDown(ctx context.Context) error {
 		return func(cl *shard.Claim) bool { return serves(cl) || early && (cl.Holds(n.id) || needed(cl)) }
 	})
 	return errors.Join(err, n.Close())
+}
+
+// tellStepDown has the others know, each second while it lasts: one that was not told
+// would hand back what this node hands to it.
+func (n *Node) tellStepDown() {
+	for _, p := range n.allPeers() {
+		n.sendControl(p.id, []byte{ctlStepDown})
+	}
 }
 
 // departTime is how long a node that departs waits for what others may not be able
@@ -152,9 +158,10 @@ func (n *Node) around() (here, staying map[shard.NodeID]bool) {
 
 // onStepDown notes that a node is soon away for a while.
 func (n *Node) onStepDown(id shard.NodeID) {
-	n.peer(id).stepping.Store(true)
-	n.departing.Store(true)
-	n.poke()
+	if !n.peer(id).stepping.Swap(true) {
+		n.departing.Store(true)
+		n.poke()
+	}
 }
 
 // stepsDown reports whether a copy is given up although it follows: its node is about

@@ -103,6 +103,9 @@ func (n *Node) houseLoop() {
 			n.compareTables(round / 4)
 			n.hot.Tick() // once a second
 			n.lookForPackets()
+			if n.stepping.Load() {
+				n.tellStepDown()
+			}
 		}
 		if round%8 == 0 {
 			n.purge()
