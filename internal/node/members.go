@@ -398,7 +398,7 @@ func (n *Node) isAside(id shard.NodeID) bool {
 // aim returns who is to hold a slot of this node's, as far as this node can bring it
 // about. What is to go to a member that is cut off stays, or goes where that can fetch
 // it; and a copy that was to be there is made elsewhere when the link has been down
-// for as long as a dead node is waited for, or this one steps down and nobody else has
+// for as long as a dead node is waited for, or this one departs and nobody who stays has
 // one. Until then others that exist stand in.
 func (n *Node) aim(cl *shard.Claim, now int64) (primary shard.NodeID, backups []shard.NodeID) {
 	primary, backups = n.plan.Primary(cl.Slot), n.plan.Backups(cl.Slot)
@@ -419,7 +419,7 @@ func (n *Node) aim(cl *shard.Claim, now int64) (primary shard.NodeID, backups []
 			}
 		}
 	}
-	bare := n.outlook.stepping && !slices.ContainsFunc(cl.Backups, func(id shard.NodeID) bool { return !n.isAside(id) })
+	bare := n.outlook.leaving && !slices.ContainsFunc(cl.Backups, func(id shard.NodeID) bool { return !n.isAside(id) && !n.isLeaver(id) })
 	if !bare && slices.ContainsFunc(planned, func(id shard.NodeID) bool { return n.isAside(id) && now-n.aside[id] < int64(n.cfg.RepairDelay) }) {
 		add(backups...)
 		add(cl.Backups...)

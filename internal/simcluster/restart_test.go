@@ -167,7 +167,7 @@ func TestStepDownOfOneOfTwo(t *testing.T) {
 // copied to one that stays, and where none does they end.
 func TestStepDownOfSeveral(t *testing.T) {
 	t.Parallel()
-	for _, nodes := range []int{2, 3} {
+	for _, nodes := range []int{2, 3, 4} { // of four one leaves meanwhile
 		t.Run(fmt.Sprint("two of ", nodes), func(t *testing.T) {
 			adjust := func(_ string, c *node.Config) { c.RepairDelay = time.Minute }
 			Run(t, Config{Nodes: nodes, Seed: 74, Disks: LazyDisks, Adjust: adjust}, func(sc *Cluster) {
@@ -176,10 +176,15 @@ func TestStepDownOfSeveral(t *testing.T) {
 				sc.Fill("n1", keys)
 				over := make(chan error)
 				began := time.Now()
-				for _, name := range []string{"n1", "n2"} {
+				gone := []string{"n1", "n2"}
+				for _, name := range gone {
 					go func() { over <- sc.StepDown(name, 30*time.Second) }()
 				}
-				for range 2 {
+				if nodes == 4 {
+					go func() { over <- sc.Shutdown("n3", 30*time.Second) }()
+					gone = append(gone, "n3")
+				}
+				for range gone {
 					if err := <-over; err != nil {
 						t.Error(err)
 					}
@@ -187,10 +192,10 @@ func TestStepDownOfSeveral(t *testing.T) {
 				if took := time.Since(began); took > 10*time.Second {
 					t.Errorf("stepping down took %v", took)
 				}
-				if nodes == 3 {
-					sc.CheckFilled("n3", keys)
+				if nodes > 2 {
+					sc.CheckFilled(fmt.Sprint("n", nodes), keys)
 				}
-				sc.Start("n1", "n2")
+				sc.Start(gone...)
 				sc.AwaitStable(2 * time.Minute)
 				sc.CheckFilled("n1", keys)
 			})
