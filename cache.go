@@ -84,7 +84,7 @@ func (c *Cache) Ready(ctx context.Context) error { return c.n.Ready(ctx) }
 // time that is left; StepDown is for a node that is soon back. Where ctx ends first the
 // node leaves as Close does and the error, which wraps ctx's, says how many slots were
 // left and whether a copy of each record is elsewhere. Where no other node that may hold
-// slots is reached, or all others leave too, it leaves at once.
+// slots is reached, or all others leave or step down too, it leaves at once.
 func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 
 // StepDown hands every slot of this node to a backup that has its records, has the
