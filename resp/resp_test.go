@@ -3,17 +3,18 @@ package resp_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/slotmesh/slotmesh"
-	"github.com/slotmesh/slotmesh/internal/testca"
 	"github.com/slotmesh/slotmesh/resp"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
@@ -591,7 +592,7 @@ func TestClientThatNeverReadsIsNotReadFrom(t *testing.T) {
 
 // Many clients send all of a pipeline before they read the first answer.
 func TestPipelineSentAsAWholeIsAnswered(t *testing.T) {
-	ca := testca.New(t)
+	certified, pool := certificate(t)
 	var pipeline, want strings.Builder
 	for i := range 30000 {
 		text := fmt.Sprintf("%01024d", i)
@@ -623,8 +624,8 @@ func TestPipelineSentAsAWholeIsAnswered(t *testing.T) {
 		}
 	})
 	t.Run("over TLS", func(t *testing.T) {
-		c := dial(t, serve(t, 1, resp.WithTLS(&tls.Config{Certificates: []tls.Certificate{ca.Issue("a", nil)}})).addrs[0])
-		c.Conn = tls.Client(c.Conn, &tls.Config{RootCAs: ca.Pool(), ServerName: "a"})
+		c := dial(t, serve(t, 1, resp.WithTLS(certified)).addrs[0])
+		c.Conn = tls.Client(c.Conn, &tls.Config{RootCAs: pool, ServerName: "example.com"})
 		c.in.Reset(c.Conn)
 		for range 2 {
 			write(t, c)
@@ -675,7 +676,7 @@ func TestHTTPRunsNoCommands(t *testing.T) {
 
 // A client beyond the number allowed holds up nobody, also one that does not speak.
 func TestClientTooManyIsSentAway(t *testing.T) {
-	config := &tls.Config{Certificates: []tls.Certificate{testca.New(t).Issue("a", nil)}}
+	config, _ := certificate(t)
 	for _, tt := range []struct {
 		name string
 		opts []resp.Option
@@ -694,4 +695,14 @@ func TestClientTooManyIsSentAway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// certificate is one for example.com, and who trusts it.
+func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
+	t.Helper()
+	web := httptest.NewTLSServer(nil) // which has one
+	defer web.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(web.Certificate())
+	return &tls.Config{Certificates: web.TLS.Certificates}, pool
 }
