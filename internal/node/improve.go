@@ -238,8 +238,8 @@ func (n *Node) heldBackLocked(s *slot, backups []shard.NodeID) bool {
 // fillLocked starts the copy that the plan asks for next. lacks is false where
 // the slot has them all, or must go without.
 func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID, now int64) (p progress, lacks bool) {
-	// Writes wait until somebody has a copy, or StepDown, until one who stays has.
-	stuck := n.outlook.stepping || n.lostDisk.Load() != nil && len(s.view.Known.Backups) == 0
+	// Who departs, or has lost its disk, waits until one who stays has a copy.
+	stuck := n.outlook.leaving && n.heirLocked(s).IsZero()
 	// The next write drops the copy on a node whose disk has failed.
 	bereft := n.outlook.lostDisk && (len(s.view.Known.Backups) < len(backups) ||
 		slices.ContainsFunc(s.view.Known.Backups, func(id shard.NodeID) bool { return n.peer(id).lostDisk.Load() }))

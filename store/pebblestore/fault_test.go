@@ -142,10 +142,13 @@ func TestFailedCheckpointIsAllThatFails(t *testing.T) {
 			}}
 			mem := vfs.NewMem()
 			fail(t, mem.MkdirAll("other", 0o755))
-			s := open(t, pebblestore.Options{Dir: "data/own", FS: errfs.Wrap(mem, f), Limit: 16 << 20})
-			for v := range uint64(2000) { // some of it in tables
+			opts := pebblestore.Options{Dir: "data/own", FS: errfs.Wrap(mem, f), Limit: 16 << 20}
+			s := open(t, opts)
+			for v := range uint64(2000) {
 				fail(t, s.Apply(1, []store.Record{{Key: fmt.Sprint(v), Value: make([]byte, 1<<10), Version: v + 1}}))
 			}
+			fail(t, s.Close())
+			s = open(t, opts) // which puts into tables what was in the log
 			f.armed.Store(true)
 			if err := s.Checkpoint("other/copy/"); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, store.ErrParked) {
 				t.Errorf("Checkpoint = %v, want ENOSPC", err)
