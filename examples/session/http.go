@@ -24,7 +24,7 @@ const (
 //	GET  /cart                        what is in the cart
 //	POST /cart    item=NAME&count=N   adds to it; count may be negative, default 1
 //	POST /logout                      ends the session
-//	GET  /ready                       200 once this replica holds its share
+//	GET  /ready                       200 once calls can be answered
 //	GET  /cluster                     nodes and slots as this replica sees them
 func newHandler(s *sessions, cache *slotmesh.Cache) http.Handler {
 	mux := http.NewServeMux()
