@@ -47,9 +47,11 @@ const (
 // that its time has passed. Where that matters, pass Token along with the work
 // and have its receiver refuse tokens lower than the highest it has seen.
 //
+// Where its ttl has passed before the primary's answer is here, it asks anew.
+//
 // Errors: ErrInvalid, ErrTooLarge; ErrLocked together with the context's error
-// where time was up in line, or before the slot's primary had answered at all;
-// otherwise those of Set.
+// where time was up in line, or before the slot's primary had answered at all, and
+// alone where every answer came too late for ttl; otherwise those of Set.
 func (c *Cache) Lock(ctx context.Context, key string, ttl time.Duration) (*Lock, error) {
 	return c.lock(ctx, key, ttl, node.LockWait)
 }
@@ -67,6 +69,18 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	for deadline := c.n.Deadline(ctx); ; {
+		l, err := c.askLock(ctx, key, ttl, how)
+		if !errors.Is(err, errLate) || !time.Now().Before(deadline) {
+			return l, err
+		}
+	}
+}
+
+// errLate says nothing of whether anybody else has the lock.
+var errLate = fmt.Errorf("%w: its time had passed when the answer came", ErrLocked)
+
+func (c *Cache) askLock(ctx context.Context, key string, ttl time.Duration, how uint8) (*Lock, error) {
 	l := &Lock{c: c, key: key, token: c.n.Token(), ttl: ttl, stop: make(chan struct{}), lost: make(chan struct{})}
 	asked := time.Now()
 	call := l.call(how)
@@ -76,7 +90,9 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 		// counts is not known.
 		asked = time.Now()
 		call := l.call(node.LockRenew)
-		_, err = c.n.Do(ctx, &call)
+		if _, err = c.n.Do(ctx, &call); errors.Is(err, ErrLocked) {
+			err = errLate
+		}
 	}
 	if err != nil {
 		l.leave(errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled))
@@ -88,7 +104,7 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 	l.fence, l.until = r.Version, asked.Add(ttl)
 	if !l.Held() {
 		l.leave(true)
-		return nil, fmt.Errorf("%w: the answer came after %v", ErrLocked, ttl)
+		return nil, errLate
 	}
 	if !c.n.Go(l.keep) { // ends at Unlock, when the lock is lost, and when the cache closes
 		return nil, ErrClosed

@@ -109,23 +109,23 @@ func lockInOrder(t *testing.T, p pair) {
 
 func lockTry(t *testing.T, p pair) {
 	key := unique(t, "")
-	l, err := p.w.TryLock(t.Context(), key, time.Second)
+	l, err := p.w.TryLock(t.Context(), key, 10*time.Second)
 	if err != nil {
 		t.Fatalf("TryLock = %v", err)
 	}
 	for _, c := range p.all {
-		_, err := c.TryLock(t.Context(), key, time.Second)
+		_, err := c.TryLock(t.Context(), key, 10*time.Second)
 		wantErr(t, "TryLock of a held lock", err, slotmesh.ErrLocked)
 	}
 	wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
 	late, cancel := context.WithTimeout(t.Context(), -1)
 	defer cancel()
 	for name, lock := range map[string]func(context.Context, string, time.Duration) (*slotmesh.Lock, error){"Lock": p.r.Lock, "TryLock": p.r.TryLock} {
-		if _, err := lock(late, unique(t, "free"), time.Second); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, slotmesh.ErrLocked) {
+		if _, err := lock(late, unique(t, "free"), 10*time.Second); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, slotmesh.ErrLocked) {
 			t.Errorf("%s of a free lock by one without time = %v, want its context's error alone", name, err)
 		}
 	}
-	again, err := p.r.TryLock(t.Context(), key, time.Second)
+	again, err := p.r.TryLock(t.Context(), key, 10*time.Second)
 	if err != nil {
 		t.Fatalf("TryLock of a free lock = %v", err)
 	}
@@ -203,6 +203,40 @@ func TestLockIsRenewed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Answers that come later than the lock's time say nothing of who has it: whoever asks
+// has it soon after they come in time again.
+func TestLockAnsweredLate(t *testing.T) {
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 4}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		key, ttl := keyServedBy(t, c.Node("n2")), 100*time.Millisecond
+		for name, lock := range map[string]func(context.Context, string, time.Duration) (*slotmesh.Lock, error){"Lock": c.Node("n1").Lock, "TryLock": c.Node("n1").TryLock} {
+			c.SetLink("n1", "n2", slotmeshtest.Link{Delay: 300 * time.Millisecond})
+			began := time.Now()
+			var mended sync.WaitGroup
+			mended.Go(func() {
+				c.Advance(2 * time.Second)
+				c.SetLink("n1", "n2", slotmeshtest.Link{})
+			})
+			l, err := lock(t.Context(), key, ttl)
+			mended.Wait()
+			if err != nil || !l.Held() {
+				t.Fatalf("%s after %v = %v, want a lock", name, time.Since(began), err)
+			}
+			if took := time.Since(began); took < 2*time.Second || took > 4*time.Second {
+				t.Errorf("%s took %v, want 2s to 4s", name, took)
+			}
+			wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+			c.SetLink("n1", "n2", slotmeshtest.Link{Delay: 300 * time.Millisecond})
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			if _, err := lock(ctx, key, ttl); !errors.Is(err, slotmesh.ErrLocked) && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s that is always answered late = %v", name, err)
+			}
+			cancel()
+			c.SetLink("n1", "n2", slotmeshtest.Link{})
+			c.Advance(2 * time.Second)
+		}
+	})
 }
 
 // TestLockOfACallerThatLeft has a caller leave before it hears that it was granted the

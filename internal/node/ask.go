@@ -28,7 +28,7 @@ func (n *Node) Ask(ctx context.Context, name, what string, arg []byte) ([]byte, 
 	if name == n.cfg.Name {
 		return n.answer(what, arg)
 	}
-	ctx, cancel := context.WithDeadline(ctx, n.deadline(ctx))
+	ctx, cancel := context.WithDeadline(ctx, n.Deadline(ctx))
 	defer cancel()
 	tick := time.NewTicker(askPause)
 	defer tick.Stop()

@@ -296,7 +296,7 @@ func (fo *Follow) take(a *feedAnswer) (news News) {
 
 // doAt makes a call on a node, whatever it serves, and once.
 func (n *Node) doAt(ctx context.Context, id shard.NodeID, c *Call) (Result, error) {
-	deadline := n.deadline(ctx)
+	deadline := n.Deadline(ctx)
 	w := n.cell()
 	defer n.release(w)
 	w.req = transport.Request{Call: *c, Asked: true, ID2: transport.CallID{Node: n.id}}

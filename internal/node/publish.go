@@ -247,7 +247,7 @@ func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (int
 	}
 	peers := n.allPeers()
 	answers := make(chan answer, len(peers)) // never full
-	deadline := n.deadline(ctx)
+	deadline := n.Deadline(ctx)
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	receivers := n.hub.deliver(channel, payload)

@@ -158,7 +158,8 @@ func (n *Node) limits(ctx context.Context) (now, deadline time.Time) {
 	return now, now.Add(n.cfg.OpTimeout)
 }
 
-func (n *Node) deadline(ctx context.Context) time.Time {
+// Deadline is ctx's, or after OpTimeout where it has none.
+func (n *Node) Deadline(ctx context.Context) time.Time {
 	_, d := n.limits(ctx)
 	return d
 }
