@@ -13,20 +13,28 @@ import (
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
 
-func TestShutdownHandsOverEverything(t *testing.T) {
-	parallel(t)
+const shutdownKeys = 500
+
+// filled is three nodes with keys, and a context for their ends.
+func filled(t *testing.T) ([]*slotmesh.Cache, context.Context) {
+	t.Helper()
 	caches := slotmeshtest.Start(t, 3)
-	const n = 500
-	for i := range n {
+	for i := range shutdownKeys {
 		set(t, caches[i%3], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
+	t.Cleanup(cancel)
+	return caches, ctx
+}
+
+func TestShutdownHandsOverEverything(t *testing.T) {
+	parallel(t)
+	caches, ctx := filled(t)
 	for left, c := range caches[:2] {
 		if err := c.Shutdown(ctx); err != nil {
 			t.Fatalf("Shutdown of node %d = %v, want nil", left+1, err)
 		}
-		for i := range n {
+		for i := range shutdownKeys {
 			wantValue(t, caches[2], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
 		}
 	}
@@ -40,13 +48,7 @@ func TestShutdownHandsOverEverything(t *testing.T) {
 // A node that steps down hands over without a copy of anything, and is closed.
 func TestStepDown(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3)
-	const n = 500
-	for i := range n {
-		set(t, caches[i%3], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
+	caches, ctx := filled(t)
 	before := caches[0].Stats()
 	wantErr(t, "StepDown", caches[0].StepDown(ctx), nil)
 	// A backup that a busy machine made late was dropped, and copied anew.
@@ -61,7 +63,7 @@ func TestStepDown(t *testing.T) {
 		}
 		return nil
 	})
-	for i := range n {
+	for i := range shutdownKeys {
 		wantValue(t, caches[1+i%2], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
 	}
 	_, err := caches[0].Get(ctx, "key")

@@ -77,13 +77,18 @@ func TestConnLetsLargeBuffersGo(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
-func TestLongPipelineAllocatesLittle(t *testing.T) {
+// unheard is a connection of a client that drops what it reads.
+func unheard(t *testing.T) *conn {
 	s := &server{options: options{maxBulk: 1 << 20}}
 	s.ctx = t.Context()
 	client, nc := net.Pipe()
-	defer client.Close()
-	go io.Copy(io.Discard, client)
-	c := newConn(s, nc, 1)
+	t.Cleanup(func() { client.Close() })
+	go io.Copy(io.Discard, client) // ends with the pipe
+	return newConn(s, nc, 1)
+}
+
+func TestLongPipelineAllocatesLittle(t *testing.T) {
+	c := unheard(t)
 	in := strings.NewReader(strings.Repeat("*2\r\n$4\r\nECHO\r\n$4096\r\n"+strings.Repeat("x", 4096)+"\r\n", 20000))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -104,12 +109,7 @@ func TestLongPipelineAllocatesLittle(t *testing.T) {
 
 // Few bytes ask for many: not all that a transaction answers is held until it is over.
 func TestAnswersOfATransactionAreSentMeanwhile(t *testing.T) {
-	s := &server{options: options{maxBulk: 1 << 20}}
-	s.ctx = t.Context()
-	client, nc := net.Pipe()
-	defer client.Close()
-	go io.Copy(io.Discard, client)
-	c := newConn(s, nc, 1)
+	c := unheard(t)
 	multi(c, nil)
 	c.queued = slices.Repeat([][][]byte{{[]byte("ECHO"), make([]byte, 1<<20)}}, 100)
 	exec(c, nil)

@@ -109,7 +109,7 @@ func (n *Node) awaitLeft(ctx context.Context, kept func(early bool) func(*shard.
 	for no := n.firstOf(0, holds); no < shard.Slots; no = n.firstOf(no+1, holds) {
 		left++
 	}
-	return fmt.Errorf("shutdown left %d slots behind: %s: %w", left, copies, err)
+	return fmt.Errorf("left %d slots behind: %s: %w", left, copies, err)
 }
 
 // firstOf returns the first slot from no on whose claim is one of those meant; none:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 )
@@ -105,13 +106,14 @@ func (n *Node) lostDiskErr() error {
 func (n *Node) otherHolders() (others int) {
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
+	takes := func(m gossip.Member, p *peer) bool { return n.weightOf(m) > 0 && !m.Leaving && !p.stepping.Load() }
 	for id, m := range n.members {
-		if id != n.id && n.weightOf(m) > 0 && !m.Leaving && !n.peer(id).stepping.Load() {
+		if id != n.id && takes(m, n.peer(id)) {
 			others++
 		}
 	}
 	for id, m := range n.vanished {
-		if p := n.peer(id); n.weightOf(m) > 0 && !m.Leaving && p.up.Load() && !p.stepping.Load() {
+		if p := n.peer(id); p.up.Load() && takes(m, p) {
 			others++
 		}
 	}

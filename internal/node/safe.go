@@ -13,8 +13,8 @@ func (n *Node) Unsafe() (reasons []string) {
 	alive := map[shard.NodeID]bool{}
 	for _, m := range n.Members() {
 		// One whose connection has just ended may be dead, and still count as a member.
-		p := n.peer(m.ID)
-		alive[m.ID] = m.State == "alive" && !m.Self && (p.up.Load() || p.cut.Load())
+		p := n.knownPeer(m.ID)
+		alive[m.ID] = m.State == "alive" && !m.Self && p != nil && (p.up.Load() || p.cut.Load())
 	}
 	single, orphaned, leftover := 0, 0, 0
 	table := n.Table()
