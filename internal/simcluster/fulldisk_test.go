@@ -1,4 +1,4 @@
-//go:build !race || slow
+//go:build slow || (slotmesh_fewslots && !race)
 
 package simcluster_test
 
