@@ -196,7 +196,7 @@ func (n *Node) decideTxn(c *Call, r *Result, now int64) (recs []store.Record, se
 	}
 	recs = make([]store.Record, 0, len(t.Writes))
 	for _, w := range t.Writes {
-		rec := store.Record{Key: w.Key, Value: w.Value, Expiry: w.Expiry, Schema: w.Schema}
+		rec := store.Record{Key: w.Key, Value: w.Value, Expiry: min(w.Expiry, maxExpiry), Schema: w.Schema}
 		if w.Flags&transport.FlagRelative != 0 && w.Expiry > 0 {
 			rec.Expiry += now
 		}

@@ -269,7 +269,7 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 	found := cur.State == store.Found && cur.Schema&SchemaAbsent == 0
 	*r = Result{}
 	rec = store.Record{Kind: c.Kind, Key: c.Key, Field: c.Field, Schema: c.Schema}
-	expiry := c.Expiry
+	expiry := min(c.Expiry, maxExpiry)
 	if c.Flags&transport.FlagRelative != 0 && expiry > 0 {
 		expiry += now
 	}
