@@ -37,7 +37,7 @@ func slotOf(k kind, msg []byte) (uint16, bool) {
 	}
 	fields, b := int(binary.BigEndian.Uint16(msg[1:])), msg[3:]
 	switch {
-	case (k == kindAppend || k == kindAck) && fields >= 1:
+	case (k == kindAppend || k == kindAck || k == kindChunk) && fields >= 1:
 	case k == kindRequest && fields >= 3: // its ID and op come before
 		if b = skipUint(b); len(b) == 0 || b[0] > msgpcode.PosFixedNumHigh || Op(b[0]) == OpGet {
 			return 0, false

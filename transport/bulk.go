@@ -4,7 +4,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
+
+// bulkHands is how many chunks of a connection are taken in side by side: those of one
+// slot in order.
+const bulkHands = 2
 
 // bulk is a session's second connection, which carries chunks only. It is
 // opened by the side that dials when either side first has a chunk to send,
@@ -105,36 +110,54 @@ func (s *session) writeBulk(l *bulkLane) {
 	}
 }
 
-func (s *session) readBulk(l *bulkLane) error {
+// readBulk reads l until it ends. Chunks are taken in beside it, since to store one takes
+// longer than to read it.
+func (s *session) readBulk(l *bulkLane) (err error) {
+	var failed atomic.Pointer[error]
+	var hands [bulkHands]chan frame
+	var wg sync.WaitGroup
+	for i := range hands {
+		hands[i] = make(chan frame)
+		wg.Go(func() { // ends with hands
+			d := newDecoder(s.ident.ID, s.t.cfg.MaxMessage, s.t.cfg.MaxFrame)
+			for f := range hands[i] {
+				if failed.Load() != nil {
+					f.free()
+				} else if err := s.onChunks(d, &f); err != nil {
+					failed.CompareAndSwap(nil, &err)
+					l.conn.shut(CauseOther)
+				}
+			}
+		})
+	}
+	defer func() {
+		for _, c := range hands {
+			close(c)
+		}
+		wg.Wait()
+		if e := failed.Load(); e != nil {
+			err = *e
+		}
+	}()
 	d := newDecoder(s.ident.ID, s.t.cfg.MaxMessage, s.t.cfg.MaxFrame)
 	large := newDecoder(s.ident.ID, s.t.cfg.MaxMessage, s.t.cfg.MaxFrame)
 	var w whole
-	var f frame
 	for {
+		var f frame
 		if err := l.stream.RecvMsg(&f); err != nil {
 			return err
 		}
 		k, msg, rest, err := s.first(&f)
+		if err == nil && k == kindChunk {
+			slot, _ := slotOf(k, msg)
+			hands[slot%bulkHands] <- f
+			continue
+		}
 		for err == nil {
-			if k == kindChunk {
-				d.open(msg)
-				c := d.chunk()
-				if d.err != nil {
-					err = d.err
-					break
-				}
-				if s.ended.Load() {
-					err = ErrClosed
-					break
-				}
-				s.t.cfg.Handler.Chunk(s.p, c)
-			}
 			if k == kindPiece {
-				if err = s.onPiece(d, large, &w, msg); err != nil {
-					break
-				}
+				err = s.onPiece(d, large, &w, msg)
 			}
-			if len(rest) == 0 {
+			if err != nil || len(rest) == 0 {
 				break
 			}
 			k, msg, rest, err = next(rest)
@@ -144,6 +167,30 @@ func (s *session) readBulk(l *bulkLane) error {
 			return err
 		}
 	}
+}
+
+// onChunks takes in a frame of chunks, and frees it.
+func (s *session) onChunks(d *decoder, f *frame) error {
+	defer f.free()
+	k, msg, rest, err := s.first(f)
+	for err == nil {
+		if s.ended.Load() {
+			return ErrClosed
+		}
+		if k == kindChunk {
+			d.open(msg)
+			c := d.chunk()
+			if d.err != nil {
+				return d.err
+			}
+			s.t.cfg.Handler.Chunk(s.p, c)
+		}
+		if len(rest) == 0 {
+			return nil
+		}
+		k, msg, rest, err = next(rest)
+	}
+	return err
 }
 
 func (s *session) onPiece(d, large *decoder, w *whole, msg []byte) error {

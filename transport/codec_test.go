@@ -163,6 +163,8 @@ func slotIn(m any) uint16 {
 		return m.Slot
 	case AppendAck:
 		return m.Slot
+	case Chunk:
+		return m.Slot
 	}
 	return 0
 }

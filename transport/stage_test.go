@@ -41,6 +41,17 @@ func TestPiecesMakeAWhole(t *testing.T) {
 	}
 }
 
+// holdUpBulk has the peer, whose handler of chunks waits, read no more from the bulk
+// connection: that waits with the second.
+func holdUpBulk(t *testing.T, p *Peer) {
+	t.Helper()
+	for range 2 {
+		if err := p.SendChunk(t.Context(), &Chunk{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Small calls are answered while a large one is held up on its way.
 func TestSmallCallsPassALargeOne(t *testing.T) {
 	hb := newHandler()
@@ -49,9 +60,7 @@ func TestSmallCallsPassALargeOne(t *testing.T) {
 	hb.chunk = func(*Peer, *Chunk) { <-gate }
 	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, hb, nil)
 	ab, _ := connect(t, a, b)
-	if err := ab.SendChunk(t.Context(), &Chunk{}); err != nil { // holds up the bulk connection
-		t.Fatal(err)
-	}
+	holdUpBulk(t, ab)
 	large := make(chan error, 1)
 	ab.Call(time.Now().Add(patience), &Request{Call: Call{Op: OpSet, Value: make([]byte, 20<<20)}}, func(_ *Response, err error) { large <- err })
 	for range 100 {
@@ -77,9 +86,7 @@ func TestLostPiecesEndTheSession(t *testing.T) {
 	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, hb, nil)
 	defer close(gate)
 	ab, _ := connect(t, a, b)
-	if err := ab.SendChunk(t.Context(), &Chunk{}); err != nil {
-		t.Fatal(err)
-	}
+	holdUpBulk(t, ab)
 	errs := make(chan error, 1)
 	ab.Call(time.Now().Add(patience), &Request{Call: Call{Op: OpSet, Value: make([]byte, LargeMessage+1)}}, func(_ *Response, err error) { errs <- err })
 	s := ab.session.Load()
@@ -111,9 +118,7 @@ func TestLargeAnswerWithoutRoomIsLost(t *testing.T) {
 	b := startNode(t, loopback{}, 2, hb, func(c *Config) { c.QueueBytes = limit })
 	defer close(gate)
 	ab, ba := connect(t, a, b)
-	if err := ba.SendChunk(t.Context(), &Chunk{}); err != nil { // holds up the bulk connection
-		t.Fatal(err)
-	}
+	holdUpBulk(t, ba)
 	codes := make(chan Code, 20)
 	for range cap(codes) {
 		ab.Call(time.Time{}, &Request{}, func(r *Response, err error) {
@@ -153,9 +158,7 @@ func TestLargeCallThatIsCancelledIsNotSent(t *testing.T) {
 	hb.chunk = func(*Peer, *Chunk) { <-gate }
 	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, hb, nil)
 	ab, _ := connect(t, a, b)
-	if err := ab.SendChunk(t.Context(), &Chunk{}); err != nil {
-		t.Fatal(err)
-	}
+	holdUpBulk(t, ab)
 	send := func(n int) uint64 {
 		return ab.Call(time.Time{}, &Request{Call: Call{Op: OpSet, Value: make([]byte, n)}}, func(*Response, error) {})
 	}

@@ -61,8 +61,8 @@ const (
 )
 
 // Handler receives what peers send. Calls for one stream come one at a time,
-// in order, on that stream's reader goroutine, and must not block (but for
-// Chunk). Received structs, slices and strings are valid until the method
+// in order, on that stream's reader goroutine, and must not block. Only Chunk may,
+// and chunks of different slots come side by side. Received structs, slices and strings are valid until the method
 // returns.
 //
 // PeerUp and PeerDown of a peer alternate: Up before the first message of a

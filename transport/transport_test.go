@@ -196,3 +196,31 @@ func TestClosedPeerIsSeenAtOnce(t *testing.T) {
 		t.Errorf("Call = %v, want ErrNotSent", err)
 	}
 }
+
+// A chunk that takes long to store holds up those of its own slot, and not all others.
+func TestChunksOfSlotsComeSideBySide(t *testing.T) {
+	ha, hb := newHandler(), newHandler()
+	gate, got := make(chan struct{}), make(chan Chunk, 10)
+	hb.chunk = func(_ *Peer, c *Chunk) {
+		if c.Slot == 0 {
+			<-gate
+		}
+		got <- Chunk{Slot: c.Slot, Seq: c.Seq}
+	}
+	nw := newMemory()
+	a, b := startNode(t, nw, 1, ha, nil), startNode(t, nw, 2, hb, nil)
+	ab, _ := connect(t, a, b)
+	for _, c := range []Chunk{{}, {Slot: 1}, {Slot: 1, Seq: 1}, {Seq: 1}, {Seq: 2}} {
+		if err := ab.SendChunk(t.Context(), &c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []Chunk{{Slot: 1}, {Slot: 1, Seq: 1}, {}, {Seq: 1}, {Seq: 2}} {
+		if c := receive(t, got); !reflect.DeepEqual(c, want) {
+			t.Fatalf("chunk %d of slot %d, want %d of %d", c.Seq, c.Slot, want.Seq, want.Slot)
+		}
+		if want.Slot == 1 && want.Seq == 1 {
+			close(gate)
+		}
+	}
+}
