@@ -121,10 +121,7 @@ func (n *Node) explain(c *Call, r *Result, done func(error)) error {
 		return errNotYet
 	}
 	now := n.slotTime(at)
-	it, err := n.engine.Get(nil, c.Slot, 0, c.Key, "", now)
-	if err == nil && it.State == store.NotResident {
-		it, err = n.engine.Fetch(nil, c.Slot, 0, c.Key, "", now)
-	}
+	it, err := n.lookUp(nil, c.Slot, 0, c.Key, "", now)
 	if err != nil {
 		return engineError(err)
 	}

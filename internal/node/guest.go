@@ -235,7 +235,7 @@ func (n *Node) tendGuests() {
 					continue
 				}
 				g.lines[key] = line
-				it, err := n.lockItemLocked(s, key, n.slotTime(n.env.Now()))
+				it, err := n.lookUp(nil, s.no, kindLock, key, "", n.slotTime(n.env.Now()))
 				if sv := s.serving.Load(); err == nil && sv != nil && s.hold == nil && n.holderLocked(&it, sv) == 0 {
 					n.grantLocked(s, key)
 					acked = append(acked, n.advanceLocked(s)...)

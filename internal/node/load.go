@@ -119,10 +119,7 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 		n.stats.leaseRefusals.Add(1)
 		return errNotYet
 	}
-	it, err := n.engine.Get(nil, c.Slot, 0, c.Key, "", n.slotTime(now))
-	if err == nil && it.State == store.NotResident {
-		it, err = n.engine.Fetch(nil, c.Slot, 0, c.Key, "", n.slotTime(now))
-	}
+	it, err := n.lookUp(nil, c.Slot, 0, c.Key, "", n.slotTime(now))
 	if err != nil {
 		s.mu.Unlock()
 		return engineError(err)

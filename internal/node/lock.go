@@ -116,15 +116,6 @@ func Unlock(token uint64, slot uint16, key string) Call {
 	return Call{Op: transport.OpUnlock, Slot: slot, Key: key, Value: binary.AppendUvarint(nil, token)}
 }
 
-// lockItemLocked reads a lock's record.
-func (n *Node) lockItemLocked(s *slot, key string, now int64) (store.Item, error) {
-	it, err := n.engine.Get(nil, s.no, kindLock, key, "", now)
-	if err == nil && it.State == store.NotResident {
-		it, err = n.engine.Fetch(nil, s.no, kindLock, key, "", now)
-	}
-	return it, err
-}
-
 // lock answers OpLock: when the caller has the lock, or at once that it can't
 // have it. A caller that holds the lock already, because an answer was lost, is
 // told so again.
@@ -152,7 +143,7 @@ func (n *Node) lock(c *Call, req *transport.Request, r *Result, done func(error)
 	if err := n.roomLocked(s, c); err != nil {
 		return err
 	}
-	it, err := n.lockItemLocked(s, c.Key, n.slotTime(now))
+	it, err := n.lookUp(nil, s.no, kindLock, c.Key, "", n.slotTime(now))
 	if err != nil {
 		return engineError(err)
 	}
@@ -281,7 +272,7 @@ func (n *Node) unlock(c *Call, r *Result, done func(error)) error {
 			}
 		}
 	}
-	it, err := n.lockItemLocked(s, c.Key, n.slotTime(now))
+	it, err := n.lookUp(nil, s.no, kindLock, c.Key, "", n.slotTime(now))
 	if err != nil {
 		return engineError(err)
 	}

@@ -209,6 +209,15 @@ func (s *slot) insertWaiterLocked(version uint64, done func(error)) {
 	s.waiters[i] = waiter{version, done}
 }
 
+// lookUp reads a record, from disk where memory has no more than its place.
+func (n *Node) lookUp(dst []byte, slot uint16, kind uint8, key, field string, now int64) (store.Item, error) {
+	it, err := n.engine.Get(dst, slot, kind, key, field, now)
+	if err == nil && it.State == store.NotResident {
+		return n.engine.Fetch(dst, slot, kind, key, field, now)
+	}
+	return it, err
+}
+
 // engineError turns an engine's error into one that callers know.
 func engineError(err error) error {
 	switch {

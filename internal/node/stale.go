@@ -79,10 +79,7 @@ func (n *Node) readStale(c *Call, r *Result) bool {
 		dst = c.Value
 	}
 	at := n.slotTime(now)
-	it, err := n.engine.Get(dst, c.Slot, c.Kind, c.Key, c.Field, at)
-	if err == nil && it.State == store.NotResident {
-		it, err = n.engine.Fetch(dst, c.Slot, c.Kind, c.Key, c.Field, at)
-	}
+	it, err := n.lookUp(dst, c.Slot, c.Kind, c.Key, c.Field, at)
 	if err != nil || it.State == store.Expired || it.Version > max(mark, acked) {
 		return false // the primary decides what has expired, and what is acknowledged
 	}

@@ -155,10 +155,7 @@ func (n *Node) decideTxn(c *Call, r *Result, now int64) (recs []store.Record, se
 	scratch := scratches.Get().(*[]byte)
 	defer scratches.Put(scratch)
 	look := func(key string) (store.Item, error) {
-		cur, err := n.engine.Get((*scratch)[:0], c.Slot, 0, key, "", now)
-		if err == nil && cur.State == store.NotResident {
-			cur, err = n.engine.Fetch((*scratch)[:0], c.Slot, 0, key, "", now)
-		}
+		cur, err := n.lookUp((*scratch)[:0], c.Slot, 0, key, "", now)
 		if err != nil {
 			return cur, errors.Join(errEngine, engineError(err))
 		}
