@@ -1,7 +1,10 @@
 package slotmesh_test
 
 import (
+	"flag"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,6 +17,12 @@ func TestMain(m *testing.M) {
 	if seed := os.Getenv(childSeed); seed != "" {
 		runChild(seed)
 		return
+	}
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)*3/2)) // see parallel
 	}
 	os.Exit(m.Run())
 }
