@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slotmesh/slotmesh"
+	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
 
 // TestTypedGetOrLoadMany loads what is missing, and what another release wrote,
@@ -198,4 +199,31 @@ func loadManyErrors(t *testing.T, p pair) {
 	if got, err := p.w.GetOrLoad(t.Context(), unique(t, "c"), func(context.Context, string) ([]byte, error) { return []byte("v"), nil }); string(got) != "v" || err != nil {
 		t.Errorf("GetOrLoad after it = %q, %v", got, err)
 	}
+}
+
+// TestGetOrLoadManyWaitsLong waits for a load that takes longer than WithOpTimeout.
+func TestGetOrLoadManyWaitsLong(t *testing.T) {
+	parallel(t)
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 2, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		keys := []string{c.KeyServedBy("n1"), c.KeyServedBy("n2")}
+		load := func(_ context.Context, keys []string) (map[string][]byte, error) {
+			<-time.After(12 * time.Second)
+			values := map[string][]byte{}
+			for _, key := range keys {
+				values[key] = []byte("v")
+			}
+			return values, nil
+		}
+		var wg sync.WaitGroup
+		for _, name := range []string{"n1", "n1", "n2", "n2"} {
+			wg.Go(func() {
+				for _, r := range c.Node(name).GetOrLoadMany(t.Context(), keys, load, slotmesh.LoadTimeout(time.Minute)) {
+					if string(r.Value) != "v" || r.Err != nil {
+						t.Errorf("%s: GetOrLoadMany of %s = %q, %v, want v", name, r.Key, r.Value, r.Err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
 }

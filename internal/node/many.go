@@ -171,7 +171,7 @@ func (n *Node) round(ctx context.Context, deadline time.Time, flights []*flight)
 	n.transport.Release()
 	for _, f := range flights {
 		if f.to != nil && n.overtaken(&f.trip) {
-			n.recall(f, transport.ErrNotSent, transport.ErrLost)
+			n.recall(f)
 		}
 	}
 	timer := time.NewTimer(time.Until(deadline))
@@ -187,7 +187,7 @@ func (n *Node) round(ctx context.Context, deadline time.Time, flights []*flight)
 	}
 	for _, f := range flights {
 		if f.to != nil {
-			n.recall(f, cause, lost(f.call, cause))
+			n.recall(f)
 		} else if f.state.CompareAndSwap(underWay, given) {
 			f.err = lost(f.call, cause)
 			g.land()
@@ -196,14 +196,18 @@ func (n *Node) round(ctx context.Context, deadline time.Time, flights []*flight)
 	<-g.over
 }
 
-// recall ends a forwarded call that has no answer yet.
-func (n *Node) recall(f *flight, unsent, sent error) {
-	if pending, left := f.to.Cancel(f.id); !pending {
-		return // its answer is here or coming
-	} else if left {
-		unsent = sent
+// recall ends a forwarded call that has no answer yet. What that means to its
+// caller, whose time may be up, is judged as of any call that was not sent or
+// lost.
+func (n *Node) recall(f *flight) {
+	pending, left := f.to.Cancel(f.id)
+	switch {
+	case !pending: // its answer is here or coming
+	case left:
+		f.finish(nil, transport.ErrLost)
+	default:
+		f.finish(nil, transport.ErrNotSent)
 	}
-	f.finish(nil, unsent)
 }
 
 func (n *Node) launch(ctx context.Context, deadline time.Time, f *flight) {

@@ -10,6 +10,7 @@ import (
 	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
 	. "github.com/slotmesh/slotmesh/internal/simcluster"
+	"github.com/slotmesh/slotmesh/internal/simnet"
 	"github.com/slotmesh/slotmesh/transport"
 )
 
@@ -68,6 +69,27 @@ func TestManyWritesSurviveAFailover(t *testing.T) {
 				if errs[i] != nil || results[i].Int != round+1 {
 					t.Fatalf("round %d, key %d: %d, %v, want %d", round, i, results[i].Int, errs[i], round+1)
 				}
+			}
+		}
+	})
+}
+
+// A write that was sent may take effect, though its answer comes too late.
+func TestManyWritesWithoutAnswerMayTakeEffect(t *testing.T) {
+	t.Parallel()
+	Run(t, Config{Nodes: 3, Seed: 7}, func(sc *Cluster) {
+		key := sc.KeyServedBy("n2")
+		sc.Net.SetLink("n1", "n2", simnet.Link{Delay: 300 * time.Millisecond})
+		for i := range int64(10) { // who notices first that time is up is chance
+			ctx, cancel := context.WithTimeout(context.Background(), 400*time.Millisecond)
+			_, errs := sc.Node("n1").DoMany(ctx, []node.Call{{Op: transport.OpIncr, Slot: hashtag.Slot(key), Key: key, Delta: 1}})
+			cancel()
+			if !errors.Is(errs[0], node.ErrUnknownOutcome) || !errors.Is(errs[0], context.DeadlineExceeded) {
+				t.Errorf("call %d gives %v, want that its outcome is unknown", i, errs[0])
+			}
+			sc.Advance(time.Second)
+			if got, _, err := sc.Get("n2", key); got != fmt.Sprint(i+1) {
+				t.Fatalf("after call %d the number is %q, %v", i, got, err)
 			}
 		}
 	})
