@@ -62,10 +62,12 @@ func (c *Cache) getOrLoadMany(ctx context.Context, keys []string, load func(ctx 
 	b := loadBatch{c: c, ctx: ctx, load: load, o: &o, token: c.n.Token(), grants: map[string]uint64{}, results: results, at: at, schemas: schemas, schema: schema, known: known, ignored: map[string]uint64{}}
 	got, errs := c.n.DoMany(ctx, calls)
 	todo = b.take(todo, got, errs, false)
-	for wait := false; len(todo) > 0; wait = true {
+	// Who waits takes no lease: he would keep it while he waits for other keys, and two who
+	// wait for each other's would do so until their leases end.
+	for wait := false; len(todo) > 0; wait = !wait {
 		calls = calls[:0]
 		for _, key := range todo {
-			calls = append(calls, node.Load{Token: b.token, Lease: o.timeout, Wait: wait, Ignore: b.ignored[key]}.Call(keyCall(0, key).Slot, key))
+			calls = append(calls, node.Load{Token: b.token, Lease: o.timeout, Wait: wait, Look: wait, Ignore: b.ignored[key]}.Call(keyCall(0, key).Slot, key))
 		}
 		got, errs = c.n.DoMany(ctx, calls)
 		todo = b.take(todo, got, errs, true)

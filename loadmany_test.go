@@ -227,3 +227,46 @@ func TestGetOrLoadManyWaitsLong(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestGetOrLoadManyTakesNothingWhileItWaits has two callers wait for the same keys, each
+// of them first in line for another one: when who loads them gives up neither keeps what
+// the other waits for.
+func TestGetOrLoadManyTakesNothingWhileItWaits(t *testing.T) {
+	parallel(t)
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		keys := []string{c.KeyServedBy("n1"), c.KeyServedBy("n2")}
+		first, giveUp := context.WithCancel(t.Context())
+		running := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			c.Node("n3").GetOrLoadMany(first, keys, func(ctx context.Context, _ []string) (map[string][]byte, error) {
+				close(running)
+				<-ctx.Done()
+				return nil, ctx.Err()
+			})
+		})
+		<-running
+		for _, name := range []string{"n1", "n2"} {
+			wg.Go(func() {
+				for _, r := range c.Node(name).GetOrLoadMany(t.Context(), keys, func(_ context.Context, keys []string) (map[string][]byte, error) {
+					values := map[string][]byte{}
+					for _, key := range keys {
+						values[key] = []byte("v")
+					}
+					return values, nil
+				}) {
+					if string(r.Value) != "v" || r.Err != nil {
+						t.Errorf("%s: GetOrLoadMany of %s = %q, %v, want v", name, r.Key, r.Value, r.Err)
+					}
+				}
+			})
+		}
+		c.Advance(time.Second) // both are in line
+		giveUp()
+		gave := time.Now()
+		wg.Wait()
+		if took := time.Since(gave); took > time.Second {
+			t.Errorf("they took %v, want no waiting for each other", took)
+		}
+	})
+}

@@ -29,6 +29,7 @@ type Load struct {
 	Token  uint64        // of the caller, chosen by it
 	Lease  time.Duration // for how long, if it is granted
 	Wait   bool          // for somebody else's load
+	Look   bool          // with Wait: to take no lease after it
 	Ignore uint64        // a value of this version counts as none
 }
 
@@ -36,7 +37,7 @@ type Load struct {
 const (
 	LoadFound   int64 = 0 // Result has the value, or is not found and has SchemaAbsent
 	LoadGranted int64 = 1 // the caller is to load, and to store with Result.Version as the call's
-	LoadBusy    int64 = 2 // somebody else does
+	LoadBusy    int64 = 2 // somebody else does; with Look nobody does any more
 )
 
 // Call returns the call that asks.
@@ -44,7 +45,10 @@ func (l Load) Call(slot uint16, key string) Call {
 	b := binary.AppendUvarint(nil, l.Token)
 	b = binary.AppendUvarint(b, uint64(l.Lease.Milliseconds()))
 	wait := uint64(0)
-	if l.Wait {
+	switch {
+	case l.Wait && l.Look:
+		wait = 2
+	case l.Wait:
 		wait = 1
 	}
 	b = binary.AppendUvarint(b, wait)
@@ -57,7 +61,8 @@ func (l *Load) unpack(b []byte) bool {
 	l.Token = f.num()
 	ms := f.num()
 	l.Lease = time.Duration(min(ms, uint64(maxLoadLease/time.Millisecond))) * time.Millisecond
-	l.Wait = f.num() == 1
+	wait := f.num()
+	l.Wait, l.Look = wait == 1 || wait == 2, wait == 2
 	l.Ignore = f.num()
 	return !f.bad && l.Token != 0
 }
@@ -163,6 +168,8 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 		n.stats.loads.waited.Add(1)
 		s.mu.Unlock()
 		return nil
+	case l.Look:
+		r.Int = LoadBusy
 	case have == nil && n.lobby.leases.Load() >= maxLeases:
 		s.mu.Unlock()
 		return ErrOverloaded

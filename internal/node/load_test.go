@@ -11,6 +11,10 @@ func TestLoadRoundTrips(t *testing.T) {
 	if ok := got.unpack(want.Call(0, "k").Value); !ok || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, ok, want)
 	}
+	want.Look = true
+	if ok := got.unpack(want.Call(0, "k").Value); !ok || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, ok, want)
+	}
 	long := Load{Token: 1, Lease: 1000 * time.Hour}
 	if ok := got.unpack(long.Call(0, "k").Value); !ok || got.Lease != maxLoadLease {
 		t.Errorf("got %+v, %v, want the longest lease", got, ok)
