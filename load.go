@@ -349,12 +349,13 @@ func (c *Cache) fly(ctx context.Context, f *flight, k flightKey, ask node.Load, 
 		switch {
 		case errors.As(err, &failed):
 			return node.Result{}, &LoadError{k.key, failed}
-		case err != nil && ctx.Err() != nil:
-			c.forget(slot, k.key, ask.Token)
-			return node.Result{}, ctx.Err()
-		case errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary):
-			continue // somebody else's load takes its time
+		case err != nil && ctx.Err() == nil && takesTime(err):
+			continue
 		case err != nil:
+			c.forget(slot, k.key, ask.Token) // it may be granted all the same
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
 			return node.Result{}, err
 		case r.Int == node.LoadBusy:
 			return node.Result{}, nil // of a refresh, whose result nobody waits for
@@ -368,6 +369,12 @@ func (c *Cache) fly(ctx context.Context, f *flight, k flightKey, ask node.Load, 
 			return r, nil
 		}
 	}
+}
+
+// takesTime reports whether a call waited for somebody else's load until its own time
+// was up: it is to be made anew.
+func takesTime(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary) && !errors.Is(err, ErrOverloaded)
 }
 
 func (c *Cache) forget(slot uint16, key string, token uint64) {

@@ -608,3 +608,35 @@ func TestOneLoadInTheFleet(t *testing.T) {
 		t.Errorf("the loader ran %d times, want once", n)
 	}
 }
+
+// TestLoadsAreRefusedWhereTooManyWait has more callers wait for a load than a node keeps:
+// the others are told so.
+func TestLoadsAreRefusedWhereTooManyWait(t *testing.T) {
+	parallel(t)
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 1, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		n1, keys := c.Node("n1"), []string{"k"}
+		running, let := make(chan struct{}, 1), make(chan struct{})
+		long, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		none := func(context.Context, []string) (map[string][]byte, error) { return nil, nil }
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _ = n1.GetOrLoad(long, "k", waitFor(running, let, "v"), slotmesh.LoadTimeout(10*time.Minute))
+		})
+		<-running
+		for range 1 << 13 {
+			wg.Go(func() { n1.GetOrLoadMany(long, keys, none) })
+		}
+		c.Await("all wait", func() error {
+			if n := n1.Stats().Guests; n < 1<<13 {
+				return fmt.Errorf("%d wait", n)
+			}
+			return nil
+		})
+		wantErr(t, "GetOrLoadMany", n1.GetOrLoadMany(t.Context(), keys, none)[0].Err, slotmesh.ErrOverloaded)
+		_, err := slotmesh.For[user](n1, "").GetOrLoad(t.Context(), "k", func(context.Context, string) (user, error) { return user{}, nil })
+		wantErr(t, "GetOrLoad", err, slotmesh.ErrOverloaded)
+		close(let)
+		wg.Wait()
+	})
+}

@@ -110,8 +110,8 @@ func (b *loadBatch) take(keys []string, got []node.Result, errs []error, leased 
 		switch {
 		case errors.As(err, &failed):
 			res.Err = &LoadError{key, failed}
-		case err != nil && leased && b.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoPrimary):
-			open = append(open, key) // somebody else's load takes its time
+		case err != nil && leased && b.ctx.Err() == nil && takesTime(err):
+			open = append(open, key)
 		case err != nil:
 			if res.Err = err; leased {
 				b.c.forget(keyCall(0, key).Slot, key, b.token)
