@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -236,13 +237,12 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 				n.lobby.count.Add(-int64(len(told)))
 			}
 		} else if have != nil {
-			for i, w := range have.waiters {
-				if f := (fields{b: w.call.Value}); f.num() == l.Token {
-					have.waiters = append(have.waiters[:i], have.waiters[i+1:]...)
-					n.lobby.count.Add(-1)
-					break
-				}
-			}
+			before := len(have.waiters) // it may have asked again
+			have.waiters = slices.DeleteFunc(have.waiters, func(w *guest) bool {
+				f := fields{b: w.call.Value}
+				return f.num() == l.Token
+			})
+			n.lobby.count.Add(int64(len(have.waiters) - before))
 		}
 	}
 	s.mu.Unlock()
