@@ -121,7 +121,8 @@ func LoadTTL(d time.Duration) LoadOption { return LoadOption{what: loadsTTL, d: 
 func LoadJitter(fraction float64) LoadOption { return LoadOption{what: loadsJitter, part: fraction} }
 
 // LoadStale keeps a value for d beyond its TTL. In that time callers get it at
-// once and one of them, in the whole fleet, loads anew behind their backs.
+// once and one of them, in the whole fleet, loads anew behind their backs. An
+// error of that load is told nobody and leaves the value; ErrNotFound removes it.
 // Get returns it as well until it is gone. More than a hundred years count as that.
 func LoadStale(d time.Duration) LoadOption { return LoadOption{what: loadsStale, d: d} }
 
@@ -396,7 +397,7 @@ func (c *Cache) loadIt(ctx context.Context, f *flight, k flightKey, l lease, loa
 		c.forget(keyCall(0, k.key).Slot, k.key, l.token)
 		return node.Result{}, ctx.Err()
 	case errors.Is(err, ErrNotFound):
-		c.landAbsent(ctx, k.key, l, o)
+		c.landAbsent(ctx, k, l, o)
 		return node.Result{}, ErrNotFound
 	case err != nil:
 		call := failedCall(k.key, l, err)
@@ -449,16 +450,19 @@ func (c *Cache) land(ctx context.Context, f *flight, k flightKey, l lease, value
 	return node.Result{Found: true, Value: value, Schema: k.schema}, nil
 }
 
-// landAbsent tells the others that there is no value, and remembers it as o
-// says.
-func (c *Cache) landAbsent(ctx context.Context, key string, l lease, o *loadOptions) {
-	if o.negative > 0 {
-		call := fillCall(key, node.SchemaAbsent, l.grant, nil, o.negative)
+// landAbsent tells the others that there is no value, removes the one that was to
+// be loaded anew, and remembers it as o says.
+func (c *Cache) landAbsent(ctx context.Context, k flightKey, l lease, o *loadOptions) {
+	if o.negative > 0 || k.refresh {
+		call := fillCall(k.key, node.SchemaAbsent, l.grant, nil, o.negative)
+		if o.negative == 0 {
+			call.Op = transport.OpDelete
+		}
 		if _, err := c.n.Do(ctx, &call); err == nil {
 			return
 		}
 	}
-	call := absentCall(key, l)
+	call := absentCall(k.key, l)
 	c.release(ctx, &call)
 }
 

@@ -54,6 +54,7 @@ func TestGetOrLoad(t *testing.T) {
 		"a remembered absence":                       loadNegative,
 		"TTL and jitter":                             loadTTL,
 		"stale while revalidating":                   loadStale,
+		"stale and gone":                             loadStaleGone,
 		"early refresh":                              loadEarly,
 		"a caller that leaves":                       loadCallerLeaves,
 		"all callers leave":                          loadAllLeave,
@@ -273,6 +274,33 @@ func loadStale(t *testing.T, p pair) {
 			}
 		})
 		if got, err := p.r.Get(ctx, key); string(got) != "new" {
+			return fmt.Errorf("Get = %q, %v", got, err)
+		}
+		return nil
+	})
+}
+
+// A value whose loader finds none any more goes; one whose loader fails stays.
+func loadStaleGone(t *testing.T, p pair) {
+	key, ctx := unique(t, ""), t.Context()
+	opts := []slotmesh.LoadOption{slotmesh.LoadTTL(time.Millisecond), slotmesh.LoadStale(time.Hour)}
+	var runs atomic.Int64
+	if _, err := p.w.GetOrLoad(ctx, key, counted(&runs, "old", nil), opts...); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "three loads have failed", func() error {
+		got, err := p.r.GetOrLoad(ctx, key, counted(&runs, "", errors.New("origin is down")), opts...)
+		if string(got) != "old" || err != nil {
+			t.Fatalf("GetOrLoad = %q, %v, want old", got, err)
+		}
+		if n := runs.Load(); n < 4 {
+			return fmt.Errorf("%d loads", n)
+		}
+		return nil
+	})
+	await(t, "the value is gone", func() error {
+		_, _ = p.w.GetOrLoad(ctx, key, counted(&runs, "", slotmesh.ErrNotFound), opts...)
+		if got, err := p.r.Get(ctx, key); !errors.Is(err, slotmesh.ErrNotFound) {
 			return fmt.Errorf("Get = %q, %v", got, err)
 		}
 		return nil
