@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -149,13 +150,17 @@ func incrWithinBounds(t *testing.T, p pair) {
 	}{
 		{4, 0, slotmesh.ErrConditionFailed}, {3, 3, nil}, {1, 3, slotmesh.ErrConditionFailed},
 		{-4, -1, nil}, {-1, -1, slotmesh.ErrConditionFailed}, {0, -1, nil},
+		{math.MinInt64, -1, slotmesh.ErrConditionFailed}, {math.MaxInt64, -1, slotmesh.ErrConditionFailed},
+		{4, 3, nil}, {math.MaxInt64, 3, slotmesh.ErrConditionFailed},
 	} {
 		got, err := p.all[i%len(p.all)].Incr(ctx, key, tt.delta, opts...)
 		if got != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("Incr(%d) = %d, %v, want %d, %v", tt.delta, got, err, tt.want, tt.err)
 		}
 	}
-	wantValue(t, p.r, key, "-1")
+	wantValue(t, p.r, key, "3")
+	_, err := p.r.Incr(ctx, key, math.MaxInt64, slotmesh.IncrMin(0))
+	wantErr(t, "Incr beyond all integers with a bound on the other side", err, slotmesh.ErrNotInteger)
 }
 
 func incrWithTTL(t *testing.T, p pair) {

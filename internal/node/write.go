@@ -337,18 +337,23 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 				return rec, cur.Version, ErrNotInteger
 			}
 		}
-		if c.Delta > 0 && old > math.MaxInt64-c.Delta || c.Delta < 0 && old < math.MinInt64-c.Delta {
-			return rec, cur.Version, ErrNotInteger
-		}
+		above, below := c.Delta > 0 && old > math.MaxInt64-c.Delta, c.Delta < 0 && old < math.MinInt64-c.Delta
 		if c.Flags&transport.FlagBounds != 0 {
 			low, high, ok := bounds(c.Old)
 			if !ok {
 				return rec, 0, ErrInvalid
 			}
-			if sum := old + c.Delta; sum < low || sum > high {
+			refused := old+c.Delta < low || old+c.Delta > high
+			if above || below { // of all integers, also of those that have no room here
+				refused = above && high < math.MaxInt64 || below && low > math.MinInt64
+			}
+			if refused {
 				r.Int, r.Found = old, found
 				return rec, cur.Version, ErrConditionFailed
 			}
+		}
+		if above || below {
+			return rec, cur.Version, ErrNotInteger
 		}
 		if found {
 			expiry = cur.Expiry
