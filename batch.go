@@ -32,6 +32,8 @@ type BatchResult struct {
 	old     bool // the value that was there is wanted
 }
 
+var errBatchDone = fmt.Errorf("%w: the batch was done before", ErrInvalid)
+
 // Batch returns an empty batch.
 func (c *Cache) Batch() *Batch { return &Batch{c: c} }
 
@@ -39,6 +41,9 @@ func (c *Cache) Batch() *Batch { return &Batch{c: c} }
 func (b *Batch) Len() int { return len(b.calls) }
 
 func (b *Batch) add(call node.Call, err error) *BatchResult {
+	if b.done && err == nil {
+		err = errBatchDone
+	}
 	r := &BatchResult{Item: Item{Key: call.Key}, Err: err, op: call.Op, old: call.Flags&transport.FlagReturnOld != 0}
 	b.calls = append(b.calls, call)
 	b.results = append(b.results, r)
@@ -118,13 +123,14 @@ func (b *Batch) Incr(key string, delta int64, opts ...IncrOption) *BatchResult {
 // Do makes the calls and fills in their results. Calls on different keys run
 // side by side, and those for one node travel together; calls on one key run
 // in the order in which they were added. Each is by itself: together they are
-// not atomic, see Txn. A batch can be done once.
+// not atomic, see Txn. A batch can be done once; what is added afterwards gets
+// ErrInvalid.
 //
 // It returns the calls' errors joined, but for ErrNotFound, ErrConditionFailed
 // and ErrVersionMismatch, which are answers; and ErrInvalid the second time.
 func (b *Batch) Do(ctx context.Context) error {
 	if b.done {
-		return fmt.Errorf("%w: the batch was done before", ErrInvalid)
+		return errBatchDone
 	}
 	b.done = true
 	rounds := map[string]int{}

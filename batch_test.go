@@ -133,6 +133,7 @@ func batchFaults(t *testing.T, p pair) {
 		wantErr(t, "a call at fault", r.Err, slotmesh.ErrInvalid)
 	}
 	wantErr(t, "Set beside them", good.Err, nil)
+	wantErr(t, "a call added after Do", b.Get(unique(t, "b")).Err, slotmesh.ErrInvalid)
 	wantErr(t, "a second Do", b.Do(t.Context()), slotmesh.ErrInvalid)
 	wantErr(t, "Do of nothing", p.r.Batch().Do(t.Context()), nil)
 	done, cancel := context.WithCancel(t.Context())
