@@ -75,7 +75,7 @@ func (c *Cache) getOrLoadMany(ctx context.Context, keys []string, load func(ctx 
 	for i, key := range keys {
 		if first := at[key]; first != i {
 			results[i], schemas[i] = results[first], schemas[first]
-			results[i].Value = append([]byte(nil), results[i].Value...)
+			results[i].Value = slices.Clone(results[i].Value)
 		}
 	}
 	return results, schemas

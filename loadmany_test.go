@@ -128,6 +128,12 @@ func loadMany(t *testing.T, p pair) {
 	if got := p.r.GetOrLoadMany(ctx, nil, func(context.Context, []string) (map[string][]byte, error) { t.Error("called"); return nil, nil }); len(got) != 0 {
 		t.Errorf("GetOrLoadMany of nothing = %v", got)
 	}
+	empty := unique(t, "empty")
+	for _, r := range p.r.GetOrLoadMany(ctx, []string{empty, empty}, func(context.Context, []string) (map[string][]byte, error) { return map[string][]byte{empty: nil}, nil }) {
+		if r.Value == nil || r.Err != nil {
+			t.Errorf("GetOrLoadMany of an empty value = %v (nil %v), %v", r.Value, r.Value == nil, r.Err)
+		}
+	}
 }
 
 func loadManyFromEverywhere(t *testing.T, p pair) {
