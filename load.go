@@ -509,16 +509,18 @@ func runLoader[T any](ctx context.Context, c *Cache, timeout time.Duration, f fu
 		var none T
 		return none, ErrClosed
 	}
+	var out outcome
 	select {
-	case out := <-ended:
-		return out.value, out.err
+	case out = <-ended:
 	case <-ctx.Done():
+		select {
+		case out = <-ended: // both at once: what it gave counts
+		default:
+			out.err = context.Cause(ctx)
+		}
 	}
-	select {
-	case out := <-ended: // both at once: what it gave counts
-		return out.value, out.err
-	default:
-		var none T
-		return none, context.Cause(ctx)
+	if late := context.Cause(ctx); out.err != nil && errors.Is(late, errLoadTimeout) && !errors.Is(out.err, late) && !errors.Is(out.err, ErrNotFound) {
+		out.err = fmt.Errorf("%w: %w", late, out.err) // it heeds its context, and says so in its own words
 	}
+	return out.value, out.err
 }

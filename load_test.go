@@ -668,3 +668,27 @@ func TestLoadsAreRefusedWhereTooManyWait(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// TestLoadsThatHeedTheirTimePassOn has loaders end when their time is up, as those do
+// that heed their contexts: whoever waits elsewhere loads, and is not told of an error.
+func TestLoadsThatHeedTheirTimePassOn(t *testing.T) {
+	parallel(t)
+	caches := slotmeshtest.Start(t, 2)
+	var wg sync.WaitGroup
+	for i := range 300 { // which of the two is noticed first is chance
+		key := fmt.Sprint("heeds", i)
+		running, never := make(chan struct{}, 1), make(chan struct{})
+		wg.Go(func() {
+			_, err := caches[0].GetOrLoad(t.Context(), key, waitFor(running, never, ""), slotmesh.LoadTimeout(100*time.Millisecond))
+			wantErr(t, "GetOrLoad whose time was up", err, context.DeadlineExceeded)
+		})
+		wg.Go(func() {
+			<-running
+			var runs atomic.Int64
+			if got, err := caches[1].GetOrLoad(t.Context(), key, counted(&runs, "v", nil)); string(got) != "v" || err != nil {
+				t.Errorf("GetOrLoad elsewhere = %q, %v, want v", got, err)
+			}
+		})
+	}
+	wg.Wait()
+}
