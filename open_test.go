@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -242,4 +244,35 @@ func TestMemoryLimitHolds(t *testing.T) {
 			wantValue(t, c, fmt.Sprint("key", i), string(value))
 		}
 	})
+}
+
+// TestLimitsAreOfValuesAlone has nodes of small values do what needs larger messages:
+// scan long keys, and tell each other what a loader said.
+func TestLimitsAreOfValuesAlone(t *testing.T) {
+	parallel(t)
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithLimits(slotmesh.Limits{MaxKey: 200, MaxValue: 4}))
+	ctx, long := t.Context(), "{tag}"+strings.Repeat("x", 190)
+	var want []string
+	for i := range 5 {
+		want = append(want, long+strconv.Itoa(i))
+		set(t, caches[0], want[i], "v")
+	}
+	for _, c := range caches {
+		var got []string
+		for it, err := range c.Scan(ctx, slotmesh.ScanPrefix(long), slotmesh.ScanPageSize(2)) {
+			wantErr(t, "Scan", err, nil)
+			got = append(got, it.Key)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("Scan = %d keys, want %d", len(got), len(want))
+		}
+		for _, key := range []string{"a", "b", "c", "d"} { // of both nodes
+			_, err := c.GetOrLoad(ctx, key, func(context.Context, string) ([]byte, error) { return nil, errors.New(long) }, slotmesh.LoadTimeout(10*time.Minute))
+			if err == nil || !strings.Contains(err.Error(), long) {
+				t.Errorf("GetOrLoad = %v, want what its loader said", err)
+			}
+		}
+	}
+	err := caches[0].Set(ctx, "a", []byte("12345"))
+	wantErr(t, "Set of a value above the limit", err, slotmesh.ErrTooLarge)
 }

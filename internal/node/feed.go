@@ -44,7 +44,6 @@ const (
 	feedIdle    = int64(90 * time.Second) // one that nobody asks is forgotten
 	placesEvery = int64(time.Second)      // places without news
 	maxAdopt    = 2048                    // slots of one call
-	feedBytes   = 128 << 10               // of a call
 
 	feedOK      = 0
 	feedUnknown = 1 // ask anew, with all slots

@@ -23,8 +23,8 @@ func TestFeedQuestionRoundTrips(t *testing.T) {
 		for i := range full.adopt {
 			full.adopt[i] = feedAdopt{shard.Slots - 1, 1<<64 - 1, 1<<64 - 1}
 		}
-		if n := len(full.pack()); n > feedBytes {
-			t.Errorf("a question of %d bytes, want at most %d", n, feedBytes)
+		if n := len(full.pack()); n > maxQuestion {
+			t.Errorf("a question of %d bytes, want at most %d", n, maxQuestion)
 		}
 	}
 }

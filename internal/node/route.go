@@ -129,11 +129,16 @@ func (n *Node) admit(ctx context.Context, c *Call) error {
 	return nil
 }
 
+// maxQuestion bounds what a call asks by its Value, which is no value of a caller's:
+// the most is a scan's, of five strings as long as keys.
+const maxQuestion = 512 << 10
+
 func (n *Node) checkSize(c *Call) error {
-	if c.Op == transport.OpFeed && len(c.Value) <= feedBytes {
-		return nil
+	maxValue := n.cfg.MaxValue
+	if isRead(c.Op) || c.Op == transport.OpAsk {
+		maxValue = max(maxValue, maxQuestion)
 	}
-	if len(c.Key) > n.cfg.MaxKey || len(c.Field) > n.cfg.MaxKey || len(c.Value) > n.cfg.MaxValue || len(c.Old) > n.cfg.MaxValue {
+	if len(c.Key) > n.cfg.MaxKey || len(c.Field) > n.cfg.MaxKey || len(c.Value) > maxValue || len(c.Old) > n.cfg.MaxValue {
 		return fmt.Errorf("%w: key %.40q of %d bytes, value of %d", ErrTooLarge, c.Key, len(c.Key), max(len(c.Value), len(c.Old)))
 	}
 	if int(c.Slot) >= shard.Slots {
