@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -144,7 +145,9 @@ func (n *Node) combine(key string, newer, older Result) (r Result, ok bool) {
 		}
 	}()
 	newer.Found, older.Found = true, true
-	r = n.cfg.Merge(key, newer, older)
+	// It may keep and change what it is given, some of which is the network's.
+	newer.Value, older.Value = bytes.Clone(newer.Value), bytes.Clone(older.Value)
+	r = n.cfg.Merge(strings.Clone(key), newer, older)
 	if len(r.Value) > n.cfg.MaxValue {
 		n.log.Error("merge function made a value above the limit: the newer one stands", "size", len(r.Value))
 		return Result{}, false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,12 +17,18 @@ import (
 )
 
 // Each side of a cut writes keys that the other writes too, keys that it alone
-// writes, and keys for which the merge function panics.
+// writes, keys for which the merge function panics, and keys whose values it changes
+// where they are. It keeps the keys.
 func TestMergeMakesOneValueOfTwo(t *testing.T) {
 	t.Parallel()
 	var calls, stale atomic.Int64
+	var mu sync.Mutex
+	seen := map[string]bool{}
 	merge := func(key string, newer, older node.Result) node.Result {
 		calls.Add(1)
+		mu.Lock()
+		seen[key] = true
+		mu.Unlock()
 		if newer.Version < older.Version {
 			t.Errorf("%s: newer is %d, older is %d", key, newer.Version, older.Version)
 		}
@@ -29,7 +36,15 @@ func TestMergeMakesOneValueOfTwo(t *testing.T) {
 			stale.Add(1)
 		}
 		if strings.HasPrefix(key, "panic") {
+			older.Value[1] = '3'
+			newer.Value[1] = '3'
 			panic("no")
+		}
+		if strings.HasPrefix(key, "bits") {
+			for i := range newer.Value {
+				newer.Value[i] |= older.Value[i]
+			}
+			return newer
 		}
 		parts := append(strings.Fields(string(newer.Value)), strings.Fields(string(older.Value))...)
 		slices.Sort(parts)
@@ -38,8 +53,8 @@ func TestMergeMakesOneValueOfTwo(t *testing.T) {
 	}
 	adjust := func(_ string, c *node.Config) { c.Merge, c.OrphanWait = merge, time.Minute } // no side begins with nothing
 	const keys = 60
+	var tags []string // of slots that n1 holds
 	Run(t, Config{Nodes: 3, Seed: 71, Policy: node.Available, Adjust: adjust}, func(sc *Cluster) {
-		var tags []string // of slots that n1 holds
 		for i := 0; len(tags) < keys; i++ {
 			if tag := fmt.Sprintf("{%d}", i); sc.Node("n1").Table().Claim(hashtag.Slot(tag)).Holds(sc.Node("n1").Self().ID) {
 				tags = append(tags, tag)
@@ -63,6 +78,7 @@ func TestMergeMakesOneValueOfTwo(t *testing.T) {
 			for _, from := range []string{"n1", "n2"} {
 				set(from, "both"+tag, from)
 				set(from, "panic"+tag, from)
+				set(from, "bits"+tag, from)
 			}
 			set([]string{"n1", "n2"}[i%2], "alone"+tag, "after")
 			if err := sc.Delete([]string{"n1", "n2"}[i%2], "gone"+tag); err != nil {
@@ -81,12 +97,20 @@ func TestMergeMakesOneValueOfTwo(t *testing.T) {
 				}
 				want("both"+tag, func(v string) bool { return v == "n1 n2" })
 				want("panic"+tag, func(v string) bool { return v == "n1" || v == "n2" })
+				want("bits"+tag, func(v string) bool { return v == "n3" })
 				want("alone"+tag, func(v string) bool { return v == "after" })
 				want("gone"+tag, func(v string) bool { return v == "" })
 			}
 		}
 		sc.AwaitCopies()
 	})
+	for _, tag := range tags {
+		for _, key := range []string{"both", "panic", "bits"} {
+			if !seen[key+tag] {
+				t.Errorf("%s was not seen, or looks otherwise by now", key+tag)
+			}
+		}
+	}
 	if calls.Load() < keys || stale.Load() > 0 {
 		t.Errorf("%d calls, %d of them for keys that one side wrote", calls.Load(), stale.Load())
 	}
