@@ -80,7 +80,10 @@ func (n *Node) startCopyLocked(s *slot, p *peer) {
 	n.stats.copies.Add(1)
 	st := n.engine.SlotStats(s.no)
 	s.learner = &learning{link: l, session: session, touched: n.now(), empty: st.Records+st.Tombstones == 0}
-	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Session: session, Version: s.ringTopLocked(), Mark: s.acked.Load()}
+	// What is not acknowledged yet comes with the stream, not with the snapshot alone: a
+	// promotion looks for it in the ring, and it may be nowhere but there.
+	epoch, acked := s.view.Known.Epoch, s.acked.Load()
+	a := transport.Append{Slot: s.no, Epoch: epoch, Session: session, Version: max(acked, s.ring.base, firstVersion(epoch)), Mark: acked}
 	if s.learner.empty {
 		a.Cause = causeEmpty
 	}
@@ -113,7 +116,7 @@ func (n *Node) learnerAckedLocked(s *slot, g *learning) {
 	case g.stage == stageBegun:
 		n.sendFatesLocked(s, g)
 		if g.link.acked < s.last {
-			n.resendLocked(s, g.link, g.link.acked) // it came before the copy was begun
+			n.resendLocked(s, g.link, g.link.acked) // what came before the copy was begun
 		}
 		if g.empty {
 			n.copiedLocked(s, g)

@@ -283,6 +283,9 @@ func (n *Node) report(from shard.NodeID, no uint16, epoch uint64) {
 		return
 	}
 	for _, e := range s.ring.after(s.acked.Load()) {
+		if len(e.records) == 0 {
+			continue // the call alone, of before the copy; and a report without records is the end
+		}
 		a := transport.Append{
 			Slot: no, Epoch: epoch, Session: reportSession, Prev: 1, Version: e.version, Cause: e.cause, Call: e.call, Result: e.result,
 			Records: make([]transport.Record, len(e.records)),
