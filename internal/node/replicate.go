@@ -206,7 +206,7 @@ func (n *Node) restartLocked(s *slot) {
 		}
 		if first := firstVersion(s.view.Known.Epoch); l.acked < first {
 			if l.session == 0 { // no learner: it never heard of the stream
-				n.greetLocked(s, l)
+				n.greetLocked(s, l, 0)
 				n.resendLocked(s, l, first)
 			}
 			continue

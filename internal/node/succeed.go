@@ -23,11 +23,25 @@ const (
 // settlement is a new primary's exchange of unacknowledged records with the
 // backups its claim lists.
 type settlement struct {
-	epoch    uint64
-	asked    int64
-	reported map[shard.NodeID]bool
-	lacks    bool // a record that was reported could not be stored
-	begun    bool // the union went out
+	epoch   uint64
+	asked   int64
+	reports map[shard.NodeID]*report
+	lacks   bool // a record that was reported could not be stored
+	begun   bool // the union went out
+}
+
+// report is what a backup has told so far. Its end may come before its records: large
+// ones go by another connection.
+type report struct {
+	versions map[uint64]bool // of the appends that came
+	ended    bool
+	of       int64 // appends, once it has ended
+}
+
+// reported reports whether all that a backup has to tell is here.
+func (t *settlement) reported(id shard.NodeID) bool {
+	r := t.reports[id]
+	return r != nil && r.ended && int64(len(r.versions)) >= r.of
 }
 
 // applyView brings the data path of a slot in line with what the claims say.
@@ -114,7 +128,7 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 			for _, id := range cl.Backups {
 				l := &link{peer: n.peer(id)}
 				s.linkLocked(l)
-				n.greetLocked(s, l)
+				n.greetLocked(s, l, 0)
 			}
 		}
 	}
@@ -157,29 +171,36 @@ func (n *Node) serveLocked(s *slot, old shard.View) {
 func (n *Node) settleLocked(s *slot) {
 	epoch := s.view.Known.Epoch
 	if s.settle == nil || s.settle.epoch != epoch {
-		s.settle = &settlement{epoch: epoch, reported: map[shard.NodeID]bool{}}
+		s.settle = &settlement{epoch: epoch, reports: map[shard.NodeID]*report{}}
 		s.links = nil
 		n.settling = append(n.settling, s.no)
 	}
-	for id := range s.settle.reported {
+	for id := range s.settle.reports {
 		if !s.view.Known.Holds(id) {
-			delete(s.settle.reported, id)
+			delete(s.settle.reports, id)
 		}
 	}
 	n.unionLocked(s)
 }
 
-// reportedLocked takes in what a backup reports; an empty report is its end.
+// reportedLocked takes in what a backup reports; an empty report says how much it was.
 func (n *Node) reportedLocked(s *slot, from shard.NodeID, a *transport.Append) {
 	t := s.settle
 	if t == nil || t.epoch != a.Epoch || !s.view.Known.Holds(from) {
 		return
 	}
-	switch {
-	case len(a.Records) > 0:
+	r := t.reports[from]
+	if r == nil {
+		r = &report{versions: map[uint64]bool{}}
+		t.reports[from] = r
+	}
+	if len(a.Records) > 0 {
+		r.versions[a.Version] = true
 		t.lacks = t.lacks || !n.takeInLocked(s, a)
-	case !t.lacks: // or it would go on from less than that copy has
-		t.reported[from] = true
+	} else {
+		r.ended, r.of = true, a.Result.Int
+	}
+	if !t.lacks && !t.begun { // else it would go on from less than that copy has
 		n.unionLocked(s)
 	}
 }
@@ -219,7 +240,7 @@ func (n *Node) unionLocked(s *slot) {
 		return
 	}
 	for _, id := range s.view.Known.Backups {
-		if !t.reported[id] {
+		if !t.reported(id) {
 			return
 		}
 	}
@@ -233,18 +254,20 @@ func (n *Node) unionLocked(s *slot) {
 
 func (n *Node) beginLocked(s *slot, l *link) {
 	l.started = true
-	for _, e := range s.ring.after(s.acked.Load()) {
-		a := n.appendOf(s, &e, inheritPrev, nil)
+	union := s.ring.after(s.acked.Load())
+	for i := range union {
+		a := n.appendOf(s, &union[i], inheritPrev, nil)
 		n.sendAppend(l, &a)
 	}
-	n.greetLocked(s, l)
+	n.greetLocked(s, l, len(union))
 }
 
 // greetLocked begins the stream of this primary's epoch to a backup that holds
-// all of before it.
-func (n *Node) greetLocked(s *slot, l *link) {
+// all of before it, once it has the union, of so many appends.
+func (n *Node) greetLocked(s *slot, l *link, union int) {
 	l.started = true
 	a := transport.Append{Slot: s.no, Epoch: s.view.Known.Epoch, Version: firstVersion(s.view.Known.Epoch), Mark: s.acked.Load()}
+	a.Result.Int = int64(union)
 	n.sendAppend(l, &a)
 }
 
@@ -252,6 +275,9 @@ func (n *Node) greetLocked(s *slot, l *link) {
 func (n *Node) beginStreamLocked(s *slot, from shard.NodeID, a *transport.Append) {
 	if s.stream.primary == from && s.stream.epoch == a.Epoch && s.stream.session == 0 {
 		return // begun already; the acknowledgement was lost
+	}
+	if int64(len(s.ring.after(a.Mark))) < a.Result.Int {
+		return // some of it is still to come, or could not be stored: this is said again
 	}
 	n.leaveStreamLocked(s)
 	s.stream = stream{primary: from, epoch: a.Epoch, pos: a.Version, base: a.Version}
@@ -282,6 +308,7 @@ func (n *Node) report(from shard.NodeID, no uint16, epoch uint64) {
 	if s.view.Promised != (shard.Ballot{Epoch: epoch, To: from}) || s.stream.filling || s.view.Known != nil && s.strays(s.view.Known) {
 		return
 	}
+	end := transport.Append{Slot: no, Epoch: epoch, Session: reportSession, Prev: 1, Version: 1}
 	for _, e := range s.ring.after(s.acked.Load()) {
 		if len(e.records) == 0 {
 			continue // the call alone, of before the copy; and a report without records is the end
@@ -296,8 +323,9 @@ func (n *Node) report(from shard.NodeID, no uint16, epoch uint64) {
 		if t.SendAppend(&a) != nil {
 			return
 		}
+		end.Result.Int++
 	}
-	_ = t.SendAppend(&transport.Append{Slot: no, Epoch: epoch, Session: reportSession, Prev: 1, Version: 1})
+	_ = t.SendAppend(&end)
 }
 
 // settled tells the control loop that a backup holds the union.
@@ -319,7 +347,7 @@ func (n *Node) pressSettlements(now int64) {
 			if t.asked == 0 || now-t.asked > int64(n.resend) {
 				t.asked = now
 				for _, id := range s.view.Known.Backups {
-					if !t.reported[id] {
+					if !t.reported(id) {
 						ask[id] = append(ask[id], no)
 						epochs[no] = t.epoch
 					} else if l := s.links.to(id); l != nil && t.begun && l.acked == 0 {
