@@ -58,9 +58,12 @@ func (n *Node) readPast() {
 		}
 		n.past.claims[no] = cl
 		addHolders(n.past.held, cl)
-		for id := range n.past.old {
-			if cl.Holds(id) {
-				n.slots[no].standing.Store(cl)
+		// What was accepted may have been in force, and this node not have heard it yet.
+		for _, cl := range []*shard.Claim{saved.Newest(no), cl} {
+			for id := range n.past.old {
+				if cl.Holds(id) {
+					n.slots[no].standing.Store(cl)
+				}
 			}
 		}
 		return true

@@ -122,6 +122,25 @@ func TestRestoredLineageEndsADuty(t *testing.T) {
 	}
 }
 
+// A copy accepted the claim that lists it, and all lost power before it heard that this
+// is in force. What was written under it is owed to whoever recovers the slot.
+func TestCopyOfAnAcceptedClaimIsOwed(t *testing.T) {
+	a, b, c, d := shard.NewNodeID(1, 1), shard.NewNodeID(2, 2), shard.NewNodeID(3, 3), newMetaDisk()
+	d.started(c)
+	_ = d.Apply(5, []store.Record{{Key: "k", Value: []byte("v"), Version: firstVersion(1) + 1}})
+	known := &shard.Claim{Slot: 5, Epoch: 1, Primary: a, Backups: []shard.NodeID{b}, Lineage: []uint64{1}}
+	listed := &shard.Claim{Slot: 5, Epoch: 1, Rev: 1, Primary: a, Backups: []shard.NodeID{c}, Lineage: []uint64{1}}
+	core := shard.NewCore(shard.CoreConfig{Self: c, CanList: func(*shard.Claim) bool { return true }})
+	core.Receive(a, shard.Message{Kind: shard.MsgAccept, Slot: 5, Epoch: 1, Rev: 1, Seat: c, Claim: listed, Known: known}, 1)
+	d.meta[nameOfSlot(metaSlot, 5)] = core.Save(5)
+
+	n := d.started(shard.NewNodeID(9, 9))
+	n.learns(&shard.Claim{Slot: 5, Epoch: 2, Primary: shard.NewNodeID(8, 8), Lineage: []uint64{1, 9}})
+	if n.slots[5].duty == nil {
+		t.Error("it owes nothing, want what it had acknowledged")
+	}
+}
+
 // What is owed no more is removed from the disk once that takes it, and is not owed
 // again after a start.
 func TestOwedIsForgotten(t *testing.T) {
