@@ -373,11 +373,17 @@ func (n *Node) proposeLocked(s *slot, plan *shard.Assignment, backups []shard.No
 	witnesses := n.witnesses(plan, n.id, backups, s.no)
 	if s.view.Changing { // repeat nothing that is under way, unless it may have lost its quorum
 		c := n.core.Newest(s.no)
-		if c != nil && slices.Equal(c.Backups, backups) && (!slices.ContainsFunc(c.Witnesses, n.lost) || slices.ContainsFunc(witnesses, n.lost)) {
+		if c != nil && slices.Equal(c.Backups, backups) && !n.losesQuorum(c, witnesses) {
 			return
 		}
 	}
 	n.core.Change(s.no, backups, witnesses, now)
+}
+
+// losesQuorum reports whether a claim under way has votes that are not to be counted
+// on, and these witnesses have none such.
+func (n *Node) losesQuorum(c *shard.Claim, witnesses []shard.NodeID) bool {
+	return slices.ContainsFunc(c.Witnesses, n.lost) && !slices.ContainsFunc(witnesses, n.lost)
 }
 
 func (n *Node) witnesses(plan *shard.Assignment, primary shard.NodeID, backups []shard.NodeID, no uint16) []shard.NodeID {
@@ -410,11 +416,18 @@ func (n *Node) late(s *slot, l *link, now int64) bool {
 	return pending && min(waited, time.Duration(now-n.resumedAt)) > n.patience(l.peer) && l.acked < s.last
 }
 
-// dropBackup proposes a claim without a copy that can't be caught up.
+// dropBackup proposes a claim without a copy that can't be caught up. Who asks for it
+// does so until it is in force: a claim that drops one already is left to that.
 func (n *Node) dropBackup(no uint16, id shard.NodeID, now int64) {
 	v := n.core.View(no)
-	if v.Open && v.Known.Holds(id) && id != n.id && n.plan != nil {
-		backups := without(v.Known.Backups, id)
-		n.core.Change(no, backups, n.witnesses(n.plan, n.id, backups, no), now)
+	if !v.Open || !v.Known.Holds(id) || id == n.id || n.plan == nil {
+		return
 	}
+	backups := without(v.Known.Backups, id)
+	witnesses := n.witnesses(n.plan, n.id, backups, no)
+	c := n.core.Newest(no)
+	if v.Changing && slices.ContainsFunc(v.Known.Backups, func(b shard.NodeID) bool { return !c.Holds(b) }) && !n.losesQuorum(c, witnesses) {
+		return
+	}
+	n.core.Change(no, backups, witnesses, now)
 }
