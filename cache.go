@@ -85,6 +85,8 @@ func (c *Cache) Ready(ctx context.Context) error { return c.n.Ready(ctx) }
 // node leaves as Close does and the error, which wraps ctx's, says how many slots were
 // left and whether a copy of each record is elsewhere. Where no other node that may hold
 // slots is reached, or all others leave or step down too, it leaves at once.
+//
+// Its own errors are those of Close.
 func (c *Cache) Shutdown(ctx context.Context) error { return c.n.Shutdown(ctx) }
 
 // StepDown hands every slot of this node to a backup that has its records, has the
@@ -107,6 +109,8 @@ func (c *Cache) StepDown(ctx context.Context) error { return c.n.StepDown(ctx) }
 // Close leaves at once: the others take over from their backups. It returns
 // when every goroutine of the cache has ended. Calls under way and later ones
 // get ErrClosed. A second Close does nothing.
+//
+// Errors: ErrDisk where what the data directory has is that of a node that crashed.
 func (c *Cache) Close() error { return c.n.Close() }
 
 // Done returns a channel that is closed once the cache is closing, by Close, by

@@ -61,3 +61,15 @@ func TestWritersWaitForASlowDiskWithinTheirDeadlines(t *testing.T) {
 		t.Errorf("Set once the disk has caught up = %v", err)
 	}
 }
+
+// broken is an engine whose disk has failed.
+type broken struct{ *store.Memory }
+
+func (broken) Close() error { return store.ErrParked }
+
+func TestCloseTellsOfAFailedDisk(t *testing.T) {
+	n := start(t, "a", func(c *Config) { c.Engine = broken{store.NewMemory(store.MemoryOptions{Limit: 64 << 20})} })
+	if err := n.Close(); !errors.Is(err, ErrDisk) || !errors.Is(err, store.ErrParked) {
+		t.Errorf("Close = %v, want ErrDisk by the engine's", err)
+	}
+}

@@ -446,7 +446,9 @@ func (n *Node) Close() error {
 		}
 		n.wg.Wait()
 		n.log.Info(eventClosed, "node", n.cfg.Name)
-		n.closeErr = n.engine.Close()
+		if err := n.engine.Close(); err != nil {
+			n.closeErr = fmt.Errorf("%w: %w", ErrDisk, err)
+		}
 	})
 	return n.closeErr
 }

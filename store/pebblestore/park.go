@@ -31,8 +31,9 @@ func newParking(log *slog.Logger) *parking {
 	return &parking{log: log, parked: make(chan struct{}), freed: make(chan struct{})}
 }
 
-// park keeps the first cause.
+// park keeps the first cause. That of Pebble would bring its stack into logs.
 func (p *parking) park(cause error) {
+	cause = fmt.Errorf("%w", cause)
 	p.mu.Lock()
 	if p.err != nil {
 		p.mu.Unlock()
