@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 )
@@ -183,6 +184,13 @@ func (l *link) established() {
 	l.stop()
 }
 
+// turnedAway reports whether the other end closed the connection before it said
+// anything of HTTP/2, as guards do to those who know of no guard.
+func (l *link) turnedAway() bool {
+	cause := l.conn.ended()
+	return (cause == CauseEOF || cause == CauseReset) && l.cc.GetState() == connectivity.TransientFailure
+}
+
 func (l *link) close() {
 	l.established()
 	l.conn.shut(CauseClosedByUs)
@@ -269,8 +277,11 @@ func (t *Transport) HelloTo(ctx context.Context, addr string, body []byte) (Iden
 	enc.handshake(kindHello, &handshake{from: t.cfg.Self, body: body})
 	var f frame
 	if err := l.cc.Invoke(l.ctx, methodHello, &batch{data: &enc.buf, pool: &t.pool}, &f); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = ctx.Err()
+		case !t.cfg.Guard.proves() && l.turnedAway():
+			err = fmt.Errorf("%w: the other end may want a secret or a certificate: %w", ErrUntrusted, err)
 		}
 		return Identity{}, nil, fmt.Errorf("hello to %s: %w", addr, err)
 	}

@@ -147,6 +147,9 @@ func (g *Guard) secrets() []secretKey {
 	return g.keys
 }
 
+// proves reports whether this end proves anything to others.
+func (g *Guard) proves() bool { return g != nil && (g.tls != nil || len(g.secrets()) > 0) }
+
 // Dial returns dial followed by the proofs. Errors of those are ErrUntrusted, but not where
 // ctx ended before the other end could refuse.
 func (g *Guard) Dial(dial func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
