@@ -67,6 +67,25 @@ type broken struct{ *store.Memory }
 
 func (broken) Close() error { return store.ErrParked }
 
+func (broken) Apply(uint16, []store.Record) error { return store.ErrParked }
+
+// The node says that its disk has failed; each slot's copy does not.
+func TestCopiesOnAFailedDiskSayNothing(t *testing.T) {
+	var j journal
+	n := start(t, "a", func(c *Config) {
+		c.Engine, c.Logger = broken{store.NewMemory(store.MemoryOptions{Limit: 64 << 20})}, j.logger()
+	})
+	for no := range uint16(100) {
+		if n.takeInLocked(&n.slots[no], &transport.Append{Slot: no}) {
+			t.Fatal("stored")
+		}
+	}
+	awaitNode(t, "the disk counts as failed", func() bool { return j.count(eventLostDisk) == 1 })
+	if c := j.count("cannot store"); c > 0 {
+		t.Errorf("%d lines about copies", c)
+	}
+}
+
 func TestCloseTellsOfAFailedDisk(t *testing.T) {
 	n := start(t, "a", func(c *Config) { c.Engine = broken{store.NewMemory(store.MemoryOptions{Limit: 64 << 20})} })
 	if err := n.Close(); !errors.Is(err, ErrDisk) || !errors.Is(err, store.ErrParked) {

@@ -149,7 +149,7 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		}
 		wanted, err := l.confirm(n.engine, c.Slot, st.gen)
 		if err != nil {
-			n.log.Error("learner cannot confirm", "slot", c.Slot, "err", err)
+			n.notStored("learner cannot confirm", c.Slot, err)
 			return
 		}
 		if wanted != nil || !c.Last {
@@ -171,7 +171,7 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 			n.post(event{kind: evSee, slot: c.Slot, epoch: seen})
 		}
 		if err := n.engine.ApplyTo(c.Slot, st.gen, recs); err != nil {
-			n.log.Error("learner cannot store", "slot", c.Slot, "err", err)
+			n.notStored("learner cannot store", c.Slot, err)
 			return
 		}
 		if !c.Last {

@@ -23,6 +23,16 @@ func (n *Node) loseDisk(cause error) {
 	}
 }
 
+// notStored logs why a copy lacks something. Of a failed disk the node tells once, for
+// all of them.
+func (n *Node) notStored(event string, slot uint16, err error) {
+	if errors.Is(err, store.ErrParked) {
+		n.loseDisk(err)
+		return
+	}
+	n.log.Error(event, "slot", slot, "err", err)
+}
+
 // save writes what is to outlive this process. Once the disk has failed nothing does.
 func (n *Node) save(values map[string][]byte) error {
 	if n.lostDisk.Load() != nil {

@@ -338,13 +338,10 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 			_ = p.SendAck(&ack)
 			return // sent again when there is room
 		}
-		if errors.Is(err, store.ErrParked) {
-			n.loseDisk(err)
-			n.forgo(from, s.no)
-			return
-		}
 		if err != nil {
-			n.log.Error("backup cannot store", "slot", s.no, "err", err)
+			if n.notStored("backup cannot store", s.no, err); n.lostDisk.Load() != nil {
+				n.forgo(from, s.no)
+			}
 			return // not acknowledged: the primary drops this copy
 		}
 		st.pos = a.Version

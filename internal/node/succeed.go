@@ -209,7 +209,7 @@ func (n *Node) reportedLocked(s *slot, from shard.NodeID, a *transport.Append) {
 func (n *Node) takeInLocked(s *slot, a *transport.Append) bool {
 	recs := recordsOf(a)
 	if err := n.engine.Apply(s.no, recs); err != nil {
-		n.log.Error("copy cannot store", "slot", s.no, "err", err)
+		n.notStored("copy cannot store", s.no, err)
 		return false
 	}
 	e := entry{version: a.Version, cause: a.Cause, call: a.Call, result: a.Result}
