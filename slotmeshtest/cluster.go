@@ -34,15 +34,15 @@ import (
 	"github.com/slotmesh/slotmesh"
 )
 
-// startTimeout bounds Start; a cluster of three takes a second and a half.
+// startTimeout bounds Start, and calls without a deadline; a cluster of three takes a
+// second and a half.
 const startTimeout = 60 * time.Second
 
 // Start opens a cluster of n nodes named "n1" to "n<n>" and returns once all
 // are ready, know each other and every slot is where it should be. They listen
-// on free ports of 127.0.0.1, expect each other (WithBootstrapExpect(n)) and hold
-// at most 64 MiB each. opts are given to every node after that, so they may
-// change it. A failure ends the test; the
-// end of the test closes the nodes.
+// on free ports of 127.0.0.1, expect each other (WithBootstrapExpect(n)), and give
+// calls without a deadline a minute, since tests may run where processors are short. opts are given to every node after that, so they may
+// change it. A failure ends the test; the end of the test closes the nodes.
 func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
@@ -66,6 +66,7 @@ func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 			slotmesh.WithCluster(cluster),
 			slotmesh.WithAddr("127.0.0.1:0"),
 			slotmesh.WithBootstrapExpect(n), // so that no slot moves
+			slotmesh.WithOpTimeout(startTimeout),
 		}
 		if i > 0 {
 			node = append(node, slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
