@@ -90,8 +90,21 @@ func dial(t *testing.T, addr string) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(time.Minute))
-	return &client{t, nc, bufio.NewReader(nc)}
+	p := patient{nc.(*net.TCPConn)}
+	return &client{t, p, bufio.NewReader(p)}
+}
+
+// patient is a connection that waits a minute whenever it waits.
+type patient struct{ *net.TCPConn }
+
+func (p patient) Read(b []byte) (int, error) {
+	_ = p.SetReadDeadline(time.Now().Add(time.Minute))
+	return p.TCPConn.Read(b)
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	_ = p.SetWriteDeadline(time.Now().Add(time.Minute))
+	return p.TCPConn.Write(b)
 }
 
 func pack(args ...string) string {

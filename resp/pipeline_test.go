@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"net"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -96,7 +95,7 @@ func TestPipelineSentAsAWholeIsAnswered(t *testing.T) {
 	t.Run("by a client that then sends no more", func(t *testing.T) {
 		c := dial(t, serve(t, 1).addrs[0])
 		write(t, c)
-		if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		if err := c.Conn.(patient).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
 		read(t, c)
@@ -116,7 +115,7 @@ func TestPipelineSentAsAWholeIsAnswered(t *testing.T) {
 	t.Run("while a message is on its way", func(t *testing.T) {
 		f := serve(t, 1)
 		c := dial(t, f.addrs[0])
-		_ = c.Conn.(*net.TCPConn).SetReadBuffer(1 << 16)
+		_ = c.Conn.(patient).SetReadBuffer(1 << 16)
 		c.line("hello 3")
 		c.line("subscribe news")
 		long := strings.Repeat("y", 12<<20)
