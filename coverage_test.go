@@ -1,7 +1,6 @@
 package slotmesh_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -36,19 +35,16 @@ func TestFullCoverageIsRequiredWhereAskedFor(t *testing.T) {
 				}
 				return nil
 			})
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
-			for {
-				_, err := caches[1].Get(ctx, key)
-				switch {
-				case !required && err == nil:
-					return
-				case required && errors.Is(err, slotmesh.ErrNoPrimary):
-					return
-				case !required, ctx.Err() != nil:
-					t.Fatalf("Get of a slot that is served = %v, where full coverage is required: %v", err, required)
-				}
+			if !required {
+				wantValue(t, caches[1], key, "v")
+				return
 			}
+			slotmeshtest.Await(t, "a slot that is served is refused too", func() error {
+				if _, err := caches[1].Get(t.Context(), key); !errors.Is(err, slotmesh.ErrNoPrimary) {
+					return fmt.Errorf("Get = %v", err)
+				}
+				return nil
+			})
 		})
 	}
 }

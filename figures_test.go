@@ -24,7 +24,7 @@ const alone = false
 func TestFirstSetSoonAfterOpen(t *testing.T) {
 	const limit = 250 * time.Millisecond
 	best := time.Hour
-	for range 3 { // the machine may be busy with something else
+	for try := 0; try < 20 && best > limit; try++ { // the machine may be busy with something else
 		began := time.Now()
 		c := open(t)
 		if err := c.Set(t.Context(), "key", []byte("v")); err != nil {
