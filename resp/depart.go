@@ -13,8 +13,9 @@ import (
 // while after its cache has closed: a connection that ends under a write is an error
 // that no client can repeat by itself.
 const (
-	departQuiet = 500 * time.Millisecond // without a redirect: all have gone
-	departLimit = 3 * time.Second
+	departTick  = 50 * time.Millisecond
+	departQuiet = 10 // ticks without a redirect: all have gone
+	departLimit = 60 // ticks
 )
 
 // watchCache ends the serving when the cache is closed: its subscription is.
@@ -30,7 +31,7 @@ func (s *server) watchCache() {
 	}
 	if t := s.newTopology(); !s.forward && s.cache.Err() == nil && t.withoutSelf() {
 		s.departed.Store(t)
-		s.wg.Go(s.sendAway) // ends departLimit later, or with s.ctx
+		s.wg.Go(s.sendAway) // ends after departLimit, or with s.ctx
 		return
 	}
 	s.failed = slotmesh.ErrClosed
@@ -43,20 +44,19 @@ func (t *topology) withoutSelf() bool {
 	return t.self != nil && t.self.slots == 0 && t.served == hashtag.Slots && !t.strangers
 }
 
-// sendAway ends the serving when no client comes any more.
+// sendAway ends the serving when no client comes any more. It counts ticks, not time:
+// where the process stood still, what clients sent meanwhile has yet to be read.
 func (s *server) sendAway() {
-	began := time.Since(s.started)
-	s.redirected.Store(int64(began))
-	for {
-		now := time.Since(s.started)
-		rest := min(time.Duration(s.redirected.Load())+departQuiet, began+departLimit) - now
-		if rest <= 0 {
-			break
-		}
+	tick := time.NewTicker(departTick)
+	defer tick.Stop()
+	for all, quiet := 0, 0; all < departLimit && quiet < departQuiet; all++ {
 		select {
-		case <-time.After(rest):
+		case <-tick.C:
 		case <-s.ctx.Done():
 			return
+		}
+		if quiet++; s.redirected.Swap(false) {
+			quiet = 0
 		}
 	}
 	s.failed = slotmesh.ErrClosed
@@ -81,7 +81,7 @@ func (c *conn) elsewhere(err error) (string, bool) {
 	if slot < 0 {
 		return "", false
 	}
-	c.s.redirected.Store(int64(time.Since(c.s.started)))
+	c.s.redirected.Store(true)
 	m := t.primary[slot]
 	return "MOVED " + itoa(int64(slot)) + " " + m.host + ":" + m.port, true
 }

@@ -176,7 +176,7 @@ type server struct {
 	topology   shared
 	departed   atomic.Pointer[topology] // set once the cache has left, while clients are sent on
 	settled    chan struct{}            // closed when it is known whether they are
-	redirected atomic.Int64             // when one was sent on last, in nanoseconds from started
+	redirected atomic.Bool              // since the last tick, see sendAway
 	notices    notifier
 
 	shutdownOnce sync.Once
