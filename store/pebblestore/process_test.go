@@ -27,15 +27,15 @@ func TestKilledProcess(t *testing.T) {
 		writeForEver(dir, os.Getenv(victimFsync) == "everysec")
 	}
 	t.Run("always", func(t *testing.T) { killAndReopen(t, 3, "always", 500, 0) })
-	t.Run("everysec", func(t *testing.T) { killAndReopen(t, 1, "everysec", 8, time.Second+2*flushTime) })
+	t.Run("everysec", func(t *testing.T) { killAndReopen(t, 1, "everysec", 8, flushed+150) })
 }
 
-// killAndReopen kills a process that has told so many marks and lived so long.
-func killAndReopen(t *testing.T, rounds int, fsync string, marks int, life time.Duration) {
+// killAndReopen kills a process that has told so many marks, and so often what it applied.
+func killAndReopen(t *testing.T, rounds int, fsync string, marks, tells int) {
 	dir := t.TempDir()
 	var before [4]uint64
 	for round := range rounds {
-		durable := runVictim(t, dir, fsync, marks, life)
+		durable := runVictim(t, dir, fsync, marks, tells)
 		s, err := pebblestore.Open(pebblestore.Options{Dir: dir})
 		fail(t, err)
 		for slot := range uint16(4) {
@@ -52,46 +52,43 @@ func killAndReopen(t *testing.T, rounds int, fsync string, marks int, life time.
 	}
 }
 
-// flushTime is how long a flush may take, on a busy machine.
-const flushTime = 1500 * time.Millisecond
+// flushed is how many times a process tells what it applied to a slot, every ten
+// milliseconds at most, until that is on disk: for a second, and a flush on a busy
+// machine. Time itself passes also where the process stands still.
+const flushed = 250
 
-// runVictim runs the other process until it has told n marks and kills it. It
-// returns which versions have to be there.
-func runVictim(t *testing.T, dir, fsync string, n int, life time.Duration) (durable [4]uint64) {
+// runVictim runs the other process until it has told n marks and, of each slot, as
+// often what it applied, and kills it. It returns which versions have to be there.
+func runVictim(t *testing.T, dir, fsync string, n, tells int) (durable [4]uint64) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
 	cmd.Env = append(os.Environ(), victimDir+"="+dir, victimFsync+"="+fsync)
 	out, err := cmd.StdoutPipe()
 	fail(t, err)
 	fail(t, cmd.Start())
 	lines := bufio.NewScanner(out)
-	type told struct {
-		slot    int
-		version uint64
-		at      time.Time
-	}
-	var applied []told
-	for start := time.Now(); n > 0 || time.Since(start) < life; {
+	var applied [4][]uint64
+	for n > 0 || min(len(applied[0]), len(applied[1]), len(applied[2]), len(applied[3])) < tells {
 		var what string
-		var it told
+		var slot int
+		var version uint64
 		if !lines.Scan() {
 			t.Fatal("the process ended by itself")
 		}
-		if _, err := fmt.Sscan(lines.Text(), &what, &it.slot, &it.version); err != nil {
+		if _, err := fmt.Sscan(lines.Text(), &what, &slot, &version); err != nil {
 			t.Fatalf("it said %q", lines.Text())
 		}
 		if what == "durable" {
-			durable[it.slot] = max(durable[it.slot], it.version)
+			durable[slot] = max(durable[slot], version)
 			n--
-		} else if it.at = time.Now(); fsync == "everysec" {
-			applied = append(applied, it)
+		} else {
+			applied[slot] = append(applied[slot], version)
 		}
 	}
-	killed := time.Now()
 	fail(t, cmd.Process.Kill()) // SIGKILL
 	_ = cmd.Wait()
-	for _, it := range applied {
-		if killed.Sub(it.at) > time.Second+flushTime {
-			durable[it.slot] = max(durable[it.slot], it.version)
+	for slot, versions := range applied {
+		if old := len(versions) - flushed; old > 0 {
+			durable[slot] = max(durable[slot], versions[old-1])
 		}
 	}
 	return durable
