@@ -11,7 +11,9 @@ import (
 )
 
 func TestFaultsInRealTime(t *testing.T) {
-	c := slotmeshtest.Live(t, slotmeshtest.Simulation{Nodes: 3, Seed: 1})
+	// A busy machine is not to take a node for dead, nor to end calls.
+	patient := []slotmesh.Option{slotmesh.WithFailureTimeout(5 * time.Second), slotmesh.WithOpTimeout(time.Minute)}
+	c := slotmeshtest.Live(t, slotmeshtest.Simulation{Nodes: 3, Seed: 1, Options: patient})
 	ctx, key := t.Context(), c.KeyServedBy("n3")
 	write := func(from, value string) {
 		t.Helper()
