@@ -118,28 +118,30 @@ func TestLossOfANodeIsNoFailure(t *testing.T) {
 // TestLossOfAllHoldersIsAFailure ends two of three nodes at once: about a third of
 // the slots have lost both of their holders.
 func TestLossOfAllHoldersIsAFailure(t *testing.T) {
-	parallel(t)
-	caches := slotmeshtest.Start(t, 3, slotmesh.WithOrphanWait(time.Hour))
-	h := caches[0].Handler()
-	lost := 0
-	for s := range caches[0].Cluster().Slots() {
-		if s.Primary != "n1" && !slices.Contains(s.Backups, "n1") {
-			lost++
+	opts := []slotmesh.Option{slotmesh.WithOrphanWait(time.Hour)}
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 1, Options: opts}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		survivor := c.Node("n1")
+		h := survivor.Handler()
+		lost := 0
+		for s := range survivor.Cluster().Slots() {
+			if s.Primary != "n1" && !slices.Contains(s.Backups, "n1") {
+				lost++
+			}
 		}
-	}
-	var wg sync.WaitGroup
-	for _, c := range caches[1:] {
-		wg.Go(func() { wantErr(t, "Close", c.Close(), nil) })
-	}
-	wg.Wait()
-	await(t, "the survivor says that it fails", func() error {
-		health := caches[0].Cluster().Health()
-		if health.State != "failing" || health.NoPrimary != lost {
-			return fmt.Errorf("%d slots lost both holders: %+v", lost, health)
+		var wg sync.WaitGroup
+		for _, name := range []string{"n2", "n3"} {
+			wg.Go(func() { wantErr(t, "Close", c.Node(name).Close(), nil) })
 		}
-		if w := ask(h, "GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "no live primary") {
-			return fmt.Errorf("/readyz = %d %s", w.Code, w.Body)
-		}
-		return nil
+		wg.Wait()
+		c.Await("the survivor says that it fails", func() error {
+			health := survivor.Cluster().Health()
+			if health.State != "failing" || health.NoPrimary != lost {
+				return fmt.Errorf("%d slots lost both holders: %+v", lost, health)
+			}
+			if w := ask(h, "GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "no live primary") {
+				return fmt.Errorf("/readyz = %d %s", w.Code, w.Body)
+			}
+			return nil
+		})
 	})
 }

@@ -267,9 +267,12 @@ func TestSafeTellsWhetherCopiesExist(t *testing.T) {
 	for i := range 100 {
 		set(t, caches[0], fmt.Sprint("key", i), "v")
 	}
-	if safe, reasons := caches[0].Cluster().Safe(); !safe {
-		t.Errorf("a node with backups is not safe to stop: %v", reasons)
-	}
+	await(t, "a node with backups is safe to stop", func() error {
+		if safe, reasons := caches[0].Cluster().Safe(); !safe {
+			return fmt.Errorf("%v", reasons)
+		}
+		return nil
+	})
 	if err := caches[1].Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -279,14 +282,15 @@ func TestSafeTellsWhetherCopiesExist(t *testing.T) {
 }
 
 func TestShutdownOutOfTimeSaysWhetherCopiesExist(t *testing.T) {
-	parallel(t)
-	caches := slotmeshtest.Start(t, 2)
-	set(t, caches[0], "key", "v")
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	err := caches[0].Shutdown(over)
-	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "a copy of each record is elsewhere") {
-		t.Errorf("Shutdown without time = %v, want that copies are elsewhere", err)
-	}
-	wantValue(t, caches[1], "key", "v")
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 2, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		key := c.KeyServedBy("n1")
+		set(t, c.Node("n1"), key, "v")
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		err := c.Node("n1").Shutdown(over)
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "a copy of each record is elsewhere") {
+			t.Errorf("Shutdown without time = %v, want that copies are elsewhere", err)
+		}
+		wantValue(t, c.Node("n2"), key, "v")
+	})
 }
