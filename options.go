@@ -47,8 +47,8 @@ const (
 	// writes are merged, the newer one of each key wins (see WithMerge). The
 	// default.
 	Available = node.Available
-	// Majority lets a slot wait until most of its nodes are back. Calls give
-	// ErrNoPrimary when their time is up.
+	// Majority lets a slot wait until most of its nodes are back: within reach, or
+	// started anew under their names. Calls give ErrNoPrimary when their time is up.
 	Majority = node.Majority
 )
 

@@ -235,7 +235,7 @@ func (c *Core) fenced(slot uint16, s *slotState, now int64) {
 	}
 	inForce := Compare(n, s.known) <= 0
 	if !n.quorum(a.promises) || !inForce && !quorum(n.base(), a.promises) {
-		if a.forkAt == 0 || now < a.forkAt && c.missing(a) || c.cfg.Majority && !c.holdersGone(n) {
+		if a.forkAt == 0 || now < a.forkAt && c.missing(a) || c.cfg.Majority && !c.holdersGone(n) && !c.votersEnded(a) {
 			return
 		}
 		a.fork = true

@@ -54,8 +54,8 @@ type Core struct {
 	stats   CoreStats
 }
 
-// CoreConfig holds a Core's surroundings. All fields but Seats, BackOff and
-// Awake are needed.
+// CoreConfig holds a Core's surroundings. All fields but Seats, BackOff,
+// and those that say what nil means are needed.
 type CoreConfig struct {
 	Self NodeID
 	// Seats are IDs of earlier starts of this node whose promises and accepted
@@ -64,7 +64,7 @@ type CoreConfig struct {
 	// have to reach this node, and nobody may call Down with proof for it.
 	Seats []NodeID
 	Rand  func() uint64
-	// Majority makes a slot without a quorum wait for it, for ever.
+	// Majority makes a slot without a quorum wait for it, for ever but for Back.
 	Majority      bool
 	Resend        time.Duration // unanswered messages are repeated after this
 	BackOff       time.Duration // a refused proposer waits a random time up to twice this, then four times; zero: Resend
@@ -88,6 +88,11 @@ type CoreConfig struct {
 	// Hears reports whether a node is heard from. A fence against it by one who does
 	// not hear it, see Cut, is refused. nil: nobody is.
 	Hears func(NodeID) bool
+
+	// Back reports whether a node of the name of one that is gone was started anew and is
+	// a member. With Majority no vote is waited for then that would never come. nil:
+	// nobody is.
+	Back func(NodeID) bool
 
 	// OffForce has a claim count as in force once its proposer has accepted it.
 	// It is there for tests alone, of a node as a whole.

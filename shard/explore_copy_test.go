@@ -177,7 +177,7 @@ func (n *xnode) handOver(v View) {
 // idle is what a node that serves nothing does: found and revive slots.
 func (n *xnode) idle(v View) {
 	w := n.w
-	if w.majority || v.Known == nil && n.core.Newest(0) == nil {
+	if v.Known == nil && n.core.Newest(0) == nil {
 		return
 	}
 	if n.core.Orphaned(0, w.now) && w.chance(10) {

@@ -97,7 +97,7 @@ func (w *world) acked(n *xnode, key int, ver uint64, val int) {
 	w.stats.acks++
 	w.tracef("%v acknowledged key %d %d/%d", n.id, key, ver>>40, ver&(1<<40-1))
 	w.owed = append(w.owed, xowed{key, ver, val})
-	if !w.majority {
+	if !w.majority || w.forked {
 		w.forgive() // it may have been overtaken by a claim whose copies died
 	}
 }

@@ -125,7 +125,7 @@ func (w *world) start(host int) *xnode {
 	n.core = NewCore(CoreConfig{
 		Self: n.id, Seats: n.seats, Rand: w.rng.Uint64, Majority: w.majority,
 		Resend: xResend, Failure: time.Duration(w.failure), Settle: xSettle, PartitionWait: 100, OrphanWait: 150,
-		Hears: n.hearsID, CanList: n.canList, Stray: n.stray, OffForce: w.rules.noForce, off: w.rules.off,
+		Hears: n.hearsID, Back: w.isBack, CanList: n.canList, Stray: n.stray, OffForce: w.rules.noForce, off: w.rules.off,
 	})
 	if w.rules.folds {
 		n.core.cfg.foldAbove = 6
@@ -220,6 +220,12 @@ func (w *world) force(n *xnode, cl *Claim) {
 		w.failf("%v in force after %v", cl, old)
 	}
 	w.inForce[key] = cl
+}
+
+// isBack reports whether another start of a node's host lives.
+func (w *world) isBack(id NodeID) bool {
+	heir := w.hosts[w.byID[id].host]
+	return heir.id != id && heir.alive
 }
 
 // forward checks that the claims known in force only move forward on a node.

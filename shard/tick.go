@@ -272,10 +272,10 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 const sleepless = 10
 
 // mayFork reports whether an attempt lacks a quorum and need not wait for it:
-// no word from a missing member for PartitionWait, or all of them are proved
-// gone. Those that are heard from otherwise are waited for longer.
+// no word from a missing member for PartitionWait, or all of them have ended. Those
+// that are heard from otherwise are waited for longer.
 func (c *Core) mayFork(a *attempt, now int64) bool {
-	if c.cfg.Majority || a.careful || a.fork && a.claim != nil && !c.lost(a.claim.Backups, a.accepts) {
+	if a.careful || a.fork && a.claim != nil && !c.lost(a.claim.Backups, a.accepts) {
 		return false
 	}
 	votes, groups := a.accepts, a.need
@@ -285,14 +285,14 @@ func (c *Core) mayFork(a *attempt, now int64) bool {
 		groups = append(groups[:len(groups):len(groups)], a.claim.Group())
 	}
 	lacking := a.fork // its listed backups must all accept, and one is lost
-	gone, awake := true, false
+	ended, awake := true, false
 	for _, g := range groups {
 		if quorum(g, votes) {
 			continue
 		}
 		lacking = true
 		for _, id := range diff(g, votes) {
-			gone = gone && c.gone[id]
+			ended = ended && c.ended(id)
 			awake = awake || c.cfg.Awake != nil && c.cfg.Awake(id)
 		}
 	}
@@ -300,7 +300,24 @@ func (c *Core) mayFork(a *attempt, now int64) bool {
 	if awake {
 		wait *= sleepless
 	}
-	return lacking && (gone || now-a.heard >= wait)
+	return lacking && (ended || !c.cfg.Majority && now-a.heard >= wait)
+}
+
+// ended reports whether the vote of a node is not worth waiting for: there is proof that
+// it is gone, and with Majority its place is taken again. A network that refuses what it
+// does not let through may give such proof of nodes that live, but starts none.
+func (c *Core) ended(id NodeID) bool {
+	return c.gone[id] && (!c.cfg.Majority || c.cfg.Back != nil && c.cfg.Back(id))
+}
+
+// votersEnded reports whether all have ended whose promise a quorum lacks.
+func (c *Core) votersEnded(a *attempt) bool {
+	for _, g := range [][]NodeID{a.newest.Group(), a.newest.base()} {
+		if !quorum(g, a.promises) && slices.ContainsFunc(diff(g, a.promises), func(id NodeID) bool { return !c.ended(id) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // overtaken reports whether an epoch was met that will refuse a change of the

@@ -79,6 +79,22 @@ func (n *Node) claimedLocked() map[shard.NodeID]bool {
 	return ids
 }
 
+// isBack: see shard.CoreConfig.
+func (n *Node) isBack(id shard.NodeID) bool {
+	n.membersMu.Lock()
+	defer n.membersMu.Unlock()
+	name, known := n.past.names[id]
+	if known && name == n.cfg.Name {
+		return true
+	}
+	for other, m := range n.members {
+		if known && m.Name == name && !m.Visitor && other.Compare(id) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func addHolders(ids map[shard.NodeID]bool, cl *shard.Claim) {
 	ids[cl.Primary] = true
 	for _, id := range cl.Backups {

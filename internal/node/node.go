@@ -288,7 +288,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 		Self: n.id, Rand: n.env.Uint64, Majority: n.cfg.Policy == Majority,
 		Resend: n.resend, BackOff: max(n.cfg.Lease/4, 20*time.Millisecond), Failure: n.cfg.FailureTimeout, Settle: n.cfg.ReplicationTimeout,
 		PartitionWait: n.cfg.PartitionWait, OrphanWait: n.cfg.OrphanWait, CanList: n.canList, Stray: n.stray,
-		Awake: n.awake, Hears: n.hears, OffForce: n.cfg.Off.Force,
+		Awake: n.awake, Hears: n.hears, Back: n.isBack, OffForce: n.cfg.Off.Force,
 	})
 	n.readPast()
 	n.readSettings()
