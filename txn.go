@@ -23,6 +23,7 @@ type Tx struct {
 	reads  []txRead        // in the order they were read
 	writes []node.TxnWrite // in the order their keys were first written
 	size   int
+	label  uint8
 	err    error
 	over   bool
 
@@ -400,7 +401,15 @@ func (tx *Tx) conditions(key string, call *node.Call) error {
 	return nil
 }
 
+// Label has the writes that follow in the transaction carry a number of the program's
+// choice, which those who watch the keys get as Event.Label: what it was that wrote,
+// where the value does not tell. Nothing else depends on it and it is not stored. The
+// last write of a key counts. Package resp uses the labels from 224 on; 0, which is what
+// there is without Label, means none.
+func (tx *Tx) Label(label uint8) { tx.label = label }
+
 func (tx *Tx) write(w node.TxnWrite) error {
+	w.Label = tx.label
 	before := tx.writeOf(w.Key)
 	size := tx.size + len(w.Value)
 	if before != nil {

@@ -56,6 +56,9 @@ type Event struct {
 	// among them, and comes with a snapshot and from nodes of releases before this
 	// field.
 	Op string
+	// Label is what Tx.Label said of an EventSet or EventDelete; 0 with a snapshot and
+	// from nodes of releases before this field.
+	Label uint8
 }
 
 // WatchOption says what Watch yields.
@@ -386,10 +389,10 @@ func (w *watcher) event(e *node.WatchEvent) error {
 	switch e.What {
 	case node.WatchSet:
 		set := w.set(e.Key, e.Value, e.Version, e.Expiry)
-		set.Op = writeNames[e.Op]
+		set.Op, set.Label = writeNames[e.Op], e.Label
 		return w.tell(set)
 	case node.WatchDeleted:
-		return w.tell(Event{Type: EventDelete, Key: e.Key, Version: e.Version})
+		return w.tell(Event{Type: EventDelete, Key: e.Key, Version: e.Version, Label: e.Label})
 	case node.WatchExpired:
 		return w.tell(Event{Type: EventExpire, Key: e.Key, Version: e.Version})
 	case node.WatchEvicted:

@@ -82,6 +82,7 @@ func TestWatch(t *testing.T) {
 		"what happens to a key":     watchKey,
 		"a tag and a prefix":        watchTag,
 		"what wrote":                watchOps,
+		"labels":                    watchLabels,
 		"a prefix over all slots":   watchAll,
 		"expiry":                    watchExpiry,
 		"a snapshot first":          watchSnapshot,
@@ -131,6 +132,40 @@ func watchOps(t *testing.T, p pair) {
 		for _, want := range []string{"", "incr", "append", "expire", "expire", ""} {
 			if e := nextEvent(t, events); e.Type != slotmesh.EventSet || e.Op != want {
 				t.Errorf("watch of a %s: event %+v, want a set by %q", name, e, want)
+			}
+		}
+	}
+}
+
+func watchLabels(t *testing.T, p pair) {
+	tag := unique(t, "")
+	a, b := tag+"{"+tag+"}a", tag+"{"+tag+"}b"
+	watches := map[string]<-chan slotmesh.Event{"tag": watching(t, p.r, slotmesh.WatchTag(tag)), "prefix": watching(t, p.r, slotmesh.WatchPrefix(tag))}
+	for _, events := range watches {
+		wantEvents(t, events, "live")
+	}
+	for _, label := range []uint8{3, 255} {
+		if err := p.w.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+			_ = tx.Set(a, []byte("1"))
+			tx.Label(label)
+			_ = tx.Set(b, []byte("2"))
+			tx.Label(0)
+			return tx.Set(a+"a", []byte("3"))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.w.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+			tx.Label(label - 1)
+			_ = tx.Delete(b)
+			return tx.Delete(a + "none")
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for name, events := range watches {
+			for _, want := range []slotmesh.Event{{Key: a}, {Key: b, Label: label}, {Key: a + "a"}, {Key: b, Label: label - 1, Type: slotmesh.EventDelete}} {
+				if e := nextEvent(t, events); e.Key != want.Key || e.Label != want.Label || (e.Type == slotmesh.EventDelete) != (want.Type == slotmesh.EventDelete) {
+					t.Errorf("watch of a %s: event %+v, want %+v", name, e, want)
+				}
 			}
 		}
 	}

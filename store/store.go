@@ -42,6 +42,7 @@ type Record struct {
 	Field     string
 	Value     []byte
 	Tombstone bool   // a deleted record; Value is empty
+	Label     uint8  // what it was written for, to those who are told of the write; an Engine does not keep it
 	Version   uint64 // greater than 0
 	Origin    uint64 // version it was first written under; 0 means Version
 	Expiry    int64  // Unix milliseconds from which on it is expired; 0 means never. Above 2^47 it counts as that.

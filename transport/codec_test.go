@@ -284,8 +284,9 @@ func TestUnknownRecordFieldsAreSkipped(t *testing.T) {
 		enc.int(3)
 		enc.uint(4)
 		enc.uint(5)
+		enc.uint(6)
 		_ = enc.mp.EncodeMulti(map[string]any{"a": []int{1, 2}}, []any{1, "x", nil, 3.5, []byte("y"), true}, -7, strings.Repeat("z", 300))
-		enc.arr.count, enc.arr.end = 13, len(enc.buf)
+		enc.arr.count, enc.arr.end = 14, len(enc.buf)
 		enc.shut()
 	}
 	enc.arr = outer
@@ -303,8 +304,8 @@ func TestUnknownRecordFieldsAreSkipped(t *testing.T) {
 }
 
 func TestBadLengthsAreRefused(t *testing.T) {
-	nested := []byte{0x9c, 0, 0, 0, 0, 0xc2, 0, 0, 0, 0, 0, 0xc0, 0x91, 0x9a, 0xa0, 0, 0xc0, 0, 0xc2, 0xa0, 0, 0, 0}
-	nested = append(nested, bytes.Repeat([]byte{0x91}, 1<<20)...) // a record whose tenth field nests a million deep
+	nested := []byte{0x9c, 0, 0, 0, 0, 0xc2, 0, 0, 0, 0, 0, 0xc0, 0x91, 0x9b, 0xa0, 0, 0xc0, 0, 0xc2, 0xa0, 0, 0, 0, 0}
+	nested = append(nested, bytes.Repeat([]byte{0x91}, 1<<20)...) // a record whose eleventh field nests a million deep
 	long := newEncoder(testSender)
 	long.request(&Request{Call: Call{Key: strings.Repeat("k", MaxKey+1)}})
 	many := newEncoder(testSender)

@@ -378,6 +378,7 @@ func (d *decoder) records() []Record {
 		r.Expiry = d.int()
 		r.Origin = d.u64()
 		r.Schema = d.u32()
+		r.Label = d.u8()
 		d.skip(d.left)
 		if d.err != nil {
 			return nil

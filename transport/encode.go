@@ -271,6 +271,7 @@ func (e *encoder) records(rs []Record) {
 		e.int(r.Expiry)
 		e.uint(r.Origin)
 		e.uint(uint64(r.Schema))
+		e.uint(uint64(r.Label))
 		e.shut()
 	}
 	e.arr = outer

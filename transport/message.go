@@ -150,6 +150,7 @@ type Record struct {
 	Field     string
 	Value     []byte
 	Tombstone bool
+	Label     uint8
 	Version   uint64
 	Origin    uint64
 	Expiry    int64

@@ -27,6 +27,7 @@ func TestRecordedFramesAreRead(t *testing.T) {
 	app := Append{
 		Slot: 12182, Epoch: 5, Session: 4, Prev: 1, Version: 2, Mark: 1, Cause: 3, Call: call, Result: result, Records: records,
 	}
+	labelled := Append{Slot: 12182, Epoch: 5, Prev: 1, Version: 2, Records: []Record{{Key: "foo", Value: []byte("bar"), Version: 2, Label: 255}}}
 	ack := AppendAck{Slot: 12182, Epoch: 5, Session: 4, Version: 2, Durable: 1, Gap: true, Refused: true, Short: true}
 	chunk := Chunk{Slot: 12182, Session: 4, Kind: 2, Seq: 3, Last: true, Epoch: 5, Lo: 1, Hi: 1 << 63, Sum: 9, Count: 8, Records: records}
 	for _, m := range []struct {
@@ -37,6 +38,7 @@ func TestRecordedFramesAreRead(t *testing.T) {
 		{"request", func() { enc.request(&request) }, request},
 		{"response", func() { enc.response(1, &response) }, response},
 		{"append", func() { enc.append(&app) }, app},
+		{"append-labelled", func() { enc.append(&labelled) }, labelled},
 		{"ack", func() { enc.ack(&ack) }, ack},
 		{"chunk", func() { enc.chunk(&chunk) }, chunk},
 		{"control", func() { enc.body(kindControl, []byte{2, 1, 0}) }, []byte{2, 1, 0}},

@@ -30,6 +30,7 @@ func TestRecordedBodiesAreRead(t *testing.T) {
 		Checks: []TxnCheck{{"foo", 3}}, Reads: []string{"foo"},
 		Writes: []TxnWrite{{Key: "foo", Value: []byte("v"), Flags: transport.FlagKeepTTL, Expiry: 9, Schema: 2}, {Key: "foo", Value: []byte{}, Delete: true}},
 	}
+	labelled := Txn{Checks: []TxnCheck{}, Writes: []TxnWrite{{Key: "foo", Value: []byte("v"), Label: 255}, {Key: "foo", Value: []byte{}, Delete: true, Label: 1}}}
 	question := feedQuestion{token: 1, answered: 2, keysOnly: true, wait: true, prefix: "p", adopt: []feedAdopt{{3, 4, 5}}}
 	explanation := Explanation{
 		State: ExplainPresent, Version: 1, Size: 2, Expiry: 3, Left: 4, Schema: 5, Loading: true, Waiting: 6, Records: 7, Bytes: 8, Recent: 9,
@@ -44,6 +45,8 @@ func TestRecordedBodiesAreRead(t *testing.T) {
 	attributes := map[string]string{"a": "1", "resp": "10.0.0.1:6379"}
 	item := ScanItem{"foo", []byte("v"), 1, 2, 3}
 	event := WatchEvent{What: WatchSet, Key: "foo", Version: 1, Expiry: 2, Schema: 3, Value: []byte("v")}
+	labelledEvent := event
+	labelledEvent.Op, labelledEvent.Label = WatchAppended, 255
 
 	for _, tt := range []struct {
 		name string
@@ -76,7 +79,19 @@ func TestRecordedBodiesAreRead(t *testing.T) {
 				return news, ok
 			},
 		},
+		{
+			"news-labelled", packBytes(nums(packString(nums(nil, 0, 5, 6, uint64(WatchSet|WatchAppended<<watchOpShift)|255<<watchLabelShift), "foo"), 1, 2, 3), event.Value),
+			News{Upto: 5, Lineage: 6, Events: []WatchEvent{labelledEvent}},
+			func(b []byte) (any, bool) {
+				news, ok := UnpackNews(b)
+				return news, ok
+			},
+		},
 		{"txn", txn.Pack(nil), txn, func(b []byte) (any, bool) {
+			got, ok := unpackTxn(b, slot, 100, 100)
+			return got, ok
+		}},
+		{"txn-labelled", labelled.Pack(nil), labelled, func(b []byte) (any, bool) {
 			got, ok := unpackTxn(b, slot, 100, 100)
 			return got, ok
 		}},

@@ -40,9 +40,14 @@ type TxnWrite struct {
 	Flags  uint16 // of transport's: FlagRelative, FlagKeepTTL
 	Expiry int64
 	Schema uint32
+	Label  uint8 // what those who watch are told
 }
 
-const txnDelete = 1 << 15 // among the flags of a write
+// Among the flags of a write.
+const (
+	txnDelete     = 1 << 15
+	txnLabelShift = 16 // of the label above them, which releases that know of none leave out
+)
 
 // Pack appends the transaction's form on the wire.
 func (t *Txn) Pack(b []byte) []byte {
@@ -53,12 +58,12 @@ func (t *Txn) Pack(b []byte) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(t.Writes)))
 	for _, w := range t.Writes {
-		flags := w.Flags
+		flags := uint64(w.Flags) | uint64(w.Label)<<txnLabelShift
 		if w.Delete {
 			flags |= txnDelete
 		}
 		b = packString(b, w.Key)
-		b = binary.AppendUvarint(b, uint64(flags))
+		b = binary.AppendUvarint(b, flags)
 		b = binary.AppendUvarint(b, uint64(w.Expiry))
 		b = binary.AppendUvarint(b, uint64(w.Schema))
 		b = packBytes(b, w.Value)
@@ -117,6 +122,7 @@ func unpackTxn(b []byte, slot uint16, maxKey, maxValue int) (t Txn, ok bool) {
 		w := TxnWrite{Key: str(f.bytes(maxKey))}
 		flags := f.num()
 		w.Flags, w.Delete = uint16(flags)&^txnDelete, flags&txnDelete != 0
+		w.Label = uint8(flags >> txnLabelShift)
 		w.Expiry = int64(f.num())
 		w.Schema = uint32(f.num())
 		w.Value = f.bytes(maxValue)
@@ -214,6 +220,7 @@ func (n *Node) decideTxn(c *Call, r *Result, now int64) (recs []store.Record, se
 		if w.Delete || rec.Expiry != 0 && rec.Expiry <= now {
 			rec = store.Record{Key: w.Key, Tombstone: true}
 		}
+		rec.Label = w.Label
 		recs = append(recs, rec)
 	}
 	return recs, seen, nil

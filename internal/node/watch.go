@@ -52,6 +52,7 @@ type Watch struct {
 type WatchEvent struct {
 	What    uint8
 	Op      uint8 // of a WatchSet: what wrote; 0: any other write, or not known
+	Label   uint8 // that a transaction gave it
 	Key     string
 	Value   []byte
 	Version uint64
@@ -70,7 +71,10 @@ const (
 	WatchIncr     uint8 = 2
 	WatchAppended uint8 = 3
 
-	watchOpShift = 3 // an event begins with What, and Op above it
+	// An event begins with What, Op above it and the label above that, which releases
+	// that know of none leave out.
+	watchOpShift    = 3
+	watchLabelShift = 8
 )
 
 // News is what a Watch gets.
@@ -144,8 +148,9 @@ func UnpackNews(b []byte) (news News, ok bool) {
 }
 
 func (f *fields) event() WatchEvent {
-	what := uint8(f.num())
-	e := WatchEvent{What: what & (1<<watchOpShift - 1), Op: what >> watchOpShift, Key: f.text(transport.MaxKey), Version: f.num(), Expiry: int64(f.num()), Schema: uint32(f.num())}
+	first := f.num()
+	what := uint8(first)
+	e := WatchEvent{What: what & (1<<watchOpShift - 1), Op: what >> watchOpShift, Label: uint8(first >> watchLabelShift), Key: f.text(transport.MaxKey), Version: f.num(), Expiry: int64(f.num()), Schema: uint32(f.num())}
 	e.Value = append([]byte{}, f.bytes(len(f.b))...)
 	return e
 }
@@ -244,7 +249,7 @@ func (w *Watch) appendEvents(events []byte, e *entry, count *int) []byte {
 		case e.cause == causeAppend:
 			what |= WatchAppended << watchOpShift
 		}
-		events = append(events, what)
+		events = binary.AppendUvarint(events, uint64(what)|uint64(rec.Label)<<watchLabelShift)
 		events = packString(events, rec.Key)
 		events = binary.AppendUvarint(events, rec.Version)
 		events = binary.AppendUvarint(events, uint64(rec.Expiry))
