@@ -168,7 +168,7 @@ func exec(c *conn, _ [][]byte) {
 				}
 				for i, args := range queued {
 					if cmd := lookup(args); cmd.tx != nil {
-						cmd.tx(v, args)
+						v.run(cmd, args)
 					}
 					if ends[i] = len(answers.b); ends[i] > maxAnswers {
 						return errAnswers

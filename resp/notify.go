@@ -170,7 +170,11 @@ func (s *server) follow(ctx context.Context, live chan struct{}) {
 		case e.Type == slotmesh.EventSet:
 			s.tellWrite(&e)
 		case e.Type == slotmesh.EventDelete:
-			s.tell(notifyGeneric, "del", e.Key)
+			if e.Label == labelRename {
+				s.tell(notifyGeneric, "rename_from", e.Key)
+			} else {
+				s.tell(notifyGeneric, "del", e.Key)
+			}
 		case e.Type == slotmesh.EventExpire:
 			s.tell(notifyExpired, "expired", e.Key)
 		case e.Type == slotmesh.EventEvict:
@@ -179,22 +183,45 @@ func (s *server) follow(ctx context.Context, live chan struct{}) {
 	}
 }
 
+// Labels of writes by commands that are transactions: see slotmesh.Tx.Label. Other
+// nodes know these numbers.
+const (
+	labelIncr      uint8 = 224
+	labelIncrFloat uint8 = 225
+	labelAppend    uint8 = 226
+	labelSetRange  uint8 = 227
+	labelTimed     uint8 = 228
+	labelRename    uint8 = 229 // of both keys
+	labelCopy      uint8 = 230
+	labelRestore   uint8 = 231
+)
+
 // tellWrite names a write as Redis does.
 func (s *server) tellWrite(e *slotmesh.Event) {
 	switch {
-	case e.Op == "incr":
+	case e.Op == "incr", e.Label == labelIncr:
 		s.tell(notifyString, "incrby", e.Key)
-	case e.Op == "append":
+	case e.Op == "append", e.Label == labelAppend:
 		s.tell(notifyString, "append", e.Key)
-	case e.Op == "expire" && e.Expires.IsZero():
-		s.tell(notifyGeneric, "persist", e.Key)
-	case e.Op == "expire":
-		s.tell(notifyGeneric, "expire", e.Key)
-	default:
+	case e.Label == labelIncrFloat:
+		s.tell(notifyString, "incrbyfloat", e.Key)
+	case e.Label == labelSetRange:
+		s.tell(notifyString, "setrange", e.Key)
+	case e.Label == labelRename:
+		s.tell(notifyGeneric, "rename_to", e.Key)
+	case e.Label == labelCopy:
+		s.tell(notifyGeneric, "copy_to", e.Key)
+	case e.Label == labelRestore:
+		s.tell(notifyGeneric, "restore", e.Key)
+	case e.Op != "expire" && e.Label != labelTimed:
 		s.tell(notifyString, "set", e.Key)
 		if !e.Expires.IsZero() {
 			s.tell(notifyGeneric, "expire", e.Key)
 		}
+	case e.Expires.IsZero():
+		s.tell(notifyGeneric, "persist", e.Key)
+	default:
+		s.tell(notifyGeneric, "expire", e.Key)
 	}
 }
 

@@ -2,6 +2,7 @@ package resp_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -57,7 +58,7 @@ func TestNotificationsOfKeys(t *testing.T) {
 		expect("set px", space(key, "set"), event(key, "set"), space(key, "expire"), event(key, "expire"))
 		expect("time is up", space(key, "expired"), event(key, "expired"))
 		for _, w := range []struct{ command, event string }{
-			{"incr", "incrby"}, {"decrby", "incrby"}, {"append", "append"}, {"expire", "expire"}, {"getex", "expire"}, {"persist", "set"},
+			{"incr", "incrby"}, {"decrby", "incrby"}, {"append", "append"}, {"expire", "expire"}, {"getex", "expire"}, {"persist", "persist"},
 			{"pexpire", "expire"}, {"expireat", "del"},
 		} {
 			owner.line(w.command + " " + key + map[string]string{"decrby": " 2", "append": " 0", "expire": " 100", "pexpire": " 100000", "getex": " ex 100", "expireat": " 1"}[w.command])
@@ -95,6 +96,60 @@ func TestNotificationsOfKeys(t *testing.T) {
 	}
 	if _, err := fmt.Fprint(c, pack("config", "set", "notify-keyspace-events", "")); err != nil || c.read() != "OK" {
 		t.Error("config set to nothing is refused")
+	}
+}
+
+// Commands that are transactions are told by their names, in EXEC too.
+func TestNotificationsNameTransactions(t *testing.T) {
+	f := serve(t, 3)
+	c, events := f.to(t, "{k}"), dial(t, f.addrs[1])
+	events.line("config set notify-keyspace-events KA")
+	events.line("psubscribe __keyspace@0__:*")
+	for _, tt := range []struct{ command, want string }{
+		{"set {k}n 1", "n set"},
+		{"incrbyfloat {k}n 0.5", "n incrbyfloat"},
+		{"setrange {k}n 1 xy", "n setrange"},
+		{"expireat {k}n 4000000000", "n expire"},
+		{"expire {k}n 100 gt", ""},
+		{"pexpire {k}n 100000 lt", "n expire"},
+		{"copy {k}n {k}m", "m copy_to"},
+		{"rename {k}n {k}o", "n rename_from, o rename_to"},
+		{"rename {k}o {k}o", ""},
+		{"renamenx {k}o {k}m", ""},
+		{"persist {k}o", "o persist"},
+		{"persist {k}o", ""},
+		{"getex {k}m persist", "m persist"},
+		{"getex {k}m exat 4000000000", "m expire"},
+		{"setex {k}m 100 1", "m set, m expire"},
+		{"getdel {k}m", "m del"},
+		{"multi; incr {k}i; append {k}a x; set {k}s x; incr {k}i; rename {k}o {k}p; exec", "i incrby, a append, s set, o rename_from, p rename_to"},
+		{"multi; set {k}i 1; expire {k}i 100; persist {k}s; del {k}a; exec", "i set, i expire, a del"}, // as the key is left
+		{"multi; expire {k}i 0; del {k}none; mset {k}x 1 {k}y 2; exec", "i del, x set, y set"},
+	} {
+		for command := range strings.SplitSeq(tt.command, "; ") {
+			if got := c.line(command); strings.Contains(got, "error") {
+				t.Errorf("%s = %s", command, got)
+			}
+		}
+		if tt.want == "" {
+			continue
+		}
+		for want := range strings.SplitSeq(tt.want, ", ") {
+			key, event, _ := strings.Cut(want, " ")
+			want = fmt.Sprintf(`["pmessage" "__keyspace@0__:*" "__keyspace@0__:{k}%s" %q]`, key, event)
+			if got := events.read(); got != want {
+				t.Errorf("%s: %s, want %s", tt.command, got, want)
+			}
+		}
+	}
+	c.line("set {k}d 1")
+	events.read()
+	dump, err := strconv.Unquote(c.line("dump {k}d"))
+	if got := c.do("restore", "{k}e", "0", dump); err != nil || got != "OK" {
+		t.Fatalf("restore = %s, %v", got, err)
+	}
+	if got := events.read(); got != `["pmessage" "__keyspace@0__:*" "__keyspace@0__:{k}e" "restore"]` {
+		t.Errorf("restore: %s", got)
 	}
 }
 

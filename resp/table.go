@@ -39,6 +39,8 @@ type command struct {
 	// The arguments that are keys: first, last (negative: from the end) and
 	// step; no keys if first is 0.
 	first, last, step int
+	// label is what notifications say of the keys that tx writes; 0: set, or del.
+	label uint8
 
 	// run answers by itself; tx reads and writes keys of one slot, as a
 	// transaction by itself or as part of one. Of a command with subcommands

@@ -14,10 +14,17 @@ import (
 // view is the keys of one slot as the commands of a transaction see them: what
 // was there, and what they have written. It answers what they answer.
 type view struct {
-	tx  *slotmesh.Tx
-	now int64 // Unix milliseconds, the same for all commands
-	own map[string]entry
-	out *reply
+	tx    *slotmesh.Tx
+	now   int64 // Unix milliseconds, the same for all commands
+	own   map[string]entry
+	label uint8 // of the command that runs
+	out   *reply
+}
+
+// run runs a command.
+func (v *view) run(cmd *command, args [][]byte) {
+	v.label = cmd.label
+	cmd.tx(v, args)
 }
 
 // entry is what is under a key.
@@ -26,6 +33,7 @@ type entry struct {
 	found   bool
 	expires int64 // Unix milliseconds; 0: never
 	version uint64
+	label   uint8 // of what this view wrote
 }
 
 // get reads a key. Where that fails the transaction fails, whatever the
@@ -67,24 +75,31 @@ func (v *view) set(key, value []byte, expires int64) {
 		return
 	}
 	name := string(key)
+	v.note(name, entry{value: value, found: true, expires: expires})
 	if expires == 0 {
 		_ = v.tx.Set(name, value)
 	} else {
 		_ = v.tx.Set(name, value, slotmesh.ExpireAt(time.UnixMilli(expires)))
 	}
-	v.note(name, entry{value: value, found: true, expires: expires})
 }
 
 func (v *view) del(key []byte) {
-	_ = v.tx.Delete(string(key))
 	v.note(string(key), entry{})
+	_ = v.tx.Delete(string(key))
 }
 
+// note keeps a write, and labels it before it is made. What several commands did to a
+// key is one write: where they differ it is told as any other.
 func (v *view) note(name string, e entry) {
 	if v.own == nil {
 		v.own = map[string]entry{}
 	}
+	e.label = v.label
+	if before, ok := v.own[name]; ok && before.label != v.label {
+		e.label = 0
+	}
 	v.own[name] = e
+	v.tx.Label(e.label)
 }
 
 // transact runs a data command as a transaction of its own.
@@ -108,7 +123,8 @@ func (c *conn) transact(cmd *command, args [][]byte) {
 	err := c.call(func(ctx context.Context) error {
 		return c.s.cache.Txn(ctx, string(args[cmd.first]), func(tx *slotmesh.Tx) error {
 			c.out.b = c.out.b[:mark]
-			cmd.tx(&view{tx: tx, now: time.Now().UnixMilli(), out: &c.out}, args)
+			v := view{tx: tx, now: time.Now().UnixMilli(), out: &c.out}
+			v.run(cmd, args)
 			return nil
 		})
 	})
