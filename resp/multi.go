@@ -3,8 +3,8 @@ package resp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/slotmesh/slotmesh"
@@ -34,7 +34,6 @@ const (
 	maxQueued      = 10000 // commands
 	maxQueuedBytes = 64 << 20
 	mostWatched    = 1024 // keys: more a transaction can't check
-	maxAnswers     = 256 << 20
 )
 
 func (c *conn) discard() {
@@ -87,13 +86,23 @@ func watch(c *conn, args [][]byte) {
 		c.out.fail(errCrossSlot)
 		return
 	}
+	names := slices.DeleteFunc(distinct(args[1:]), func(name string) bool {
+		_, already := c.watched[name] // a key is watched from the first time on
+		return already
+	})
+	if len(names)+len(c.watched) > mostWatched {
+		c.out.fail("ERR too many keys are watched: at most 1024")
+		return
+	}
 	versions := map[string]uint64{}
 	err := c.call(func(ctx context.Context) error {
-		for _, r := range c.s.cache.GetMany(ctx, texts(args[1:])) {
-			if r.Err != nil && !missing(r.Err) {
-				return r.Err
+		for some := range slices.Chunk(names, firstKeys) { // their values are read too
+			for _, r := range c.s.cache.GetMany(ctx, some) {
+				if r.Err != nil && !missing(r.Err) {
+					return r.Err
+				}
+				versions[r.Key] = r.Version // 0: absent
 			}
-			versions[r.Key] = r.Version // 0: absent
 		}
 		return nil
 	})
@@ -101,24 +110,15 @@ func watch(c *conn, args [][]byte) {
 		c.fault(err)
 		return
 	}
-	maps.Copy(versions, c.watched) // a key is watched from the first time on
-	if len(versions) > mostWatched {
-		c.out.fail("ERR too many keys are watched: at most 1024")
-		return
-	}
+	maps.Copy(versions, c.watched)
 	c.watched = versions
 	c.out.ok()
 }
 
 const errAborted = "EXECABORT Transaction discarded"
 
-var (
-	// errTouched ends a transaction of which a watched key has changed.
-	errTouched = errors.New("a watched key has changed")
-	// errAnswers ends one whose answers are more than this process may have room for:
-	// a few bytes ask for a large value thousands of times.
-	errAnswers = fmt.Errorf("%w: answers of more than 256 MiB to a transaction", slotmesh.ErrTooLarge)
-)
+// errTouched ends a transaction of which a watched key has changed.
+var errTouched = errors.New("a watched key has changed")
 
 func exec(c *conn, _ [][]byte) {
 	if !c.multi {
@@ -170,8 +170,9 @@ func exec(c *conn, _ [][]byte) {
 					if cmd := lookup(args); cmd.tx != nil {
 						v.run(cmd, args)
 					}
-					if ends[i] = len(answers.b); ends[i] > maxAnswers {
-						return errAnswers
+					ends[i] = len(answers.b)
+					if err := bounded(ends[i]); err != nil {
+						return err
 					}
 				}
 				return nil

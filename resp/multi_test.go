@@ -78,14 +78,27 @@ func TestWhatIsTooLargeIsSaid(t *testing.T) {
 }
 
 // A few bytes may ask for far more memory than there is.
-func TestAnswersOfATransactionAreBounded(t *testing.T) {
+func TestAnswersAreBounded(t *testing.T) {
 	f := serve(t, 1)
 	c := dial(t, f.addrs[0])
 	c.do("set", "{n}k", strings.Repeat("v", 8<<20))
+	const want = "error ERR key or value too large: answers of more than 256 MiB at once"
+	for _, times := range []int{33, 100_000} { // as a transaction, and each by itself
+		for _, mode := range []string{"readwrite", "readonly"} {
+			c.line(mode)
+			if got := c.line("mget" + strings.Repeat(" {n}k", times)); got != want {
+				t.Errorf("%s: mget of %d = %.100s, want %s", mode, times, got, want)
+			}
+		}
+		if got := c.line("watch" + strings.Repeat(" {n}k", times)); got != "OK" {
+			t.Errorf("watch = %s", got)
+		}
+		c.line("unwatch")
+	}
 	for _, command := range append([]string{"multi", "incr n"}, slices.Repeat([]string{"get {n}k"}, 33)...) {
 		c.line(command)
 	}
-	if got, want := c.line("exec"), "error ERR key or value too large: answers of more than 256 MiB to a transaction"; got != want {
+	if got := c.line("exec"); got != want {
 		t.Errorf("exec = %.100s, want %s", got, want)
 	}
 	if got := c.line("get n"); got != "nil" {

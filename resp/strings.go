@@ -269,16 +269,28 @@ func getExAlone(c *conn, args [][]byte) bool {
 }
 
 func mget(v *view, args [][]byte) {
-	v.load(args[1:])
-	v.out.array(len(args) - 1)
-	for _, key := range args[1:] {
-		v.out.value(v.get(key))
+	keys, begin := args[1:], len(v.out.b)
+	v.out.array(len(keys))
+	// Twice as many at a time, so that few large ones more are read than answered.
+	for n := firstKeys; len(keys) > 0; n *= 2 {
+		some := keys[:min(n, len(keys))]
+		v.load(some)
+		for _, key := range some {
+			if v.out.value(v.get(key)); bounded(len(v.out.b)-begin) != nil {
+				return // whoever runs it refuses
+			}
+		}
+		keys = keys[len(some):]
 	}
 }
 
-// mostKeys is how many keys a transaction may have: more are read or written
-// each by itself.
-const mostKeys = 1000
+const (
+	// mostKeys is how many keys a transaction may have: more are read or written
+	// each by itself.
+	mostKeys = 1000
+	// firstKeys are read at once in the beginning.
+	firstKeys = 64
+)
 
 // mgetAlone reads each key by itself where they are in different slots, or too
 // many for a transaction, or only one.
@@ -287,25 +299,7 @@ func mgetAlone(c *conn, args [][]byte) bool {
 	if len(keys) > 1 && len(keys) <= mostKeys && sameSlot(keys) {
 		return false
 	}
-	names := texts(keys)
-	var results []slotmesh.ItemResult
-	err := c.call(func(ctx context.Context) error {
-		results = c.s.cache.GetMany(ctx, names)
-		for _, r := range results {
-			if r.Err != nil && !missing(r.Err) {
-				return r.Err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		c.fault(err)
-		return true
-	}
-	c.out.array(len(results))
-	for _, r := range results {
-		c.answerGet(r.Value, r.Err)
-	}
+	c.apart(find(args[0]), args)
 	return true
 }
 

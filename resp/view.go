@@ -3,6 +3,7 @@ package resp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -14,7 +15,8 @@ import (
 // view is the keys of one slot as the commands of a transaction see them: what
 // was there, and what they have written. It answers what they answer.
 type view struct {
-	tx    *slotmesh.Tx
+	tx    *slotmesh.Tx // nil: read reads keys, each by itself, and nothing is written
+	read  func(names []string) []slotmesh.ItemResult
 	now   int64 // Unix milliseconds, the same for all commands
 	own   map[string]entry
 	label uint8 // of the command that runs
@@ -42,19 +44,26 @@ func (v *view) get(key []byte) entry {
 	if e, ok := v.own[string(key)]; ok {
 		return e
 	}
-	return entryOf(v.tx.GetMany(string(key))[0])
+	if v.tx != nil {
+		return entryOf(v.tx.GetMany(string(key))[0])
+	}
+	v.load([][]byte{key})
+	return v.own[string(key)]
 }
 
 // load reads keys side by side, for get.
 func (v *view) load(keys [][]byte) {
-	if v.tx == nil {
-		return // all are here
+	names := distinct(keys)
+	if v.tx != nil {
+		v.tx.GetMany(names...)
+		return
 	}
-	names := make([]string, len(keys))
-	for i, key := range keys {
-		names[i] = string(key)
+	if v.own == nil {
+		v.own = map[string]entry{}
 	}
-	v.tx.GetMany(names...)
+	for _, r := range v.read(names) {
+		v.own[r.Key] = entryOf(r)
+	}
 }
 
 func entryOf(r slotmesh.ItemResult) entry {
@@ -125,7 +134,7 @@ func (c *conn) transact(cmd *command, args [][]byte) {
 			c.out.b = c.out.b[:mark]
 			v := view{tx: tx, now: time.Now().UnixMilli(), out: &c.out}
 			v.run(cmd, args)
-			return nil
+			return bounded(len(c.out.b) - mark)
 		})
 	})
 	if err != nil {
@@ -135,24 +144,57 @@ func (c *conn) transact(cmd *command, args [][]byte) {
 }
 
 // stale runs a command that only reads, of a client that said READONLY: what
-// backups on this node know is good enough, each key by itself.
+// backups on this node know is good enough.
 func (c *conn) stale(cmd *command, args [][]byte) {
-	names := texts(cmd.keysOf(nil, args))
-	v := &view{now: time.Now().UnixMilli(), own: make(map[string]entry, len(names)), out: &c.out}
-	err := c.call(func(ctx context.Context) error {
-		for _, r := range c.s.cache.GetMany(ctx, names, slotmesh.AllowStale(c.s.options.stale)) {
-			if r.Err != nil && !missing(r.Err) {
-				return r.Err
+	c.apart(cmd, args, slotmesh.AllowStale(c.s.options.stale))
+}
+
+// apart runs a command that only reads, each key by itself.
+func (c *conn) apart(cmd *command, args [][]byte, opts ...slotmesh.GetOption) {
+	mark := len(c.out.b)
+	err := c.call(func(ctx context.Context) (err error) {
+		c.out.b = c.out.b[:mark]
+		v := view{now: time.Now().UnixMilli(), out: &c.out, read: func(names []string) (results []slotmesh.ItemResult) {
+			if err != nil {
+				return nil
 			}
-			v.own[r.Key] = entryOf(r)
+			results = c.s.cache.GetMany(ctx, names, opts...)
+			for _, r := range results {
+				switch {
+				case r.Err == nil:
+					c.s.stats.hits.Add(1)
+				case missing(r.Err):
+					c.s.stats.misses.Add(1)
+				default:
+					err = r.Err
+				}
+			}
+			return results
+		}}
+		v.run(cmd, args)
+		if err == nil {
+			err = bounded(len(c.out.b) - mark)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
+		c.out.b = c.out.b[:mark]
 		c.fault(err)
-		return
 	}
-	cmd.tx(v, args)
+}
+
+// maxAnswers bounds the answers to a command, and to a transaction: a few bytes ask for
+// a large value thousands of times.
+const maxAnswers = 256 << 20
+
+var errAnswers = fmt.Errorf("%w: answers of more than 256 MiB at once", slotmesh.ErrTooLarge)
+
+// bounded fails for answers of more bytes than this process may have room for.
+func bounded(size int) error {
+	if size > maxAnswers {
+		return errAnswers
+	}
+	return nil
 }
 
 // sameSlot reports whether keys are all in one slot.
