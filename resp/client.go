@@ -122,20 +122,12 @@ func selectDB(c *conn, args [][]byte) {
 
 const (
 	errWrongPass = "WRONGPASS invalid username-password pair or user is disabled."
+	errBadName   = "ERR Client names cannot contain spaces, newlines or special characters."
 	errNoHello   = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 )
 
 // defaultUser is who clients are that name no user.
 const defaultUser = "default"
-
-// login makes the connection a user's.
-func (c *conn) login(user, password string) bool {
-	if !c.s.password(user, password) && !(len(c.s.users) == 0 && user == defaultUser) {
-		return false
-	}
-	c.become(user)
-	return true
-}
 
 func auth(c *conn, args [][]byte) {
 	user, password := defaultUser, string(args[len(args)-1])
@@ -149,62 +141,78 @@ func auth(c *conn, args [][]byte) {
 		c.out.fail("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
 		return
 	}
-	if !c.login(user, password) {
+	if !c.s.password(user, password) {
 		c.out.fail(errWrongPass)
 		return
 	}
+	c.become(user)
 	c.out.ok()
 }
 
-func hello(c *conn, args [][]byte) {
-	three := c.out.three
+// greeting is what HELLO asks for.
+type greeting struct {
+	three          bool
+	auth           bool
+	user, password string
+	name           []byte // nil: none
+}
+
+// greets reads HELLO; refusal is "" where it will be as it says.
+func (c *conn) greets(args [][]byte) (g greeting, refusal string) {
+	g.three = c.out.three
 	if len(args) > 1 {
 		n, ok := number(args[1])
 		if !ok {
-			c.out.fail("ERR Protocol version is not an integer or out of range")
-			return
+			return g, "ERR Protocol version is not an integer or out of range"
 		}
 		if n != 2 && n != 3 {
-			c.out.fail("NOPROTO unsupported protocol version")
-			return
+			return g, "NOPROTO unsupported protocol version"
 		}
-		three = n == 3
+		g.three = n == 3
 	}
-	var name []byte
 	for i := 2; i < len(args); i++ {
 		switch {
 		case word(args[i], "AUTH") && i+2 < len(args):
-			if !c.login(string(args[i+1]), string(args[i+2])) {
-				c.out.fail(errWrongPass)
-				return
-			}
+			g.auth, g.user, g.password = true, string(args[i+1]), string(args[i+2])
 			i += 2
 		case word(args[i], "SETNAME") && i+1 < len(args):
-			i++
-			name = args[i]
+			if i++; !printable(args[i]) {
+				return g, errBadName
+			}
+			g.name = args[i]
 		default:
-			c.out.fail("ERR Syntax error in HELLO option '" + clip(args[i], 128) + "'")
-			return
+			return g, "ERR Syntax error in HELLO option '" + clip(args[i], 128) + "'"
 		}
 	}
-	if c.user == "" {
-		c.out.fail(errNoHello)
+	switch {
+	case g.auth && !c.s.password(g.user, g.password):
+		return g, errWrongPass
+	case !g.auth && c.user == "":
+		return g, errNoHello
+	}
+	return g, ""
+}
+
+func hello(c *conn, args [][]byte) {
+	g, refusal := c.greets(args)
+	if refusal != "" {
+		c.out.fail(refusal)
 		return
 	}
-	if name != nil && !c.rename(name) {
-		return
+	if g.auth {
+		c.become(g.user)
 	}
-	c.out.three = three
-	if c.sub != nil {
-		c.sub.three.Store(three)
+	if g.name != nil {
+		c.rename(g.name)
 	}
+	c.out.three = g.three
 	c.out.pairs(7)
 	c.out.text("server")
 	c.out.text("redis")
 	c.out.text("version")
 	c.out.text(serverVersion)
 	c.out.text("proto")
-	c.out.int(map[bool]int64{false: 2, true: 3}[three])
+	c.out.int(map[bool]int64{false: 2, true: 3}[g.three])
 	c.out.text("id")
 	c.out.int(c.id)
 	c.out.text("mode")
@@ -224,7 +232,7 @@ func printable(b []byte) bool {
 // rename names the connection; false: it has answered.
 func (c *conn) rename(name []byte) bool {
 	if !printable(name) {
-		c.out.fail("ERR Client names cannot contain spaces, newlines or special characters.")
+		c.out.fail(errBadName)
 		return false
 	}
 	text := clip(name, 1024)

@@ -201,6 +201,9 @@ func (c *conn) release() {
 
 func (c *conn) flushLocked() error {
 	err := c.sendLocked(c.out.b)
+	if c.sub != nil {
+		c.sub.three = c.out.three // messages behind an answer to HELLO are as that says
+	}
 	if c.out.b = c.out.b[:0]; cap(c.out.b) > keepBuffer {
 		c.out.b = nil
 	}
@@ -223,13 +226,16 @@ func (c *conn) sendLocked(b []byte) error {
 // command runs one command.
 func (c *conn) command(args [][]byte) {
 	c.s.stats.commands.Add(1)
+	stay := c.stay
 	if c.asking {
 		// The slot is on its way here, and perhaps has not arrived: whoever
 		// serves it answers.
-		stay := c.stay
 		c.stay = c.ctx
-		defer func() { c.stay, c.asking = stay, c.multi }() // a transaction is asked as a whole
 	}
+	defer func() {
+		// A transaction is asked as a whole.
+		c.stay, c.asking = stay, c.asking && (c.multi || word(args[0], "ASKING"))
+	}()
 	if word(args[0], "POST") || word(args[0], "HOST:") {
 		// HTTP, which a web page had a browser send here: what follows may be commands.
 		c.s.logger.Warn("connection of an HTTP client closed", "addr", c.nc.RemoteAddr())

@@ -109,11 +109,14 @@ func TestLongPipelineAllocatesLittle(t *testing.T) {
 
 // Few bytes ask for many: not all that a transaction answers is held until it is over.
 func TestAnswersOfATransactionAreSentMeanwhile(t *testing.T) {
-	c := unheard(t)
-	multi(c, nil)
-	c.queued = slices.Repeat([][][]byte{{[]byte("ECHO"), make([]byte, 1<<20)}}, 100)
-	exec(c, nil)
-	if n := cap(c.out.b); n > 4<<20 {
-		t.Errorf("100 MiB of answers take a buffer of %d MiB", n>>20)
+	for _, sub := range []*subscriber{nil, {three: true}} {
+		c := unheard(t)
+		c.out.three, c.sub = true, sub
+		multi(c, nil)
+		c.queued = slices.Repeat([][][]byte{{[]byte("ECHO"), make([]byte, 1<<20)}}, 100)
+		exec(c, nil)
+		if n := cap(c.out.b); n > 4<<20 {
+			t.Errorf("100 MiB of answers take a buffer of %d MiB, subscriber %v", n>>20, sub != nil)
+		}
 	}
 }

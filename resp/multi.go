@@ -152,14 +152,14 @@ func exec(c *conn, _ [][]byte) {
 			return
 		}
 	}
-	answers := reply{three: c.out.three} // to the commands with keys
-	ends := make([]int, len(queued))     // of each command's answer there
+	var answers reply                // to the commands with keys
+	ends := make([]int, len(queued)) // of each command's answer there
 	err := error(nil)
 	if slot >= 0 {
 		c.running = [][]byte{[]byte("get"), []byte(tag)} // where a command of this slot goes, all go
 		err = c.call(func(ctx context.Context) error {
 			return c.s.cache.Txn(ctx, tag, func(tx *slotmesh.Tx) error {
-				answers.b = answers.b[:0]
+				answers = reply{b: answers.b[:0], three: c.out.three}
 				v := &view{tx: tx, now: time.Now().UnixMilli(), out: &answers}
 				for key, version := range watched {
 					if now := v.get([]byte(key)).version; now != version {
@@ -167,8 +167,13 @@ func exec(c *conn, _ [][]byte) {
 					}
 				}
 				for i, args := range queued {
-					if cmd := lookup(args); cmd.tx != nil {
+					switch cmd := lookup(args); {
+					case cmd.tx != nil:
 						v.run(cmd, args)
+					case cmd.name == "hello": // its turn comes below
+						if g, refusal := c.greets(args); refusal == "" && len(args) > 1 {
+							answers.three = g.three
+						}
 					}
 					ends[i] = len(answers.b)
 					if err := bounded(ends[i]); err != nil {
@@ -187,6 +192,13 @@ func exec(c *conn, _ [][]byte) {
 		c.fault(err)
 		return
 	}
+	flush := c.flush
+	if c.sub != nil { // a message must not come between the answers
+		c.hold()
+		defer c.release()
+		defer func() { c.broken(c.flushLocked()) }()
+		flush = c.flushLocked
+	}
 	// What is no part of the transaction happens once, however often that ran, and
 	// not at all where it failed.
 	c.out.array(len(queued))
@@ -198,11 +210,18 @@ func exec(c *conn, _ [][]byte) {
 		}
 		c.out.b = append(c.out.b, answers.b[begin:ends[i]]...)
 		begin = ends[i]
-		// A message must not come between the answers.
-		if len(c.out.b) > flushBytes && c.sub == nil && c.flush() != nil {
-			c.closing = true
-			c.nc.Close() // nor is it waited for again; the other commands run all the same
+		if len(c.out.b) > flushBytes {
+			c.broken(flush()) // the other commands run all the same
 		}
+	}
+}
+
+// broken closes a connection whose client did not take an answer: it is not waited for
+// again.
+func (c *conn) broken(err error) {
+	if err != nil {
+		c.closing = true
+		c.nc.Close()
 	}
 }
 

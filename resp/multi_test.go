@@ -77,6 +77,31 @@ func TestWhatIsTooLargeIsSaid(t *testing.T) {
 	}
 }
 
+// What follows HELLO in a transaction is in the protocol that it says.
+func TestHelloInATransaction(t *testing.T) {
+	c := dial(t, serve(t, 1).addrs[0])
+	for _, command := range []string{"multi", "get none", "hello 3 setname", "get none", "hello 3 auth default x", "hello", "get none", "hello 2", "get none"} {
+		c.line(command)
+	}
+	fmt.Fprint(c, pack("exec"))
+	var got []string
+	for range 9 { // the head, and what is in it
+		kind, err := c.in.Peek(3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(kind[:2]))
+		if kind[0] == '*' && len(got) == 1 {
+			_, _ = c.in.ReadString('\n')
+		} else {
+			c.read()
+		}
+	}
+	if want := []string{"*8", "$-", "-E", "$-", "%7", "%7", "_\r", "*1", "$-"}; !slices.Equal(got, want) {
+		t.Errorf("answers begin with %q, want %q", got, want)
+	}
+}
+
 // A few bytes may ask for far more memory than there is.
 func TestAnswersAreBounded(t *testing.T) {
 	f := serve(t, 1)

@@ -336,7 +336,7 @@ func (c *conn) pumpNotices(sub *subscriber) {
 func (c *conn) sendNotices(sub *subscriber, list []notice, out *reply) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out.b, out.three = out.b[:0], sub.three.Load()
+	out.b, out.three = out.b[:0], sub.three
 	for _, n := range list {
 		if sub.wants(n.pattern, n.channel) {
 			out.message(n.pattern, n.channel, []byte(n.payload))

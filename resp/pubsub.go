@@ -5,7 +5,6 @@ import (
 	"sort"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/slotmesh/slotmesh"
 )
@@ -67,8 +66,8 @@ func newSubscribers() (s subscribers) {
 type subscriber struct {
 	inbox *slotmesh.Subscription
 	names [kinds]map[string]bool // changed by the connection's goroutine, with conn.mu held
+	three bool                   // RESP3; conn.mu guards it
 	over  sync.WaitGroup
-	three atomic.Bool // RESP3
 
 	hearing bool // the goroutine for notices runs
 	notices noticeQueue
@@ -155,7 +154,7 @@ func (c *conn) listen() bool {
 		c.sub.names[k] = map[string]bool{}
 	}
 	sub := c.sub
-	sub.three.Store(c.out.three)
+	sub.three = c.out.three
 	sub.over.Go(func() { c.pump(sub) }) // ends when the inbox is closed
 	return true
 }
@@ -188,9 +187,7 @@ func (c *conn) pump(sub *subscriber) {
 			c.nc.Close()
 			return
 		}
-		out.b, out.three = out.b[:0], sub.three.Load()
-		out.message(m.Pattern, m.Channel, m.Payload)
-		if c.sendMessage(sub, m.Pattern, m.Channel, out.b) != nil {
+		if c.sendMessage(sub, &m, &out) != nil {
 			c.nc.Close()
 			return
 		}
@@ -200,16 +197,18 @@ func (c *conn) pump(sub *subscriber) {
 	}
 }
 
-// sendMessage sends a message, unless the client has unsubscribed since it was
-// queued: behind the answer to UNSUBSCRIBE it would be taken for the answer to
-// another command.
-func (c *conn) sendMessage(sub *subscriber, pattern, channel string, b []byte) error {
+// sendMessage sends a message, which it writes to out, unless the client has
+// unsubscribed since it was queued: behind the answer to UNSUBSCRIBE it would be taken
+// for the answer to another command.
+func (c *conn) sendMessage(sub *subscriber, m *slotmesh.Message, out *reply) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !sub.wants(pattern, channel) {
+	if !sub.wants(m.Pattern, m.Channel) {
 		return nil
 	}
-	return c.sendLocked(b)
+	out.b, out.three = out.b[:0], sub.three
+	out.message(m.Pattern, m.Channel, m.Payload)
+	return c.sendLocked(out.b)
 }
 
 // wants reports whether a message is still subscribed to. conn.mu is held.

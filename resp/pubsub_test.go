@@ -60,6 +60,44 @@ func TestNoMessageFollowsTheAnswerToUnsubscribe(t *testing.T) {
 	}
 }
 
+// Messages are in the protocol that the last answer said, wherever HELLO was.
+func TestMessagesFollowTheAnswerToHello(t *testing.T) {
+	f := serve(t, 1)
+	c, publisher := dial(t, f.addrs[0]), dial(t, f.addrs[0])
+	for i := range 100 {
+		c.line("hello 3")
+		c.line("subscribe ch")
+		script := pack("hello", "2")
+		if i%2 == 1 {
+			script = pack("multi") + pack("hello", "2") + pack("exec")
+		}
+		fmt.Fprint(publisher, strings.Repeat(pack("publish", "ch", "m"), 20))
+		fmt.Fprint(c, script)
+		kinds, told := "", false
+		for read := 0; read < 20 || !told; { // messages, beside the answers
+			kind, err := c.in.Peek(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := c.read(); strings.HasPrefix(got, `["message"`) {
+				kinds += string(kind)
+				read++
+			} else if strings.Contains(got, `"proto" 2`) {
+				kinds, told = kinds+" ", true
+			}
+		}
+		if before, after, _ := strings.Cut(kinds, " "); strings.Trim(before, ">") != "" || strings.Trim(after, "*") != "" {
+			t.Fatalf("round %d: messages and, between them, the answer to HELLO 2: %q", i, kinds)
+		}
+		for range 20 {
+			publisher.read()
+		}
+		if got := c.line("reset"); got != "RESET" {
+			t.Fatalf("reset = %s", got)
+		}
+	}
+}
+
 // With RESP2 a client that listens to a shard channel alone has subscribed as well.
 func TestShardChannelsSubscribe(t *testing.T) {
 	c := dial(t, serve(t, 1).addrs[0])

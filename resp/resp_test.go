@@ -378,6 +378,16 @@ func TestRedirects(t *testing.T) {
 				}
 				c.line("unwatch")
 				c.line("asking")
+				c.line("asking")
+				if got := c.line("get "+key) + c.line("get "+key); got != `"asked"`+want {
+					t.Errorf("a command asked twice, and one after it = %s", got)
+				}
+				c.line("multi")
+				c.line("asking")
+				if got := c.line("exec") + c.line("get "+key); got != "[OK]"+want {
+					t.Errorf("ASKING in a transaction, and a command after it = %s", got)
+				}
+				c.line("asking")
 				got := c.line("multi") + c.line("append "+key+" more") + c.line("exec") + c.line("get "+key)
 				if want := "OKQUEUED[9]" + want; got != want {
 					t.Errorf("an asked transaction, and a command after it = %s, want %s", got, want)
