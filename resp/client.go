@@ -112,7 +112,7 @@ func ping(c *conn, args [][]byte) {
 func selectDB(c *conn, args [][]byte) {
 	var db int64
 	switch {
-	case !c.out.integer(args[1], &db):
+	case !c.out.database(args[1], &db):
 	case db != 0:
 		c.out.fail("ERR SELECT is not allowed in cluster mode")
 	default:
@@ -406,13 +406,13 @@ func clientKill(c *conn, args [][]byte) {
 		c.out.fail("ERR No such client")
 		return
 	}
-	if len(args)%2 == 1 {
-		c.out.fail(errSyntax)
-		return
-	}
 	skipMe := true
 	var tests []func(*conn) bool
 	for i := 2; i < len(args); i += 2 {
+		if i+1 == len(args) {
+			c.out.fail(errSyntax)
+			return
+		}
 		value := string(args[i+1])
 		switch {
 		case word(args[i], "ID"):

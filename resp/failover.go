@@ -14,6 +14,10 @@ const failoverTime = 30 * time.Second
 // that primaries which do not answer are no reason to refuse; without them that
 // is for the nodes to agree upon, and they do it by themselves.
 func clusterFailover(c *conn, args [][]byte) {
+	if len(args) > 3 {
+		c.out.fail("ERR unknown subcommand or wrong number of arguments for '" + clip(args[1], 128) + "'. Try CLUSTER HELP.")
+		return
+	}
 	forced := len(args) == 3 && (word(args[2], "FORCE") || word(args[2], "TAKEOVER"))
 	if len(args) > 2 && !forced {
 		c.out.fail(errSyntax)

@@ -168,6 +168,10 @@ func (c *conn) settings() map[string]string {
 func configGet(c *conn, args [][]byte) {
 	settings, found := c.settings(), map[string]string{}
 	for _, arg := range args[2:] {
+		if value, ok := settings[strings.ToLower(string(arg))]; ok {
+			found[string(arg)] = value // by the name as it was asked for
+			continue
+		}
 		for name, value := range settings {
 			if slotmesh.MatchGlob(strings.ToLower(string(arg)), name) {
 				found[name] = value
@@ -220,11 +224,22 @@ func configSet(c *conn, args [][]byte) {
 }
 
 func shutdown(c *conn, args [][]byte) {
+	said := map[string]bool{}
 	for _, arg := range args[1:] {
-		if !word(arg, "NOSAVE") && !word(arg, "SAVE") && !word(arg, "NOW") && !word(arg, "FORCE") {
+		option := strings.ToUpper(string(arg))
+		if !slices.Contains([]string{"NOSAVE", "SAVE", "NOW", "FORCE", "ABORT"}, option) {
 			c.out.fail(errSyntax)
 			return
 		}
+		said[option] = true
+	}
+	if said["SAVE"] && said["NOSAVE"] || said["ABORT"] && len(said) > 1 {
+		c.out.fail(errSyntax)
+		return
+	}
+	if said["ABORT"] {
+		c.out.fail("ERR No shutdown in progress.")
+		return
 	}
 	if c.s.shutdown == nil {
 		c.out.fail("ERR SHUTDOWN is not allowed: the node is part of a program")

@@ -299,7 +299,7 @@ func copyKey(v *view, args [][]byte) {
 			replace = true
 		case word(args[i], "DB") && i+1 < len(args):
 			var db int64
-			if i++; !v.out.integer(args[i], &db) {
+			if i++; !v.out.database(args[i], &db) {
 				return
 			}
 			if db < 0 || db > 15 { // those that Redis has by default
@@ -359,6 +359,7 @@ func undump(b []byte) (value []byte, ok bool) {
 
 func restore(v *view, args [][]byte) {
 	replace, how := false, inMillis
+	idle, freq := false, false
 	for i := 4; i < len(args); i++ {
 		var n int64
 		switch {
@@ -366,15 +367,21 @@ func restore(v *view, args [][]byte) {
 			replace = true
 		case word(args[i], "ABSTTL"):
 			how = atMilli
-		case (word(args[i], "IDLETIME") || word(args[i], "FREQ")) && i+1 < len(args):
+		case word(args[i], "IDLETIME") && i+1 < len(args) && !freq:
+			idle = true
 			if i++; !v.out.integer(args[i], &n) {
 				return
 			}
-			if word(args[i-1], "IDLETIME") && n < 0 {
+			if n < 0 {
 				v.out.fail("ERR Invalid IDLETIME value, must be >= 0")
 				return
 			}
-			if word(args[i-1], "FREQ") && (n < 0 || n > 255) {
+		case word(args[i], "FREQ") && i+1 < len(args) && !idle:
+			freq = true
+			if i++; !v.out.integer(args[i], &n) {
+				return
+			}
+			if n < 0 || n > 255 {
 				v.out.fail("ERR Invalid FREQ value, must be >= 0 and <= 255")
 				return
 			}

@@ -151,7 +151,23 @@ scan - = error ERR invalid cursor
 scan 1x = error ERR invalid cursor
 scan 18446744073709551616 = error ERR invalid cursor
 copy only {only}2 DB 1 = error ERR Copying to another database is not allowed in cluster mode
-copy only {only}2 DB 16 = error ERR DB index is out of range`},
+copy only {only}2 DB 16 = error ERR DB index is out of range
+copy only {only}2 DB 2147483648 = error ERR value is out of range, value must between -2147483648 and 2147483647
+select -2147483649 = error ERR value is out of range, value must between -2147483648 and 2147483647
+select 2147483647 = error ERR SELECT is not allowed in cluster mode
+restore none 0 bad FREQ 1 IDLETIME 1 = error ERR syntax error
+restore none 0 bad IDLETIME 1 FREQ 1 = error ERR syntax error
+restore none 0 bad IDLETIME 1 IDLETIME 2 = error ERR DUMP payload version or checksum are wrong`},
+		{"operators", `
+client kill id 0 skipme = error ERR client-id should be greater than 0
+client kill user nosuch skipme = error ERR No such user 'nosuch'
+client kill skipme = error ERR No such client
+config get MaxClients save = ["MaxClients" "10000" "save" ""]
+cluster failover force now = error ERR unknown subcommand or wrong number of arguments for 'failover'. Try CLUSTER HELP.
+shutdown nosave save = error ERR syntax error
+shutdown abort now = error ERR syntax error
+shutdown abort = error ERR No shutdown in progress.
+shutdown nosave = error ERR SHUTDOWN is not allowed: the node is part of a program`},
 		{"transactions", `
 multi = OK
 set {m}a 1 EX 100 = QUEUED
@@ -243,7 +259,7 @@ wait 0 -1 = error ERR timeout is negative
 command getkeys mset a 1 b 2 = ["a" "b"]
 config get maxclients = ["maxclients" "10000"]
 publish c hello = 0
-hello 3 = ["server" "redis" "version" "7.2.0" "proto" 3 "id" 6 "mode" "cluster" "role" "master" "modules" []]
+hello 3 = ["server" "redis" "version" "7.2.0" "proto" 3 "id" 7 "mode" "cluster" "role" "master" "modules" []]
 get none = nil
 reset = RESET`},
 	} {

@@ -218,6 +218,18 @@ func (r *reply) integer(arg []byte, n *int64) bool {
 	return ok
 }
 
+// database reads an argument as the number of one; false: it has answered.
+func (r *reply) database(arg []byte, n *int64) bool {
+	if !r.integer(arg, n) {
+		return false
+	}
+	if *n != int64(int32(*n)) {
+		r.fail("ERR value is out of range, value must between -2147483648 and 2147483647")
+		return false
+	}
+	return true
+}
+
 // Ways to say when a key expires.
 const (
 	inSeconds = iota

@@ -212,6 +212,11 @@ func (g generator) plain() []string {
 		{"EXEC", "x"}, {"COMMAND", "INFO", "nosuch"}, {"COMMAND", "LIST", "FILTERBY"}, {"COMMAND", "LIST", "FILTERBY", g.pick("PATTERN", "ACLCAT", "MODULE", "junk"), "nosuch"},
 		{"CLIENT", "KILL", g.pick("TYPE", "USER", "ID", "ADDR", "SKIPME", "junk"), "x"}, {"CLIENT", "LIST", g.pick("TYPE", "ID"), "x"}, {"CLIENT", "HELP", "x"},
 		{"SCAN", g.pick("-", "+", "1x", "18446744073709551616")}, {"WAIT", "0", g.pick("x", "-1")}, {"PUBSUB", "CHANNELS", "a", "b"},
+		{"SELECT", g.pick("2147483648", "-9223372036854775808", "9223372036854775808")}, {"COPY", "{a}1", "{a}2", "DB", g.pick("99999999999", "-1", "16", "x")},
+		{"RESTORE", "{a}none", g.pick("0", "-1", "x"), "bad", g.pick("FREQ", "IDLETIME"), g.pick("0", "-1", "256", "x"), g.pick("FREQ", "IDLETIME", "ABSTTL"), "1"},
+		{"CLIENT", "KILL", g.pick("USER", "ID"), g.pick("-1", "x"), "SKIPME"}, {"CONFIG", "GET", g.pick("MaxClients", "SAVE", "nosuch")},
+		{"CLUSTER", "FAILOVER", "FORCE", "x"}, {"SHUTDOWN", g.pick("SAVE", "ABORT"), g.pick("NOSAVE", "x")}, {"SHUTDOWN", "ABORT"},
+		{"HELLO", "2", g.pick("AUTH", "SETNAME", "junk"), "a b"}, {"HELLO", g.pick("x", "1", "4")},
 	}
 	return list[g.IntN(len(list))]
 }
