@@ -31,8 +31,8 @@ func init() {
 			c.out.array(0)
 		}},
 		{name: "latency", arity: -2, flags: admin, group: "server", about: "A container for commands about latency."},
-		{name: "debug", arity: -2, flags: admin, group: "server", about: "Is refused.", run: func(c *conn, _ [][]byte) {
-			c.out.fail("ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.")
+		{name: "debug", arity: -2, flags: admin | control, group: "server", about: "Is refused.", run: func(c *conn, _ [][]byte) {
+			c.refuse("ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.")
 		}},
 		{name: "shutdown", arity: -1, flags: admin | noMulti, group: "server", about: "Ends the program, where it allows that.", run: shutdown},
 		{name: "wait", arity: 3, group: "generic", about: "Returns how many backups every acknowledged write has reached.", run: wait},

@@ -14,7 +14,7 @@ const (
 	pubsub           // about messages
 	noAuth           // before a client has authenticated
 	noMulti          // not inside MULTI
-	control          // of MULTI itself: not queued
+	control          // not queued in MULTI, as what is of MULTI itself
 	subscribed       // also while subscribed
 	blindly          // takes keys of different slots where calls are forwarded
 	denyOOM
