@@ -61,37 +61,62 @@ func clusterSlots(c *conn, _ [][]byte) {
 	t.slotsOnce[proto].Do(func() {
 		r := reply{three: c.out.three}
 		count := 0
-		for from := 0; from < hashtag.Slots; {
-			m, to := t.entry(from), from
-			for to+1 < hashtag.Slots && t.entry(to+1) == m && t.sameBackups(from, to+1) {
-				to++
+		entry := func(run span, nodes []*member) {
+			r.array(2 + len(nodes))
+			r.int(int64(run.from))
+			r.int(int64(run.to))
+			for _, n := range nodes {
+				r.array(4)
+				r.text(n.host)
+				r.int(n.portNumber())
+				r.text(n.id)
+				r.array(0)
 			}
-			if m != nil {
-				nodes := []*member{m}
-				for _, b := range t.backups[from] {
-					if b != m && b.host != "" && b.State == "alive" {
-						nodes = append(nodes, b)
-					}
-				}
-				r.array(2 + len(nodes))
-				r.int(int64(from))
-				r.int(int64(to))
-				for _, n := range nodes {
-					r.array(4)
-					r.text(n.host)
-					r.int(n.portNumber())
-					r.text(n.id)
-					r.array(0)
-				}
-				count++
+			count++
+		}
+		// Python's client takes a node for a replica that it first meets as one, and has
+		// SCAN, DBSIZE and FLUSHALL pass it by: the first run of each is without backups,
+		// and all these come first.
+		var rest spans
+		met := map[*member]bool{}
+		for _, run := range t.runs() {
+			if m := t.entry(run.from); met[m] {
+				rest = append(rest, run)
+			} else {
+				met[m] = true
+				entry(run, []*member{m})
 			}
-			from = to + 1
+		}
+		for _, run := range rest {
+			m := t.entry(run.from)
+			nodes := []*member{m}
+			for _, b := range t.backups[run.from] {
+				if b != m && b.host != "" && b.State == "alive" {
+					nodes = append(nodes, b)
+				}
+			}
+			entry(run, nodes)
 		}
 		head := reply{}
 		head.array(count)
 		t.slots[proto] = append(head.b, r.b...)
 	})
 	c.out.b = append(c.out.b, t.slots[proto]...)
+}
+
+// runs are those of slots with the same nodes.
+func (t *topology) runs() (list spans) {
+	for from := 0; from < hashtag.Slots; {
+		m, to := t.entry(from), from
+		for to+1 < hashtag.Slots && t.entry(to+1) == m && t.sameBackups(from, to+1) {
+			to++
+		}
+		if m != nil {
+			list = append(list, span{from, to})
+		}
+		from = to + 1
+	}
+	return list
 }
 
 // clusterShards lists the slots by the sets of nodes that hold them.

@@ -42,3 +42,12 @@ func TestPythonSeesNoDifference(t *testing.T) {
 		t.Errorf("compare.py: %v\n%.5000s\nwant %s", err, out, want)
 	}
 }
+
+// Python's client has what is about all keys done on every node.
+func TestPythonFindsAllPrimaries(t *testing.T) {
+	need(t, python)
+	out, err := exec.Command(python, "everywhere.py", startFleet(t, 3)[1].addr).CombinedOutput()
+	if want := "3 primaries\nTrue keys are scanned\nTrue keys are listed\n0 are left\n"; err != nil || string(out) != want {
+		t.Errorf("everywhere.py: %v\n%.5000s\nwant %s", err, out, want)
+	}
+}
