@@ -420,10 +420,10 @@ func commandGetKeys(c *conn, args [][]byte) {
 	switch {
 	case cmd == nil:
 		c.out.fail("ERR Invalid command specified")
-	case cmd.arity > 0 && len(args) != cmd.arity || len(args) < -cmd.arity:
-		c.out.fail("ERR Invalid number of arguments specified for command")
 	case cmd.first == 0:
 		c.out.fail("ERR The command has no key arguments")
+	case cmd.arity > 0 && len(args) != cmd.arity || len(args) < -cmd.arity:
+		c.out.fail("ERR Invalid number of arguments specified for command")
 	default:
 		found := cmd.keysOf(nil, args)
 		c.out.array(len(found))

@@ -203,7 +203,7 @@ func (g generator) plain() []string {
 		{"CLUSTER", "KEYSLOT", g.key("")}, {"CLUSTER", "NOSUCH"}, {"CLUSTER"}, {"CLUSTER", "COUNTKEYSINSLOT", g.pick("x", "-1", "16384", "99999999999")},
 		{"NOSUCH"}, {"NOSUCH", g.value(), g.value()}, {"nosuch", strings.Repeat("x", 200), "y"}, {"OBJECT", "NOSUCH", "x"}, {"CLIENT", "NOSUCH"},
 		{"CLIENT", "GETNAME", "x"}, {"CLIENT", "KILL", "1.2.3.4:5"}, {"CLUSTER", "GETKEYSINSLOT", g.pick("0", "-1", "x", "16384"), g.pick("0", "-1", "x")},
-		{"COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"}, {"COMMAND", "GETKEYS", "NOSUCH", "x"},
+		{"COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"}, {"COMMAND", "GETKEYS", g.pick("NOSUCH", "DBSIZE", "TYPE", "OBJECT"), "x", "y"},
 		{"SCAN", "x"}, {"SCAN", "0", "COUNT", "0"}, {"SCAN", "0", "junk"}, {"SCAN", "0", "COUNT", "x"},
 		{"CLUSTER", "COUNT-FAILURE-REPORTS", "nosuch"}, {"CLUSTER", "REPLICAS", "nosuch"}, {"CONFIG", "GET"}, {"CONFIG", "NOSUCH"},
 		{"WAIT", "0"}, {"AUTH", "x"}, {"CLIENT", "NO-EVICT", "x"}, {"CLIENT", "TRACKING", "x"}, {"DEBUG", "SLEEP", "0"}, {"FLUSHALL", "x"},
