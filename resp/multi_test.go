@@ -108,18 +108,16 @@ func TestAnswersAreBounded(t *testing.T) {
 	c := dial(t, f.addrs[0])
 	c.do("set", "{n}k", strings.Repeat("v", 8<<20))
 	const want = "error ERR key or value too large: answers of more than 256 MiB at once"
-	for _, times := range []int{33, 100_000} { // as a transaction, and each by itself
-		for _, mode := range []string{"readwrite", "readonly"} {
-			c.line(mode)
-			if got := c.line("mget" + strings.Repeat(" {n}k", times)); got != want {
-				t.Errorf("%s: mget of %d = %.100s, want %s", mode, times, got, want)
-			}
+	many := strings.Repeat(" {n}k", 10_000)
+	for _, command := range []string{"mget" + many[:33*len(" {n}k")], "mget" + many} { // as a transaction, and each by itself
+		if got := c.line(command); got != want {
+			t.Errorf("%.40s... = %.100s, want %s", command, got, want)
 		}
-		if got := c.line("watch" + strings.Repeat(" {n}k", times)); got != "OK" {
-			t.Errorf("watch = %s", got)
-		}
-		c.line("unwatch")
 	}
+	if got := c.line("watch" + many); got != "OK" {
+		t.Errorf("watch = %s", got)
+	}
+	c = dial(t, f.addrs[0]) // which has time of its own
 	for _, command := range append([]string{"multi", "incr n"}, slices.Repeat([]string{"get {n}k"}, 33)...) {
 		c.line(command)
 	}

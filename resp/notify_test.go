@@ -103,7 +103,9 @@ func TestNotificationsOfKeys(t *testing.T) {
 func TestNotificationsNameTransactions(t *testing.T) {
 	f := serve(t, 3)
 	c, events := f.to(t, "{k}"), dial(t, f.addrs[1])
-	events.line("config set notify-keyspace-events KA")
+	if got := events.line("config set notify-keyspace-events KA"); got != "OK" {
+		t.Fatalf("config set = %s", got)
+	}
 	events.line("psubscribe __keyspace@0__:*")
 	for _, tt := range []struct{ command, want string }{
 		{"set {k}n 1", "n set"},
