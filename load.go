@@ -175,10 +175,14 @@ func (o *loadOptions) due(left time.Duration) bool {
 // nobody waits any more, and when the cache closes. Close waits for loaders that
 // do not heed it.
 //
-// A loader that dies with its process, or takes longer than LoadTimeout, loses
-// the right to load to another caller. What it returns later never overwrites
-// a newer value, nor comes back after a Delete that fell in between. When the
-// slot moves or fails over during a load, one more may run.
+// A loader that dies with its process, whose node is not heard of for the failure
+// timeout, or that takes longer than LoadTimeout, loses the right to load to another
+// caller. What it returns later never overwrites a newer value, nor comes back after
+// a Delete that fell in between. When the slot moves or fails over during a load, one
+// more may run.
+//
+// A value that cannot be stored, since it is too large or there is no room, is
+// returned all the same: the next caller loads again.
 //
 // A loader says by ErrNotFound that there is no value: see LoadNegative. One
 // that panics gives a LoadError.

@@ -587,6 +587,30 @@ func TestLoadPassesOn(t *testing.T) {
 	}
 }
 
+// TestLoadPassesOnFromASilentHost has the host of who loads lose its power: nothing ends
+// its connections.
+func TestLoadPassesOnFromASilentHost(t *testing.T) {
+	parallel(t)
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		key, running, let := c.KeyServedBy("n3"), make(chan struct{}, 4), make(chan struct{})
+		n1, timeout := c.Node("n1"), slotmesh.LoadTimeout(10*time.Minute)
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = n1.GetOrLoad(t.Context(), key, waitFor(running, let, "outdated"), timeout) })
+		<-running
+		var runs atomic.Int64
+		wg.Go(func() {
+			began := time.Now()
+			got, err := c.Node("n2").GetOrLoad(t.Context(), key, counted(&runs, "v", nil), timeout)
+			if took := time.Since(began); string(got) != "v" || err != nil || took > 10*time.Second {
+				t.Errorf("GetOrLoad = %q, %v after %v, want v soon", got, err, took)
+			}
+		})
+		c.Advance(time.Second)
+		c.PowerOff("n1")
+		wg.Wait()
+	})
+}
+
 // TestLoadSurvivesItsPrimary closes the node that keeps the lease.
 func TestLoadSurvivesItsPrimary(t *testing.T) {
 	parallel(t)

@@ -310,6 +310,11 @@ func (n *Node) pollsLocked(s *slot, version uint64) {
 // leave frees what a node that went down held in memory here.
 func (n *Node) leave(id shard.NodeID) {
 	n.leaveFeeds(id)
+	n.leaveGuests(id)
+}
+
+// leaveGuests sends a node's guests away and gives its leases to others.
+func (n *Node) leaveGuests(id shard.NodeID) {
 	n.lobby.mu.Lock()
 	slots := make([]uint16, 0, len(n.lobby.slots))
 	for no := range n.lobby.slots {

@@ -149,6 +149,7 @@ func (n *Node) listen(now int64) {
 			p.silent.Store(true)
 			n.vanish(p.id, true)
 			n.post(event{kind: evDown, id: p.id})
+			n.leaveGuests(p.id) // of a host without power the connection stands
 			n.abandon(p, func(_ uint16, elsewhere bool) bool { return elsewhere })
 		case !silent && p.silent.Load() && max(heard, told) >= n.resumedAt:
 			p.silent.Store(false)
