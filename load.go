@@ -414,9 +414,9 @@ func (c *Cache) loadIt(ctx context.Context, f *flight, k flightKey, l lease, loa
 // failedCall tells those who wait that a load failed, or where it only took
 // too long lets one of them try.
 func failedCall(key string, of lease, err error) node.Call {
-	l := node.Release{Token: of.token, Grant: of.grant, How: node.ReleaseFailed, Text: err.Error()}
-	if errors.Is(err, errLoadTimeout) {
-		l = node.Release{Token: of.token}
+	l := node.Release{Token: of.token, How: node.ReleaseFailed}
+	if !errors.Is(err, errLoadTimeout) {
+		l.Grant, l.Text = of.grant, err.Error()
 	}
 	return l.Call(keyCall(0, key).Slot, key)
 }

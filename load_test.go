@@ -715,4 +715,7 @@ func TestLoadsThatHeedTheirTimePassOn(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if n := caches[0].Stats().LoadsFailed + caches[1].Stats().LoadsFailed; n < 150 { // others ran out before
+		t.Errorf("%d failed loads are counted, want most of 300", n)
+	}
 }

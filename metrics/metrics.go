@@ -107,7 +107,7 @@ var plain = []plainMetric{
 	counter("handovers_done", "Hand-overs of slots to other nodes done.", func(s *slotmesh.Stats) uint64 { return s.HandoversDone }),
 	counter("loads_granted", "Leases to load a key given out.", func(s *slotmesh.Stats) uint64 { return s.LoadsGranted }),
 	counter("loads_waited", "Calls that waited for somebody else's load.", func(s *slotmesh.Stats) uint64 { return s.LoadsWaited }),
-	counter("loads_failed", "Loads that failed.", func(s *slotmesh.Stats) uint64 { return s.LoadsFailed }),
+	counter("loads_failed", "Loads whose loader gave an error, or took too long.", func(s *slotmesh.Stats) uint64 { return s.LoadsFailed }),
 	gauge("load_leases", "", "Leases to load that are held.", func(s *slotmesh.Stats) float64 { return float64(s.LoadLeases) }),
 	gauge("near_entries", "", "Values in the near cache.", func(s *slotmesh.Stats) float64 { return float64(s.NearEntries) }),
 	gauge("near", "bytes", "Bytes of values in the near cache.", func(s *slotmesh.Stats) float64 { return float64(s.NearBytes) }),
