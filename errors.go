@@ -40,8 +40,9 @@ var (
 	// nothing could be evicted for it.
 	ErrNoMemory = node.ErrNoMemory
 
-	// ErrOverloaded means that the queue to the slot's primary is full. The
-	// call was not sent.
+	// ErrOverloaded means that the queue to the slot's primary is full, or the
+	// primary's to a backup or to the disk, or that too many calls wait there for
+	// a load, a lock or news. The call was not run.
 	ErrOverloaded = node.ErrOverloaded
 
 	// ErrUnknownOutcome means that the write was under way when its primary

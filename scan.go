@@ -304,7 +304,8 @@ func (c *Cache) scanSlot(ctx context.Context, o *scanOptions, at *Cursor, page [
 
 // DeletePrefix removes every key that begins with prefix and has done so since
 // the call began, and returns how many it removed. Keys that are written
-// meanwhile may stay. progress, if not nil, is called now and then with the
+// meanwhile may stay, also what GetOrLoad began to load before: Delete keeps that
+// from being stored. progress, if not nil, is called now and then with the
 // number so far, on the caller's goroutine. Where all keys of the prefix share a
 // hash tag, opts should name it by ScanTag: then one slot is looked at instead
 // of all of them.
