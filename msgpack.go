@@ -121,7 +121,6 @@ func unmarshalMsgpack(data []byte, v any) error {
 	defer msgpack.PutDecoder(dec)
 	r := boundedReader{room: int64(len(data))}
 	r.Reset(data)
-	dec.UsePreallocateValues(true)
 	dec.Reset(&r)
 	return dec.Decode(v)
 }
