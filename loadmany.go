@@ -17,8 +17,9 @@ import (
 // of keys; keys that are listed twice are loaded once.
 //
 // Where another caller gives up a load that this one waited for, load is
-// called once more, for those keys. Its context ends with ctx and after
-// LoadTimeout, and a call whose loader does not heed that returns without it.
+// called once more, for those keys. Its context ends with ctx, after LoadTimeout
+// and when the cache closes, and a call whose loader does not heed that returns
+// without it.
 // LoadStale sets how long values are kept here too, but only GetOrLoad loads
 // them anew before they are gone.
 //
@@ -138,9 +139,13 @@ func (b *loadBatch) take(keys []string, got []node.Result, errs []error, leased 
 // loadAll runs the loader for keys that this call has the right to load, and
 // has their primaries know what came of it.
 func (b *loadBatch) loadAll(keys []string) {
-	values, err := runLoader(b.ctx, b.c, b.o.timeout, func(ctx context.Context) (map[string][]byte, error) {
+	run, cancel := context.WithCancel(b.ctx)
+	defer cancel()
+	defer context.AfterFunc(b.c.n.Context(), cancel)()
+	values, err := runLoader(run, b.c, b.o.timeout, func(ctx context.Context) (map[string][]byte, error) {
 		return b.load(ctx, slices.Clone(keys)) // it may do with them what it likes
 	})
+	closed := errors.Is(err, context.Canceled) && b.c.n.Closing()
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
@@ -156,6 +161,9 @@ func (b *loadBatch) loadAll(keys []string) {
 		switch value, ok := values[key]; {
 		case err != nil && b.ctx.Err() != nil: // somebody else may load
 			res.Err = b.ctx.Err()
+			calls[i] = node.Release{Token: b.token}.Call(keyCall(0, key).Slot, key)
+		case closed:
+			res.Err = ErrClosed
 			calls[i] = node.Release{Token: b.token}.Call(keyCall(0, key).Slot, key)
 		case err != nil:
 			res.Err = &LoadError{key, err}

@@ -207,6 +207,24 @@ func loadManyErrors(t *testing.T, p pair) {
 	}
 }
 
+// TestGetOrLoadManyEndsWithTheCache closes a cache whose caller loads.
+func TestGetOrLoadManyEndsWithTheCache(t *testing.T) {
+	parallel(t)
+	c, running := open(t), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		r := c.GetOrLoadMany(t.Context(), []string{"k"}, func(ctx context.Context, _ []string) (map[string][]byte, error) {
+			close(running)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, slotmesh.LoadTimeout(10*time.Minute))
+		wantErr(t, "GetOrLoadMany", r[0].Err, slotmesh.ErrClosed)
+	})
+	<-running
+	within(t, time.Minute, "Close", func() { wantErr(t, "Close", c.Close(), nil) })
+	wg.Wait()
+}
+
 // TestGetOrLoadManyWaitsLong waits for a load that takes longer than WithOpTimeout.
 func TestGetOrLoadManyWaitsLong(t *testing.T) {
 	parallel(t)
