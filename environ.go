@@ -9,6 +9,10 @@ import (
 	"runtime/debug"
 )
 
+// besides is what a node may take whatever the limit of its records: rings of recent
+// writes, the slot table, buffers, and what of these is garbage.
+const besides = 128 * mib
+
 // minFreeDisk is what a data directory's disk must have free: Pebble cannot
 // start its logs with less. Below lowDisk there is a warning.
 const (
@@ -33,7 +37,7 @@ func thisMachine() machine {
 func (m machine) check(o *options) error {
 	if limit := m.memory(); limit < math.MaxInt64 && o.maxMemory > limit {
 		return fmt.Errorf("%w: WithMaxMemory(%d): the process may use %d bytes, by GOMEMLIMIT or its container's limit", ErrInvalid, o.maxMemory, limit)
-	} else if limit < math.MaxInt64 && o.maxMemory > limit/4*3 {
+	} else if limit < math.MaxInt64 && o.maxMemory > max(limit-besides, 0)/4*3 {
 		o.cfg.Logger.Warn("memory limit leaves little for the rest of the process", "bytes", o.maxMemory, "max", limit)
 	}
 	if o.dataDir == "" {

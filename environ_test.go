@@ -22,6 +22,7 @@ func TestOpenLooksAtTheMachine(t *testing.T) {
 		{"enough", 256 * mib, 1 << 40, nil, ""},
 		{"memory above the limit", 32 * mib, 1 << 40, ErrInvalid, "GOMEMLIMIT"},
 		{"memory near the limit", 70 * mib, 1 << 40, nil, "little for the rest"},
+		{"a third more alone", 90 * mib, 1 << 40, nil, "little for the rest"},
 		{"full disk", math.MaxInt64, 1 * mib, ErrDisk, "full"},
 		{"nearly full disk", math.MaxInt64, 100 * mib, nil, "nearly full"},
 	} {
