@@ -19,8 +19,7 @@ import (
 // slots are handed over for every reason that somebody may have planned.
 func TestHandOversAreNoFailure(t *testing.T) {
 	parallel(t)
-	// Where tests share two cores a hand-over may take seconds.
-	caches := slotmeshtest.Start(t, 3, slotmesh.WithFailureTimeout(15*time.Second))
+	caches := slotmeshtest.Start(t, 3, unhurried...)
 	for i := range 300 {
 		set(t, caches[0], fmt.Sprint("key", i), "value")
 	}

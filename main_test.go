@@ -8,8 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
+
+// unhurried has nodes wait for one that a busy machine makes late, where a test looks
+// at what is so while all are well.
+var unhurried = []slotmesh.Option{slotmesh.WithFailureTimeout(15 * time.Second), slotmesh.WithReplicationTimeout(15 * time.Second)}
 
 // TestMain lets the test binary run itself again as another process: see
 // process_test.go.
