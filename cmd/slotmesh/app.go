@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +49,7 @@ node, $SLOTMESH_JOIN and the like are taken from the environment.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such key, or a condition did not
 hold; 4 the cluster is not well (info --check, doctor); 5 no node could be joined;
-6 a change that hurts was not confirmed; 130 interrupted.`,
+6 a change that hurts was not confirmed; 130 interrupted, but for watch and top.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version(),
@@ -63,6 +64,9 @@ hold; 4 the cluster is not well (info --check, doctor); 5 no node could be joine
 			}
 			if a.timeout <= 0 {
 				return usagef("--timeout %v: want more than 0", a.timeout)
+			}
+			if len(a.join) == 0 || slices.Contains(a.join, "") {
+				return usagef("--join %q: want host:port or DNS names", strings.Join(a.join, ","))
 			}
 			return nil
 		},
@@ -93,6 +97,29 @@ hold; 4 the cluster is not well (info --check, doctor); 5 no node could be joine
 	add("operate", a.moveCmd(), a.unpinCmd(), a.pinsCmd(), a.rebalanceCmd(), a.pauseCmd(), a.resumeCmd(), a.failoverCmd(), a.drainCmd(), a.weightCmd(),
 		a.checkpointCmd(), a.benchCmd())
 	return root
+}
+
+// refuseUnknown makes an unknown topic of help, or shell of completion, a usage
+// error: cobra prints help and succeeds. root has its streams already, for cobra
+// looks at them here.
+func refuseUnknown(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = usageArgs(func(_ *cobra.Command, args []string) error {
+				_, rest, err := root.Find(args)
+				if err == nil && len(rest) > 0 {
+					err = fmt.Errorf("unknown command %q", rest[0])
+				}
+				return err
+			})
+		case "completion":
+			c.Args = usageArgs(cobra.NoArgs)
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 }
 
 // usageArgs makes wrong arguments a usage error.

@@ -23,13 +23,13 @@ import (
 // Exit codes, for scripts.
 const (
 	exitOK       = 0
-	exitFailed   = 1 // the command failed
-	exitUsage    = 2 // it was not understood
-	exitNotFound = 3 // no such key, or a condition that did not hold
-	exitUnwell   = 4 // info --check and doctor: the cluster is not well
-	exitNoJoin   = 5 // no node could be joined
-	exitDeclined = 6 // a change that hurts was not confirmed
-	exitStopped  = 130
+	exitFailed   = 1   // the command failed
+	exitUsage    = 2   // it was not understood
+	exitNotFound = 3   // no such key, or a condition that did not hold
+	exitUnwell   = 4   // info --check and doctor: the cluster is not well
+	exitNoJoin   = 5   // no node could be joined
+	exitDeclined = 6   // a change that hurts was not confirmed
+	exitStopped  = 130 // interrupted; watch and top end so with 0
 )
 
 func main() {
@@ -58,6 +58,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, in io.R
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
+	refuseUnknown(root)
 	err := root.ExecuteContext(ctx)
 	code := exitCode(ctx, err)
 	switch code {

@@ -183,6 +183,9 @@ func keysAndValues(t *testing.T, f *fleet) {
 func watches(_ *testing.T, f *fleet) {
 	f.want(exitOK, "OK\n", "set", "{w}a", "1")
 	f.want(exitOK, "set {w}a 1\nlive\n", "watch", "--tag", "w", "--snapshot", "--limit", "2")
+	f.want(exitOK, "OK\n", "set", "wide:1", "2")
+	f.want(exitOK, "set wide:1 2\nlive\n", "watch", "--prefix", "wide:", "--snapshot", "--limit", "2")
+	f.want(exitOK, "1\n", "del", "wide:1")
 	f.want(exitUsage, "", "watch")
 }
 
@@ -273,7 +276,8 @@ func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"nonsense"}, {"get"}, {"get", "a", "b"}, {"get", "k", "--nonsense"}, {"info", "-o", "xml"}, {"slots", "16384"}, {"slots", "5-3"}, {"del"},
 		{"del", "k", "--prefix", "p"}, {"bench", "--callers", "0"}, {"top", "--interval", "1ms"}, {"info", "--timeout", "0"}, {"checkpoint"},
-		{"info", "--secret-file", "/nonexistent"}, {"info", "--cluster", strings.Repeat("x", 65)},
+		{"info", "--secret-file", "/nonexistent"}, {"info", "--cluster", strings.Repeat("x", 65)}, {"info", "--join", ""}, {"info", "--join", "a,,b"},
+		{"scan", "--limit", "-1"}, {"watch", "--key", "k", "--limit", "-1"}, {"top", "-n", "-1"}, {"help", "nonsense"}, {"completion", "nonsense"},
 	} {
 		if code, out, errOut := f.run(args...); code != exitUsage || out != "" || errOut == "" {
 			t.Errorf("slotmesh %v: exit %d, %q, %q; want %d and an error", args, code, out, errOut, exitUsage)
@@ -286,6 +290,9 @@ func TestWrongUsage(t *testing.T) {
 	stop()
 	if code := run(stopped, []string{"info"}, os.Getenv, strings.NewReader(""), io.Discard, io.Discard); code != exitStopped {
 		t.Errorf("info interrupted: exit %d, want %d", code, exitStopped)
+	}
+	if code, out, errOut := f.run("help", "info"); code != exitOK || !strings.Contains(out, "--check") {
+		t.Errorf("help info: exit %d, %q, %q; want the flags of info", code, out, errOut)
 	}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		if code, out, errOut := f.run("completion", shell); code != exitOK || !strings.Contains(out, "slotmesh") {

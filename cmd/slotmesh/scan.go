@@ -19,6 +19,9 @@ func (a *app) scanCmd() *cobra.Command {
 		Long: `Print keys, one a line, those that would not show quoted; with -o json an object a
 line. Keys that are there from beginning to end come exactly once.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return usagef("--limit %d: want 0 or more", limit)
+			}
 			var opts []slotmesh.ScanOption
 			f := cmd.Flags()
 			if f.Changed("prefix") {

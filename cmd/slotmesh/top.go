@@ -38,6 +38,9 @@ a terminal q ends it; elsewhere each frame is printed, with -o json an object a 
 			if interval < 100*time.Millisecond {
 				return usagef("--interval %v: want at least 100ms", interval)
 			}
+			if frames < 0 {
+				return usagef("--frames %d: want 0 or more", frames)
+			}
 			return a.with(cmd.Context(), func(ctx context.Context, c *slotmesh.Cache) error {
 				return a.top(ctx, c, interval, frames)
 			})

@@ -16,9 +16,12 @@ func (a *app) watchCmd() *cobra.Command {
 	var snapshot, keysOnly bool
 	var limit int
 	cmd := &cobra.Command{
-		Use:   "watch --key KEY | --tag TAG | --prefix '{TAG}...'",
-		Short: "Print what happens to a key or to the keys of a tag, until interrupted",
+		Use:   "watch --key KEY | --tag TAG | --prefix PREFIX",
+		Short: "Print what happens to a key, or to the keys of a tag or a prefix, until interrupted",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return usagef("--limit %d: want 0 or more", limit)
+			}
 			var opts []slotmesh.WatchOption
 			f := cmd.Flags()
 			if f.Changed("key") {
@@ -59,7 +62,7 @@ func (a *app) watchCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&key, "key", "", "one key")
 	f.StringVar(&tag, "tag", "", "all keys of a hash tag")
-	f.StringVar(&prefix, "prefix", "", "keys that begin so; it must hold a hash tag, or go with --tag")
+	f.StringVar(&prefix, "prefix", "", "keys that begin so, in all slots unless it holds a hash tag or --tag names one; \"\" is all keys")
 	f.BoolVar(&snapshot, "snapshot", false, "begin with the keys that are there")
 	f.BoolVar(&keysOnly, "keys-only", false, "leave out the values")
 	f.IntVar(&limit, "limit", 0, "stop after so many events; 0 for never")
