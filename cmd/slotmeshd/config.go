@@ -101,6 +101,9 @@ func (c *config) options(log *slog.Logger) ([]slotmesh.Option, error) {
 	if !ok {
 		errs = append(errs, fmt.Errorf("--partition %q: want available or majority", c.policy))
 	}
+	if fsync != slotmesh.FsyncEverySec && c.dataDir == "" {
+		errs = append(errs, fmt.Errorf("--fsync %s needs --data-dir", c.fsync))
+	}
 	if c.shutdownTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: want more than 0", c.shutdownTimeout))
 	}

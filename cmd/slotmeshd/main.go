@@ -21,9 +21,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -72,6 +74,9 @@ func run(ctx context.Context, stop func(), args []string, getenv func(string) st
 	}
 	// The ports first: one that is taken is told at once.
 	p, err := listen(ctx, c)
+	if _, ok := errors.AsType[*net.AddrError](err); ok {
+		return fail(exitUsage, err) // it is no address
+	}
 	if err != nil {
 		return fail(exitFailed, err)
 	}
@@ -103,7 +108,8 @@ func serve(ctx context.Context, stop func(), c *config, cache *slotmesh.Cache, p
 	if ctx.Err() == nil {
 		view := cache.Cluster()
 		self := view.Self()
-		fmt.Fprintf(out, "slotmeshd ready: node %s at %s in cluster %s of %d%s\n", self.Name, self.Addr, c.cluster, len(view.Nodes()), p.where())
+		members := slices.DeleteFunc(view.Nodes(), func(n slotmesh.Node) bool { return n.Visitor })
+		fmt.Fprintf(out, "slotmeshd ready: node %s at %s in cluster %s of %d%s\n", self.Name, self.Addr, c.cluster, len(members), p.where())
 		select {
 		case <-ctx.Done():
 		case <-cache.Done():

@@ -104,6 +104,9 @@ func TestExitCodes(t *testing.T) {
 	begin(t, "--cluster", strings.Repeat("x", 65)).wantExit(exitUsage, "WithCluster")
 	begin(t, "--stop", "soon").wantExit(exitUsage, "--stop")
 	begin(t, "--stop", "restart").wantExit(exitUsage, "--data-dir")
+	begin(t, "--fsync", "always").wantExit(exitUsage, "--data-dir")
+	begin(t, "--http", "8080").wantExit(exitUsage, "--http")
+	begin(t, "--resp", ":99999").wantExit(exitUsage, "--resp")
 	begin(t, "--version").wantExit(exitOK, "")
 	begin(t, "--help").wantExit(exitOK, "")
 
