@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,6 +130,9 @@ func TestCheckpointOfAnotherNode(t *testing.T) {
 	for _, label := range []string{"before-1.2", "", "..", ".hidden", "a/b", "../escape", "a b"} {
 		_, err := visitor.Cluster().Checkpoint(t.Context(), "disk", label)
 		wantErr(t, fmt.Sprintf("Checkpoint(%q)", label), err, slotmesh.ErrInvalid)
+		if n := strings.Count(err.Error(), slotmesh.ErrInvalid.Error()); n != 1 {
+			t.Errorf("Checkpoint(%q) = %v, which says %d times what kind of error it is", label, err, n)
+		}
 	}
 	if _, err := visitor.Cluster().Checkpoint(t.Context(), "visitor", "x"); !errors.Is(err, slotmesh.ErrInvalid) {
 		t.Errorf("Checkpoint without a disk = %v, want ErrInvalid", err)

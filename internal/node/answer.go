@@ -212,7 +212,7 @@ func (n *Node) codeError(rsp *transport.Response) error {
 	for _, p := range pairs {
 		if p.code == rsp.Code {
 			if rsp.Text != "" {
-				return fmt.Errorf("%w: peer: %s", p.err, rsp.Text)
+				return fmt.Errorf("%w: peer: %s", p.err, strings.TrimPrefix(rsp.Text, p.err.Error()+": "))
 			}
 			return p.err
 		}
