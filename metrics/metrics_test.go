@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -37,6 +38,23 @@ func TestReadSamplesEveryMetric(t *testing.T) {
 		if !sampled[m] {
 			t.Errorf("%s has no sample", m.Name)
 		}
+	}
+}
+
+// TestDocumentationListsEveryMetric compares the table in docs/observability.md with
+// what there is, in the order of All.
+func TestDocumentationListsEveryMetric(t *testing.T) {
+	var want strings.Builder
+	want.WriteString("| metric | labels | means |\n|---|---|---|\n")
+	for _, m := range metrics.All() {
+		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", m.PrometheusName(), strings.Join(m.Labels, ", "), strings.TrimSuffix(m.Help, "."))
+	}
+	page, err := os.ReadFile("../docs/observability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), want.String()+"\n") {
+		t.Errorf("docs/observability.md has not this table:\n%s", want.String())
 	}
 }
 
