@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,6 +66,26 @@ func TestEventsAreDocumented(t *testing.T) {
 	for _, m := range names {
 		if !bytes.Contains(doc, []byte("| `"+string(m[1])+"` |")) {
 			t.Errorf("docs/observability.md does not list the event %q", m[1])
+		}
+	}
+	logged := regexp.MustCompile(`(?:[lL]og(?:ger)?\.(?:Info|Warn|Error)\(|logs\.add\(slog\.Level(?:Info|Warn|Error), )"([^"]+)"`)
+	for _, dir := range []string{".", "internal/node", "transport", "gossip", "store/pebblestore"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			if source, err = os.ReadFile(file); err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range logged.FindAllSubmatch(source, -1) {
+				if !bytes.Contains(doc, []byte("`"+string(m[1])+"`")) {
+					t.Errorf("docs/observability.md does not name %q, which %s logs", m[1], file)
+				}
+			}
 		}
 	}
 }
