@@ -257,7 +257,7 @@ func (s *server) deliver(channel, payload string) {
 	}
 }
 
-// notices is the queue of messages about keys for one client.
+// noticeQueue is the queue of messages about keys for one client.
 type noticeQueue struct {
 	mu    sync.Mutex // guards below
 	list  []notice

@@ -144,7 +144,7 @@ func (m *member) portNumber() int64 {
 	return n
 }
 
-// addr is host:port as in MOVED, where IPv6 addresses have no brackets.
+// addrOf is host:port as in MOVED, where IPv6 addresses have no brackets.
 func addrOf(n slotmesh.Node) string {
 	host, port, err := net.SplitHostPort(n.Attributes[Attribute])
 	if err != nil {

@@ -106,7 +106,7 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 		}
 		f := n.flight()
 		f.call, f.index = c, i
-		n.depart(&f.trip, c)
+		n.setOut(&f.trip, c)
 		flights = append(flights, f)
 	}
 	if len(flights) < len(calls) {

@@ -175,7 +175,7 @@ func (n *Node) route(ctx context.Context, c *Call, end *CallEnd) (Result, error)
 	began, deadline := n.limits(ctx)
 	w := n.cell()
 	defer n.release(w)
-	n.depart(&w.trip, c)
+	n.setOut(&w.trip, c)
 	res, err := n.travel(ctx, deadline, c, w)
 	n.ended(&w.trip, c, res.Found, began, time.Time{}, err)
 	if end != nil {

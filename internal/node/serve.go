@@ -153,10 +153,10 @@ func isRead(op transport.Op) bool {
 	return looks(op) || op == transport.OpScan || op == transport.OpExplain || parks(op)
 }
 
-// start runs a call on this node's own copy. done is called once, perhaps
-// before start returns and perhaps under no lock on another goroutine; r is
-// filled by then. An error from start itself means that done is not called
-// and nothing happened.
+// run runs a call on this node's own copy. done is called once, under no lock,
+// perhaps before run returns and perhaps on another goroutine; r is filled by
+// then. An error from run itself means that done is not called and nothing
+// happened.
 func (n *Node) run(c *Call, req *transport.Request, r *Result, done func(error)) error {
 	switch {
 	case looks(c.Op):

@@ -27,9 +27,9 @@ type trip struct {
 	waited   bool  // here, for an acknowledgement
 }
 
-// depart begins a trip. A write gets the ID under which its fate can be
+// setOut begins a trip. A write gets the ID under which its fate can be
 // looked up; repeats carry it too.
-func (n *Node) depart(t *trip, c *Call) {
+func (n *Node) setOut(t *trip, c *Call) {
 	*t = trip{req: transport.Request{Call: *c}, source: SourceNone}
 	if n.near != nil {
 		if cl := n.table.Load().Claim(c.Slot); cl != nil && cl.Primary != n.id {

@@ -38,7 +38,7 @@ func TestAskEndsWithItsClaim(t *testing.T) {
 			table, _ := new(shard.Table).Merge(claim(3, first))
 			n.table.Store(table)
 			var trip trip
-			n.depart(&trip, &Call{Op: transport.OpSet, Slot: 5})
+			n.setOut(&trip, &Call{Op: transport.OpSet, Slot: 5})
 			if _, err := n.next(t.Context(), &trip); !errors.Is(err, transport.ErrNotSent) || trip.peer.id != first {
 				t.Fatalf("next = %v to %v, want %v", err, trip.peer, first)
 			}

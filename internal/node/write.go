@@ -28,38 +28,8 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		return errMoved
 	}
 	if req.Repeat {
-		if e := s.ring.find(req.ID2); e != nil {
-			if c.Flags&transport.FlagReturnOld != 0 && e.result.Found && e.result.Value == nil {
-				s.mu.Unlock()
-				return ErrUnknownOutcome // it took effect, but what it gave is lost
-			}
-			*r = e.result
-			r.Value = bytes.Clone(e.result.Value)
-			if e.version <= s.acked.Load() {
-				s.mu.Unlock()
-				done(nil)
-				return nil
-			}
-			s.insertWaiterLocked(e.version, done)
-			s.mu.Unlock()
-			return nil
-		}
-		// It was first sent to a primary of that epoch or a later one, after
-		// that write.
-		if max(req.Mark, firstVersion(req.Epoch)) < s.ring.fates {
-			s.mu.Unlock()
-			return ErrUnknownOutcome
-		}
-		switch far := shard.NodeID(req.ID2.Node) != n.id; {
-		case far && 0 < req.Known && req.Known < sv.claim.Epoch:
-			s.mu.Unlock()
-			return errMoved // as above: another repeat may have been answered since
-		case far && req.After >= sv.claim.Epoch:
-			// An earlier attempt may come later than this, by another way. Under a
-			// newer epoch it is refused.
-			s.mu.Unlock()
-			n.renew(s.no, sv.claim.Epoch)
-			return errNotYet
+		if settled, err := n.repeatLocked(s, sv, c, req, r, done); settled {
+			return err
 		}
 	}
 	if s.hold != nil {
@@ -127,6 +97,46 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	n.writtenLocked(s, c, version, done)
 	return nil
+}
+
+// repeatLocked finds out what became of earlier attempts of a write. Where that
+// settles the call, by their result or by an error, it unlocks the slot and reports
+// true; otherwise none of them took effect, nor ever will, and the call is run.
+func (n *Node) repeatLocked(s *slot, sv *serving, c *Call, req *transport.Request, r *Result, done func(error)) (settled bool, err error) {
+	if e := s.ring.find(req.ID2); e != nil {
+		if c.Flags&transport.FlagReturnOld != 0 && e.result.Found && e.result.Value == nil {
+			s.mu.Unlock()
+			return true, ErrUnknownOutcome // it took effect, but what it gave is lost
+		}
+		*r = e.result
+		r.Value = bytes.Clone(e.result.Value)
+		if e.version <= s.acked.Load() {
+			s.mu.Unlock()
+			done(nil)
+			return true, nil
+		}
+		s.insertWaiterLocked(e.version, done)
+		s.mu.Unlock()
+		return true, nil
+	}
+	// It was first sent to a primary of that epoch or a later one, after
+	// that write.
+	if max(req.Mark, firstVersion(req.Epoch)) < s.ring.fates {
+		s.mu.Unlock()
+		return true, ErrUnknownOutcome
+	}
+	switch far := shard.NodeID(req.ID2.Node) != n.id; {
+	case far && 0 < req.Known && req.Known < sv.claim.Epoch:
+		s.mu.Unlock()
+		return true, errMoved // another repeat may have been answered elsewhere since
+	case far && req.After >= sv.claim.Epoch:
+		// An earlier attempt may come later than this, by another way. Under a
+		// newer epoch it is refused.
+		s.mu.Unlock()
+		n.renew(s.no, sv.claim.Epoch)
+		return true, errNotYet
+	}
+	return false, nil
 }
 
 // writtenLocked ends a call that wrote up to version: done is called when all copies
@@ -268,7 +278,9 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 	}
 	found := cur.State == store.Found && cur.Schema&SchemaAbsent == 0
 	*r = Result{}
-	rec = store.Record{Kind: c.Kind, Key: c.Key, Field: c.Field, Schema: c.Schema}
+	if c.Op == opRemove && (cur.Version != c.Version || cur.State == store.Deleted) {
+		return rec, 0, nil
+	}
 	expiry := min(c.Expiry, maxExpiry)
 	if c.Flags&transport.FlagRelative != 0 && expiry > 0 {
 		expiry += now
@@ -294,22 +306,28 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		}
 		r.Schema = cur.Schema
 	}
-	write := func(value []byte, expiry int64) (store.Record, uint64, error) {
+	rec, err = n.change(c, r, &cur, found, expiry, now)
+	return rec, cur.Version, err
+}
+
+// change builds the record that a call makes of cur, what there is of its key, as
+// decide does, and fills in the rest of r. expiry is what the call asks for, in Unix
+// milliseconds; 0 for never.
+func (n *Node) change(c *Call, r *Result, cur *store.Item, found bool, expiry, now int64) (rec store.Record, err error) {
+	rec = store.Record{Kind: c.Kind, Key: c.Key, Field: c.Field, Schema: c.Schema}
+	write := func(value []byte, expiry int64) (store.Record, error) {
 		expiry = min(expiry, maxExpiry)
 		rec.Value, rec.Expiry, rec.Version = value, expiry, 1
 		r.Expiry = expiry
 		if expiry > 0 && expiry <= now {
 			rec.Value, rec.Expiry, rec.Tombstone = nil, 0, true
 		}
-		return rec, cur.Version, nil
+		return rec, nil
 	}
 	switch c.Op {
 	case opRemove:
-		if cur.Version != c.Version || cur.State == store.Deleted {
-			return rec, 0, nil
-		}
 		rec.Tombstone, rec.Version = true, 1
-		return rec, cur.Version, nil
+		return rec, nil
 	case transport.OpSet:
 		if c.Flags&transport.FlagKeepTTL != 0 && found {
 			expiry = cur.Expiry
@@ -318,13 +336,13 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		return write(c.Value, expiry)
 	case transport.OpDelete:
 		if r.Found = found; cur.State != store.Found {
-			return rec, cur.Version, nil
+			return rec, nil
 		}
 		rec.Tombstone, rec.Version = true, 1
-		return rec, cur.Version, nil
+		return rec, nil
 	case transport.OpExpire:
 		if !found {
-			return rec, cur.Version, ErrNotFound
+			return rec, ErrNotFound
 		}
 		r.Found, rec.Schema = true, cur.Schema
 		return write(cur.Value, expiry)
@@ -334,14 +352,14 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		if found {
 			var ok bool
 			if old, ok = integer(cur.Value); !ok {
-				return rec, cur.Version, ErrNotInteger
+				return rec, ErrNotInteger
 			}
 		}
 		above, below := c.Delta > 0 && old > math.MaxInt64-c.Delta, c.Delta < 0 && old < math.MinInt64-c.Delta
 		if c.Flags&transport.FlagBounds != 0 {
 			low, high, ok := bounds(c.Old)
 			if !ok {
-				return rec, 0, ErrInvalid
+				return rec, ErrInvalid
 			}
 			refused := old+c.Delta < low || old+c.Delta > high
 			if above || below { // of all integers, also of those that have no room here
@@ -349,11 +367,11 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 			}
 			if refused {
 				r.Int, r.Found = old, found
-				return rec, cur.Version, ErrConditionFailed
+				return rec, ErrConditionFailed
 			}
 		}
 		if above || below {
-			return rec, cur.Version, ErrNotInteger
+			return rec, ErrNotInteger
 		}
 		if found {
 			expiry = cur.Expiry
@@ -362,7 +380,7 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		return write(strconv.AppendInt(nil, old+c.Delta, 10), expiry)
 	case transport.OpAppend:
 		if len(cur.Value)+len(c.Value) > n.cfg.MaxValue {
-			return rec, cur.Version, ErrTooLarge
+			return rec, ErrTooLarge
 		}
 		if found {
 			rec.Schema = cur.Schema
@@ -374,7 +392,7 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		return write(append(cur.Value, c.Value...), expiry)
 	case transport.OpCompare:
 		if !found || string(cur.Value) != string(c.Old) {
-			return rec, cur.Version, ErrConditionFailed
+			return rec, ErrConditionFailed
 		}
 		if c.Flags&transport.FlagKeepTTL != 0 {
 			expiry = cur.Expiry
@@ -384,7 +402,7 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 		}
 		return write(c.Value, expiry)
 	}
-	return rec, 0, ErrInvalid
+	return rec, ErrInvalid
 }
 
 // integer reads a decimal integer without superfluous signs and zeros, so that
