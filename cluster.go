@@ -11,9 +11,9 @@ import (
 	"github.com/slotmesh/slotmesh/shard"
 )
 
-// Cluster shows the cluster as this node sees it. Nothing in it asks other
-// nodes: news from them arrives within milliseconds, or when they can be
-// reached again.
+// Cluster shows the cluster as this node sees it, and changes where slots are.
+// What takes no context asks no other node: news from them arrives within
+// milliseconds, or when they can be reached again.
 type Cluster struct{ n *node.Node }
 
 // Cluster returns the cluster's view from this node.
@@ -58,7 +58,8 @@ type Health struct {
 	Forked       int // slots that went on without a majority and are being merged
 	Unclaimed    int // slots that nobody has served yet
 	// State is "ok", "degraded" (slots are short of backups, forked or not
-	// claimed yet) or "failing" (slots have no live primary).
+	// claimed yet, or this node's disk has failed) or "failing" (slots have no
+	// live primary). That slots move leaves it "ok".
 	State string
 	// MoveBytes is what this node still has to copy to others, about, and
 	// MoveTime what it needs for that at its present pace.

@@ -38,13 +38,14 @@ const (
 func WithDataDir(dir string) Option { return func(o *options) { o.dataDir = dir } }
 
 // WithFsync says when writes are synced to the data directory. Default
-// FsyncEverySec.
+// FsyncEverySec. It needs WithDataDir.
 func WithFsync(f Fsync) Option { return func(o *options) { o.fsync = f } }
 
 // WithRecoverEmpty moves a damaged data directory aside and starts empty, to
 // copy from the other nodes; to know of damage, Open reads the whole directory,
-// about a second for a million records. Default: Open returns ErrDisk, or before
-// it has read what is damaged, and then calls that need it do.
+// about a second for a million records. It needs WithDataDir. Default: Open
+// returns ErrDisk, or, where the damage is in what it has not read by then, the
+// calls that need that do.
 func WithRecoverEmpty() Option { return func(o *options) { o.recoverEmpty = true } }
 
 // openEngine opens what the records are kept in.

@@ -83,8 +83,9 @@ var (
 	ErrCodec = node.ErrCodec
 )
 
-// ErrUnknownNode means that no living member has the name, or that the member
-// is leaving or of weight 0 and can hold no slots.
+// ErrUnknownNode is what calls that say where slots are to be give for a name
+// that no living member has, or whose member is leaving or of weight 0 and can
+// hold no slots.
 var ErrUnknownNode = node.ErrUnknownNode
 
 // ErrDisk means that the data directory failed: it is damaged, in use by

@@ -82,7 +82,8 @@ type Limits struct {
 }
 
 // WithName sets the node's name: unique in the cluster, the same after a
-// restart, at most 96 bytes. Default: host name and port, as in "orders-0:7946".
+// restart, at most 96 bytes of printable UTF-8 without blanks, as are all names.
+// Default: host name and port, as in "orders-0:7946".
 func WithName(name string) Option { return func(o *options) { o.cfg.Name = name } }
 
 // WithCluster sets the name of the cluster; nodes of another one are refused.
@@ -131,9 +132,9 @@ func WithMinBackups(n int) Option { return func(o *options) { o.cfg.MinBackups =
 func WithAck(a Ack) Option { return func(o *options) { o.ack = a } }
 
 // WithMaxMemory limits the bytes of all records held here, backups' copies and
-// overhead included: 8 MiB to 60 GiB. Default: a quarter of GOMEMLIMIT or of the
-// container's limit, whichever is less, and 256 MiB where there is neither; 0
-// asks for the default.
+// overhead included: 8 MiB to 60 GiB, and at least 16 MiB with WithDataDir.
+// Default: a quarter of GOMEMLIMIT or of the container's limit, whichever is
+// less, and 256 MiB where there is neither; 0 asks for the default.
 func WithMaxMemory(bytes int64) Option { return func(o *options) { o.maxMemory = bytes } }
 
 // WithEviction says what happens at the memory limit. Default EvictAuto.
@@ -169,7 +170,8 @@ func WithFailureTimeout(d time.Duration) Option {
 }
 
 // WithRepairDelay sets how long a slot may lack a backup before another node
-// starts copying it. Default 5s. Longer spares traffic in a rolling restart.
+// starts copying it: 0 to 24h, default 5s. Longer spares traffic in a rolling
+// restart.
 func WithRepairDelay(d time.Duration) Option { return func(o *options) { o.cfg.RepairDelay = d } }
 
 // WithMoveBudget limits what this node sends to fill copies on others, for moves
@@ -188,9 +190,9 @@ func WithMoveBudget(bytesPerSecond int64) Option {
 func WithPartitionPolicy(p PartitionPolicy) Option { return func(o *options) { o.cfg.Policy = p } }
 
 // WithPartitionWait sets how long a slot waits for a majority before it goes on
-// without one under the policy Available. At least WithFailureTimeout. Default
-// 3s, so that calls with the default WithOpTimeout outlive it, or
-// WithFailureTimeout where that is longer; 0 asks for the default.
+// without one under the policy Available: WithFailureTimeout to 24h. Default 3s,
+// so that calls with the default WithOpTimeout outlive it, or WithFailureTimeout
+// where that is longer; 0 asks for the default.
 func WithPartitionWait(d time.Duration) Option { return func(o *options) { o.cfg.PartitionWait = d } }
 
 // WithMerge sets how two values of a key become one when a cut cluster, whose
@@ -219,13 +221,14 @@ func WithReplicationTimeout(d time.Duration) Option {
 }
 
 // WithOrphanWait sets how long a slot whose holders are all lost waits for one
-// of them before it starts again from the best copy left, or empty. Default 10s.
+// of them before it starts again from the best copy left, or empty: 0 to 24h,
+// default 10s.
 // With Majority, holders that are silent are not lost: it takes proof that their
 // processes are gone, or a majority of the slot's group.
 func WithOrphanWait(d time.Duration) Option { return func(o *options) { o.cfg.OrphanWait = d } }
 
 // WithColdStartWait sets how long a slot that is recovered after a start of the
-// whole cluster waits for holders that do not answer. Default 30s.
+// whole cluster waits for holders that do not answer: 0 to 24h, default 30s.
 func WithColdStartWait(d time.Duration) Option { return func(o *options) { o.cfg.ColdStartWait = d } }
 
 // WithRequireFullCoverage lets every call fail with ErrNoPrimary while any slot
@@ -241,20 +244,22 @@ func WithRequireFullCoverage(require bool) Option {
 // answer for a quarter of a second at a time, and acknowledges no write of the
 // key before it has taken the right back or its time is over. So a write of such
 // a key takes a round trip to those who hold it, and where one of them has just
-// fallen silent up to a quarter of a second. Misses are kept too.
+// fallen silent up to a quarter of a second. Misses are kept too, values above
+// 256 KiB are not.
 func WithNearCache(bytes int64) Option { return func(o *options) { o.cfg.NearBytes = bytes } }
 
-// WithLimits bounds the keys and values that calls may carry.
+// WithLimits bounds the keys and values that calls may carry. All nodes should
+// agree.
 func WithLimits(l Limits) Option { return func(o *options) { o.limits = l } }
 
-// WithOpTimeout bounds calls whose context has no deadline. Default 5s.
+// WithOpTimeout bounds calls whose context has no deadline: 1ms to 24h, default 5s.
 func WithOpTimeout(d time.Duration) Option { return func(o *options) { o.cfg.OpTimeout = d } }
 
 // WithSlowCalls lets calls made here be logged that take d or longer, with the
-// operation, slot, node asked, attempts and error, and without the key, unless a
-// failed load of somebody else put it into its error. The last 64 are
-// on the page of Handler; at most ten a second are logged. Waiting for a lock,
-// for somebody else's load or for news is no slow call. Default 1s; 0: none are.
+// operation, slot, node asked, attempts and error, and without the key: 0 to 24h,
+// default 1s; with 0 none are. At most ten a second are logged; the last 64 are kept
+// for SlowCalls and the page of Handler. Calls that wait for a lock, for a load or
+// for news are never slow ones.
 func WithSlowCalls(d time.Duration) Option { return func(o *options) { o.cfg.SlowCall = d } }
 
 // WithTracer has calls followed across nodes, as metrics/otel does.
