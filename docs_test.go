@@ -1,10 +1,41 @@
 package slotmesh_test
 
 import (
+	"bytes"
 	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
+
+// TestOptionsAreListed keeps the table in docs/api.md complete.
+func TestOptionsAreListed(t *testing.T) {
+	page, err := os.ReadFile("docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, found := string(page[bytes.Index(page, []byte("## Options of Open")):]), 0
+	option := regexp.MustCompile(`(?m)^func (With\w+)(?:\[.*\])?\(.*\) Option \{`)
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range option.FindAllSubmatch(source, -1) {
+			if found++; !strings.Contains(table, "`"+string(m[1])+"`") {
+				t.Errorf("docs/api.md does not list %s of %s", m[1], file)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("found %d options, want all", found)
+	}
+}
 
 // TestWayOfOneSetIsThere keeps the walk through the code in docs/design.md true.
 func TestWayOfOneSetIsThere(t *testing.T) {
