@@ -13,7 +13,7 @@ import (
 const (
 	retryMin = time.Millisecond
 	retryMax = 20 * time.Millisecond
-	maxHops  = 32 // redirects of one call that taught the caller nothing new
+	maxHops  = 32 // redirects that a call follows without a rest
 	waitless = 64 // calls answered at once, about 100 µs of them, until others may run
 )
 
