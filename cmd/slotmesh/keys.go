@@ -52,10 +52,51 @@ func (a *app) explainCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.show(&e, func(w io.Writer) { fmt.Fprintln(w, e) })
+				return a.show(newExplained(&e), func(w io.Writer) { fmt.Fprintln(w, e) })
 			})
 		},
 	}
+}
+
+// explained is an explanation in JSON.
+type explained struct {
+	Key         string          `json:"key"`
+	Tag         string          `json:"tag"`
+	Slot        uint16          `json:"slot"`
+	State       string          `json:"state"`
+	Version     uint64          `json:"version"`
+	Bytes       int             `json:"bytes"`
+	TTL         float64         `json:"ttl_seconds,omitempty"` // left out where it lasts for ever
+	Codec       uint8           `json:"codec"`
+	Schema      uint32          `json:"schema"`
+	Loading     bool            `json:"loading"`
+	Waiting     int             `json:"waiting"`
+	Epoch       uint64          `json:"epoch"`
+	Primary     string          `json:"primary"`
+	Backups     []string        `json:"backups"`
+	Copies      []explainedCopy `json:"copies"`
+	SlotRecords int             `json:"slot_records"`
+	SlotBytes   int             `json:"slot_bytes"`
+	SlotRecent  int             `json:"slot_recent_writes"`
+	Took        float64         `json:"took_ms"`
+}
+
+type explainedCopy struct {
+	Node   string `json:"node"`
+	InSync bool   `json:"in_sync"`
+	Behind uint64 `json:"behind"`
+}
+
+func newExplained(e *slotmesh.Explanation) explained {
+	l := explained{
+		Key: e.Key, Tag: e.Tag, Slot: e.Slot, State: e.State, Version: e.Version, Bytes: e.Size, TTL: max(e.TTL, 0).Seconds(), Codec: e.Codec,
+		Schema: e.Schema, Loading: e.Loading, Waiting: e.Waiting, Epoch: e.Epoch, Primary: e.Primary, Backups: append([]string{}, e.Backups...),
+		Copies: []explainedCopy{}, SlotRecords: e.SlotRecords, SlotBytes: e.SlotBytes, SlotRecent: e.SlotRecent, Took: e.Took.Seconds() * 1000,
+	}
+	for _, c := range e.Copies {
+		l.Copies = append(l.Copies, explainedCopy(c))
+	}
+	return l
 }
 
 func (a *app) getCmd() *cobra.Command {

@@ -133,6 +133,9 @@ func looksAtIt(_ *testing.T, f *fleet) {
 	f.golden("top", "top", "-n", "1", "--interval", "100ms")
 }
 
+// goName is a name in JSON that looks like one of Go.
+var goName = regexp.MustCompile(`"[A-Z]\w*":`)
+
 // visitsLeaveNothing: the nodes forget visitors, who moved no slot.
 func visitsLeaveNothing(t *testing.T, f *fleet) {
 	for _, c := range f.caches {
@@ -155,6 +158,9 @@ func keysAndValues(t *testing.T, f *fleet) {
 	f.want(exitNotFound, "", "set", "{u}none", "Bob", "--if-present")
 	f.want(exitOK, "OK\n", "set", "{u}name", "Bob", "--ttl", "1h")
 	f.golden("explain", "explain", "{u}name")
+	if _, out, _ := f.run("explain", "{u}name", "-o", "json"); !strings.Contains(out, `"state": "present"`) || goName.MatchString(out) {
+		t.Errorf("explain -o json = %s, want names in lower case", out)
+	}
 	if code, out, errOut := f.feed("from\xffinput", "set", "{u}bin", "-"); code != exitOK || out != "OK\n" {
 		t.Errorf("set from input: exit %d, %q, %q", code, out, errOut)
 	}
@@ -213,6 +219,9 @@ func movesSlots(t *testing.T, f *fleet) {
 	f.want(exitOK, "n2 serves 2 slots, which are pinned to it\n", "move", "0", "1", "n2")
 	primary("0", "n2")
 	f.want(exitOK, "WHAT       NODE  VALUE\npinned to  n2    0-1\n", "pins")
+	if _, out, _ := f.run("pins", "-o", "json"); !strings.Contains(out, `"1": "n2"`) || goName.MatchString(out) {
+		t.Errorf("pins -o json = %s, want names in lower case", out)
+	}
 	f.want(exitUsage, "", "move", "0", "nobody")
 	f.want(exitDeclined, "", "failover", "2")
 	f.want(exitOK, "1 slots were handed over; slotmesh unpin --all undoes it\n", "failover", "2", "--yes")

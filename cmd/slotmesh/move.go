@@ -133,7 +133,13 @@ func (a *app) pinsCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(_ context.Context, c *slotmesh.Cache) error {
 				p := c.Cluster().Placement()
-				return a.show(&p, func(w io.Writer) {
+				l := struct {
+					Pins    map[uint16]string `json:"pinned_to"`
+					Aways   map[uint16]string `json:"kept_from"`
+					Weights map[string]int    `json:"weights"`
+					Paused  bool              `json:"paused"`
+				}(p)
+				return a.show(&l, func(w io.Writer) {
 					row(w, "WHAT", "NODE", "VALUE")
 					byNode := func(what string, slots map[uint16]string) {
 						lists := map[string][]int{}
