@@ -161,6 +161,25 @@ func (a *app) confirm(ctx context.Context, what string) error {
 	}
 }
 
+// readInput reads standard input to its end, but at most so many bytes.
+func (a *app) readInput(ctx context.Context, most int64) ([]byte, error) {
+	type input struct {
+		b   []byte
+		err error
+	}
+	read := make(chan input, 1)
+	go func() { // ends with the input, or with the process
+		b, err := io.ReadAll(io.LimitReader(a.in, most))
+		read <- input{b, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case in := <-read:
+		return in.b, in.err
+	}
+}
+
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -158,7 +158,7 @@ func (a *app) setCmd() *cobra.Command {
 			value := []byte(args[1])
 			if args[1] == "-" {
 				var err error
-				if value, err = io.ReadAll(io.LimitReader(a.in, 64<<20+1)); err != nil {
+				if value, err = a.readInput(cmd.Context(), 64<<20+1); err != nil {
 					return err
 				}
 			}

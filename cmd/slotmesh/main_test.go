@@ -303,6 +303,11 @@ func TestWrongUsage(t *testing.T) {
 	if code, out, errOut := f.run("help", "info"); code != exitOK || !strings.Contains(out, "--check") {
 		t.Errorf("help info: exit %d, %q, %q; want the flags of info", code, out, errOut)
 	}
+	silent, end := io.Pipe() // of a terminal where nobody types
+	defer end.Close()
+	if code := run(stopped, []string{"set", "k", "-"}, os.Getenv, silent, io.Discard, io.Discard); code != exitStopped {
+		t.Errorf("set from input interrupted: exit %d, want %d", code, exitStopped)
+	}
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		if code, out, errOut := f.run("completion", shell); code != exitOK || !strings.Contains(out, "slotmesh") {
 			t.Errorf("completion %s: exit %d, %q", shell, code, errOut)
