@@ -32,8 +32,9 @@ type Simulation struct {
 
 // Cluster is a cluster of real nodes on hosts of a simulated network, in one bubble
 // of testing/synctest by Simulate or in real time by Live. Its methods name hosts by
-// the names of their nodes; those of a name that is not known, or whose node does or
-// does not run, fail the test. In a bubble they are for its goroutines.
+// the names of their nodes. A call with an unknown name, or one for a node that would
+// have to run and does not (or the other way round), fails the test. In a bubble they
+// are for its goroutines.
 type Cluster struct {
 	t    testing.TB
 	net  *simnet.Net

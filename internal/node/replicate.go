@@ -325,45 +325,55 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		s.ackedUpTo(a.Mark)
 		return
 	case a.Version > st.pos:
-		recs := recordsOf(a)
-		var err error
-		if st.filling {
-			err = n.engine.ApplyTo(s.no, st.gen, recs)
-		} else {
-			err = n.engine.Apply(s.no, recs)
+		if !n.storeLocked(p, s, a, &ack) {
+			return
 		}
-		if errors.Is(err, store.ErrNoMemory) {
-			n.wakeEvict()
-			ack.Gap, ack.Short, ack.Version = true, true, st.pos
-			_ = p.SendAck(&ack)
-			return // sent again when there is room
-		}
-		if err != nil {
-			if n.notStored("backup cannot store", s.no, err); n.lostDisk.Load() != nil {
-				n.forgo(from, s.no)
-			}
-			return // not acknowledged: the primary drops this copy
-		}
-		st.pos = a.Version
-		s.last = a.Version
-		e := entry{version: a.Version, cause: a.Cause, call: a.Call, result: a.Result}
-		e.result.Value = bytes.Clone(a.Result.Value)
-		for i, r := range recs { // the engine has its own copy
-			if recs[i] = own(r); r.Origin != 0 {
-				s.foreignLocked(a.Epoch)
-			}
-		}
-		e.records = recs
-		e.size = entrySize(&e)
-		s.ring.add(e)
-		n.ringBytes.Add(int64(e.size))
-		s.ackedUpTo(a.Mark)
-		n.trimLocked(s)
 	}
 	if s.stream.primary != from || s.stream.epoch != a.Epoch {
 		return
 	}
 	n.ackLocked(s)
+}
+
+// storeLocked stores an append that follows what this copy has, and reports whether it
+// is to be acknowledged. ack tells the primary where memory is short.
+func (n *Node) storeLocked(p *transport.Peer, s *slot, a *transport.Append, ack *transport.AppendAck) bool {
+	st := &s.stream
+	recs := recordsOf(a)
+	var err error
+	if st.filling {
+		err = n.engine.ApplyTo(s.no, st.gen, recs)
+	} else {
+		err = n.engine.Apply(s.no, recs)
+	}
+	if errors.Is(err, store.ErrNoMemory) {
+		n.wakeEvict()
+		ack.Gap, ack.Short, ack.Version = true, true, st.pos
+		_ = p.SendAck(ack)
+		return false // sent again when there is room
+	}
+	if err != nil {
+		if n.notStored("backup cannot store", s.no, err); n.lostDisk.Load() != nil {
+			n.forgo(st.primary, s.no)
+		}
+		return false // not acknowledged: the primary drops this copy
+	}
+	st.pos = a.Version
+	s.last = a.Version
+	e := entry{version: a.Version, cause: a.Cause, call: a.Call, result: a.Result}
+	e.result.Value = bytes.Clone(a.Result.Value)
+	for i, r := range recs { // the engine has its own copy
+		if recs[i] = own(r); r.Origin != 0 {
+			s.foreignLocked(a.Epoch)
+		}
+	}
+	e.records = recs
+	e.size = entrySize(&e)
+	s.ring.add(e)
+	n.ringBytes.Add(int64(e.size))
+	s.ackedUpTo(a.Mark)
+	n.trimLocked(s)
+	return true
 }
 
 // ackedUpTo raises the acknowledged mark of a copy.
