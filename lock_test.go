@@ -85,11 +85,13 @@ func awaitInLine(t *testing.T, p pair, want int) {
 func lockInOrder(t *testing.T, p pair) {
 	key := unique(t, "")
 	first := mustLock(t, p.w, key)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // WithOpTimeout is too short for a line on a busy machine
+	defer cancel()
 	order := make(chan int, 8)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			l, err := p.all[i%len(p.all)].Lock(t.Context(), key, 10*time.Second)
+			l, err := p.all[i%len(p.all)].Lock(ctx, key, 10*time.Second)
 			if err != nil {
 				t.Errorf("Lock = %v", err)
 				return
