@@ -556,7 +556,7 @@ func nan() float64 { var zero float64; return zero / zero }
 // takes over.
 func TestLoadPassesOn(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3)
+	caches := slotmeshtest.Start(t, 3, unhurried...)
 	key := ""
 	for i := 0; ; i++ { // served by the third node, loaded by the first
 		key = fmt.Sprintf("passes%d", i)
@@ -614,7 +614,7 @@ func TestLoadPassesOnFromASilentHost(t *testing.T) {
 // TestLoadSurvivesItsPrimary closes the node that keeps the lease.
 func TestLoadSurvivesItsPrimary(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3)
+	caches := slotmeshtest.Start(t, 3, unhurried...)
 	key := ""
 	for i := 0; ; i++ {
 		key = fmt.Sprintf("primary%d", i)

@@ -337,7 +337,7 @@ func keyServedBy(t *testing.T, c *slotmesh.Cache) string {
 // TestLockOutlivesItsPrimary closes the node that serves a held lock's slot.
 func TestLockOutlivesItsPrimary(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3)
+	caches := slotmeshtest.Start(t, 3, unhurried...)
 	key := keyServedBy(t, caches[2])
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
@@ -369,7 +369,7 @@ func TestLockOutlivesItsPrimary(t *testing.T) {
 // its time has passed.
 func TestLockOfADeadHolder(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3)
+	caches := slotmeshtest.Start(t, 3, unhurried...)
 	key := keyServedBy(t, caches[2])
 	held, err := caches[0].Lock(t.Context(), key, time.Second)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // unhurried has nodes wait for one that a busy machine makes late, where a test looks
-// at what is so while all are well.
+// at what is so while all are well. One that closes says so, and is not waited for.
 var unhurried = []slotmesh.Option{slotmesh.WithFailureTimeout(15 * time.Second), slotmesh.WithReplicationTimeout(15 * time.Second)}
 
 // TestMain lets the test binary run itself again as another process: see

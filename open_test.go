@@ -33,7 +33,7 @@ func open(t *testing.T, opts ...slotmesh.Option) *slotmesh.Cache {
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	t.Run("cluster", func(t *testing.T) {
-		for i, c := range slotmeshtest.Start(t, 3) {
+		for i, c := range slotmeshtest.Start(t, 3, unhurried...) {
 			set(t, c, fmt.Sprint("key", i), "v")
 		}
 	})
@@ -166,7 +166,7 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 
 func TestGarbageOnThePortDoesNoHarm(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 2)
+	caches := slotmeshtest.Start(t, 2, unhurried...)
 	addr := caches[0].Cluster().Self().Addr
 	for _, garbage := range []string{"\x00", "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff", strings.Repeat("\xff", 70_000)} {
 		for _, network := range []string{"tcp", "udp"} {

@@ -445,7 +445,7 @@ func TestTxnSurvivesACrash(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a failover takes seconds")
 	}
-	caches := slotmeshtest.Start(t, 3)
+	caches := slotmeshtest.Start(t, 3, unhurried...)
 	tag := ""
 	for i := 0; ; i++ {
 		tag = fmt.Sprintf("crash%d", i)

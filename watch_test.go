@@ -412,7 +412,7 @@ func TestBriefWatchesLeaveLittle(t *testing.T) {
 // node serves at a time.
 func TestEndedWatchesMakeRoom(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 2)
+	caches := slotmeshtest.Start(t, 2, unhurried...)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // within which idle ones are kept
 	defer cancel()
 	for i := range 300 {
