@@ -28,7 +28,7 @@ func TestCalls(t *testing.T) {
 	parallel(t)
 	for _, n := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d nodes", n), func(t *testing.T) {
-			caches := slotmeshtest.Start(t, n, unhurried...)
+			caches := slotmeshtest.Start(t, n)
 			p := pair{w: caches[0], r: caches[n-1], all: caches}
 			for _, tt := range []struct {
 				name string
