@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
@@ -118,4 +119,25 @@ func TestTenThousandKeysAtOnce(t *testing.T) {
 			t.Fatalf("DeleteMany, key %d: %+v", i, r)
 		}
 	}
+}
+
+// A large write that is the first of its slot, or the first after a failover, waits for
+// the copies, and not for their time to be up.
+func TestFirstLargeWritesOfSlotsKeepTheirCopies(t *testing.T) {
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 5}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		write := func(when string) {
+			t.Helper()
+			for i := range 8 {
+				key, began := fmt.Sprint(when, i), time.Now()
+				wantErr(t, "Set", c.Node("n1").Set(t.Context(), key, make([]byte, 2<<20)), nil)
+				if took := time.Since(began); took > 200*time.Millisecond {
+					t.Errorf("%s: Set took %v, want a few round trips", when, took)
+				}
+			}
+		}
+		write("at first")
+		c.Kill("n3")
+		c.AwaitRest()
+		write("after a failover")
+	})
 }

@@ -161,8 +161,8 @@ func (n *Node) nobodyMissed() bool {
 // last told: who has fallen silent since is missed by now.
 func (n *Node) purgeLocked(s *slot, may bool) {
 	for _, l := range s.links {
-		if !l.started {
-			return // it would miss what is said only once
+		if !l.started || l.parked {
+			return // it would miss what is said only once, or take it for a gap
 		}
 	}
 	lineage, acked := s.view.Known.Lineage, s.acked.Load()

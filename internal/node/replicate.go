@@ -251,7 +251,8 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 			n.lose(s.no, l.peer.id)
 		}
 	default:
-		if a.Version > l.acked && a.Version <= s.last {
+		// A stream's beginning is acknowledged before the slot opens.
+		if a.Version > l.acked && a.Version <= max(s.last, firstVersion(a.Epoch)) {
 			l.acked = a.Version
 			if l.started && l.parked && l.acked >= l.awaited {
 				n.resendLocked(s, l, l.acked)
