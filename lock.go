@@ -69,9 +69,11 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	for deadline := c.n.Deadline(ctx); ; {
+	ctx, cancel := context.WithDeadline(ctx, c.n.Deadline(ctx)) // of all that is asked together
+	defer cancel()
+	for {
 		l, err := c.askLock(ctx, key, ttl, how)
-		if !errors.Is(err, errLate) || !time.Now().Before(deadline) {
+		if !errors.Is(err, errLate) || ctx.Err() != nil {
 			return l, err
 		}
 	}

@@ -239,6 +239,11 @@ func TestLockAnsweredLate(t *testing.T) {
 				t.Errorf("%s that is always answered late = %v", name, err)
 			}
 			cancel()
+			began = time.Now()
+			_, err = lock(t.Context(), key, ttl)
+			if took := time.Since(began); err == nil || took > 5500*time.Millisecond {
+				t.Errorf("%s without a deadline that is always answered late = %v after %v, want an error after WithOpTimeout", name, err, took)
+			}
 			c.SetLink("n1", "n2", slotmeshtest.Link{})
 			c.Advance(2 * time.Second)
 		}
