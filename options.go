@@ -222,9 +222,8 @@ func WithReplicationTimeout(d time.Duration) Option {
 
 // WithOrphanWait sets how long a slot whose holders are all lost waits for one
 // of them before it starts again from the best copy left, or empty: 0 to 24h,
-// default 10s.
-// With Majority, holders that are silent are not lost: it takes proof that their
-// processes are gone, or a majority of the slot's group.
+// default 10s. With Majority, holders that are silent are not lost: it takes proof
+// that their processes are gone, or a majority of the slot's group.
 func WithOrphanWait(d time.Duration) Option { return func(o *options) { o.cfg.OrphanWait = d } }
 
 // WithColdStartWait sets how long a slot that is recovered after a start of the

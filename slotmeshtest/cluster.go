@@ -41,8 +41,9 @@ const startTimeout = 60 * time.Second
 // Start opens a cluster of n nodes named "n1" to "n<n>" and returns once all
 // are ready, know each other and every slot is where it should be. They listen
 // on free ports of 127.0.0.1, expect each other (WithBootstrapExpect(n)), and give
-// calls without a deadline a minute, since tests may run where processors are short. opts are given to every node after that, so they may
-// change it. A failure ends the test; the end of the test closes the nodes.
+// calls without a deadline a minute (WithOpTimeout), since tests may run where
+// processors are short. opts are given to every node after that, so they may change
+// it. A failure ends the test; the end of the test closes the nodes.
 func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
