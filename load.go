@@ -128,8 +128,9 @@ func LoadStale(d time.Duration) LoadOption { return LoadOption{what: loadsStale,
 
 // LoadEarly has a value loaded anew before its TTL ends, by one caller picked
 // at random, the likelier the nearer the end is: so that a hot key never
-// expires under load. d is about how long a load takes. It is the XFetch rule
-// of Vattani, Chierichetti and Lowenstein with beta 1.
+// expires under load. d is about how long a load takes. What that load gives counts
+// as with LoadStale: ErrNotFound removes the value. It is the XFetch rule of Vattani,
+// Chierichetti and Lowenstein with beta 1.
 func LoadEarly(d time.Duration) LoadOption { return LoadOption{what: loadsEarly, d: d} }
 
 // LoadNegative remembers for d that the loader returned ErrNotFound: callers
