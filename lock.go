@@ -105,7 +105,7 @@ func (c *Cache) askLock(ctx context.Context, key string, ttl time.Duration, how 
 	}
 	l.fence, l.until = r.Version, asked.Add(ttl)
 	if !l.Held() {
-		l.leave(true)
+		l.leave(false) // before it is asked for anew
 		return nil, errLate
 	}
 	if !c.n.Go(l.keep) { // ends at Unlock, when the lock is lost, and when the cache closes

@@ -401,12 +401,12 @@ func (tx *Tx) conditions(key string, call *node.Call) error {
 	return nil
 }
 
-// Label has the writes that follow in the transaction carry a number of the program's
+// SetLabel has the writes that follow in the transaction carry a number of the program's
 // choice, which those who watch the keys get as Event.Label: what it was that wrote,
 // where the value does not tell. Nothing else depends on it and it is not stored. The
 // last write of a key counts. Package resp uses the labels from 224 on; 0, which is what
-// there is without Label, means none.
-func (tx *Tx) Label(label uint8) { tx.label = label }
+// there is without it, means none.
+func (tx *Tx) SetLabel(label uint8) { tx.label = label }
 
 func (tx *Tx) write(w node.TxnWrite) error {
 	w.Label = tx.label

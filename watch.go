@@ -56,7 +56,7 @@ type Event struct {
 	// among them, and comes with a snapshot and from nodes of releases before this
 	// field.
 	Op string
-	// Label is what Tx.Label said of an EventSet or EventDelete; 0 with a snapshot and
+	// Label is what Tx.SetLabel said of an EventSet or EventDelete; 0 with a snapshot and
 	// from nodes of releases before this field.
 	Label uint8
 }

@@ -147,15 +147,15 @@ func watchLabels(t *testing.T, p pair) {
 	for _, label := range []uint8{3, 255} {
 		if err := p.w.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
 			_ = tx.Set(a, []byte("1"))
-			tx.Label(label)
+			tx.SetLabel(label)
 			_ = tx.Set(b, []byte("2"))
-			tx.Label(0)
+			tx.SetLabel(0)
 			return tx.Set(a+"a", []byte("3"))
 		}); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.w.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
-			tx.Label(label - 1)
+			tx.SetLabel(label - 1)
 			_ = tx.Delete(b)
 			return tx.Delete(a + "none")
 		}); err != nil {

@@ -183,7 +183,7 @@ func (s *server) follow(ctx context.Context, live chan struct{}) {
 	}
 }
 
-// Labels of writes by commands that are transactions: see slotmesh.Tx.Label. Other
+// Labels of writes by commands that are transactions: see slotmesh.Tx.SetLabel. Other
 // nodes know these numbers.
 const (
 	labelIncr      uint8 = 224

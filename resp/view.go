@@ -108,7 +108,7 @@ func (v *view) note(name string, e entry) {
 		e.label = 0
 	}
 	v.own[name] = e
-	v.tx.Label(e.label)
+	v.tx.SetLabel(e.label)
 }
 
 // transact runs a data command as a transaction of its own.
