@@ -26,14 +26,14 @@ type settlement struct {
 	epoch   uint64
 	asked   int64
 	reports map[shard.NodeID]*report
-	lacks   bool // a record that was reported could not be stored
 	begun   bool // the union went out
 }
 
 // report is what a backup has told so far. Its end may come before its records: large
 // ones go by another connection.
 type report struct {
-	versions map[uint64]bool // of the appends that came
+	versions map[uint64]bool // of the appends that came and are stored
+	lacks    bool            // one could not be, since it last ended: it is asked for again
 	ended    bool
 	of       int64 // appends, once it has ended
 }
@@ -194,13 +194,15 @@ func (n *Node) reportedLocked(s *slot, from shard.NodeID, a *transport.Append) {
 		r = &report{versions: map[uint64]bool{}}
 		t.reports[from] = r
 	}
-	if len(a.Records) > 0 {
+	switch {
+	case len(a.Records) == 0: // without all of it, it would go on from less than that copy has
+		r.ended, r.of, r.lacks = !r.lacks, a.Result.Int, false
+	case n.takeInLocked(s, a):
 		r.versions[a.Version] = true
-		t.lacks = t.lacks || !n.takeInLocked(s, a)
-	} else {
-		r.ended, r.of = true, a.Result.Int
+	default:
+		r.lacks = true
 	}
-	if !t.lacks && !t.begun { // else it would go on from less than that copy has
+	if !t.begun {
 		n.unionLocked(s)
 	}
 }
