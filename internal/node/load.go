@@ -46,14 +46,14 @@ func (l Load) Call(slot uint16, key string) Call {
 	b := binary.AppendUvarint(nil, l.Token)
 	b = binary.AppendUvarint(b, uint64(l.Lease.Milliseconds()))
 	wait := uint64(0)
-	switch {
-	case l.Wait && l.Look:
-		wait = 2
-	case l.Wait:
+	if l.Wait {
 		wait = 1
 	}
 	b = binary.AppendUvarint(b, wait)
 	b = binary.AppendUvarint(b, l.Ignore)
+	if l.Look { // releases that know of none wait, and give the lease after it
+		b = binary.AppendUvarint(b, 1)
+	}
 	return Call{Op: transport.OpLoad, Slot: slot, Key: key, Value: b}
 }
 
@@ -62,9 +62,9 @@ func (l *Load) unpack(b []byte) bool {
 	l.Token = f.num()
 	ms := f.num()
 	l.Lease = time.Duration(min(ms, uint64(maxLoadLease/time.Millisecond))) * time.Millisecond
-	wait := f.num()
-	l.Wait, l.Look = wait == 1 || wait == 2, wait == 2
+	l.Wait = f.num() == 1
 	l.Ignore = f.num()
+	l.Look = f.more() && f.num() == 1
 	return !f.bad && l.Token != 0
 }
 

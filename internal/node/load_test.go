@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"testing"
 	"time"
 )
@@ -11,9 +12,13 @@ func TestLoadRoundTrips(t *testing.T) {
 	if ok := got.unpack(want.Call(0, "k").Value); !ok || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, ok, want)
 	}
+	waits := want.Call(0, "k").Value
 	want.Look = true
 	if ok := got.unpack(want.Call(0, "k").Value); !ok || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, ok, want)
+	}
+	if b := want.Call(0, "k").Value; !bytes.HasPrefix(b, waits) {
+		t.Errorf("%x does not begin with %x, as which earlier releases are to read it", b, waits)
 	}
 	long := Load{Token: 1, Lease: 1000 * time.Hour}
 	if ok := got.unpack(long.Call(0, "k").Value); !ok || got.Lease != maxLoadLease {
