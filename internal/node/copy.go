@@ -116,7 +116,7 @@ func (n *Node) learnerAckedLocked(s *slot, g *learning) {
 	case g.stage == stageBegun:
 		n.sendFatesLocked(s, g)
 		if g.link.acked < s.last {
-			n.resendLocked(s, g.link, g.link.acked) // what came before the copy was begun
+			n.goOnLocked(s, g.link) // what came before the copy was begun
 		}
 		if g.empty {
 			n.copiedLocked(s, g)

@@ -29,3 +29,18 @@ func TestReadEndsWithTheCopyItWaitsFor(t *testing.T) {
 		t.Errorf("learner %v, %d waiters, acknowledged %d of %d", s.learner, len(s.waiters), s.acked.Load(), s.last)
 	}
 }
+
+// A learner that waits for its turn to get a large append is not waited for by others,
+// so the ring may forget that append first.
+func TestParkedLearnerBehindTheRingStartsAnew(t *testing.T) {
+	n, s := openSlot(t)
+	v := s.last + 1
+	l := &link{peer: n.peer(shard.NodeID{}), session: 7, started: true, parked: true, acked: s.last, awaited: v}
+	s.linkLocked(l)
+	s.learner = &learning{link: l, session: 7, stage: stageCopying}
+	s.last, s.ring.base = v+1, v+1
+	n.AppendAck(new(transport.Peer), &transport.AppendAck{Slot: 5, Epoch: 1, Session: 7, Version: v})
+	if l.acked != v || l.started {
+		t.Errorf("acknowledged %d of %d, started %v: nothing is sent to it, and nobody looks", l.acked, v, l.started)
+	}
+}

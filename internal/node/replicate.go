@@ -197,6 +197,15 @@ func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
 	return true
 }
 
+// goOnLocked sends a copy what comes after what it has. What the ring has forgotten is
+// for restartLocked to judge: nothing else would find that out while the copy is parked.
+func (n *Node) goOnLocked(s *slot, l *link) {
+	if !n.resendLocked(s, l, l.acked) {
+		l.started = false
+		n.agenda.note(s.no)
+	}
+}
+
 // restartLocked takes up the streams that broke off: the queue was full, the
 // connection ended, or the copy had no room.
 func (n *Node) restartLocked(s *slot) {
@@ -255,7 +264,7 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 		if a.Version > l.acked && a.Version <= max(s.last, firstVersion(a.Epoch)) {
 			l.acked = a.Version
 			if l.started && l.parked && l.acked >= l.awaited {
-				n.resendLocked(s, l, l.acked)
+				n.goOnLocked(s, l)
 			}
 			ready = n.advanceLocked(s)
 		}
