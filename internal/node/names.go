@@ -79,17 +79,19 @@ func (n *Node) claimedLocked() map[shard.NodeID]bool {
 	return ids
 }
 
-// isBack: see shard.CoreConfig.
+// isBack: see shard.CoreConfig. What the one that is back knows of claims has been heard.
 func (n *Node) isBack(id shard.NodeID) bool {
 	n.membersMu.Lock()
 	defer n.membersMu.Unlock()
 	name, known := n.past.names[id]
-	if known && name == n.cfg.Name {
-		return true
+	if !known || name == n.cfg.Name {
+		return known
 	}
 	for other, m := range n.members {
-		if known && m.Name == name && !m.Visitor && other.Compare(id) > 0 {
-			return true
+		if m.Name == name && !m.Visitor && other.Compare(id) > 0 {
+			if p := n.knownPeer(other); p != nil && p.up.Load() && p.tableSeen.Load() {
+				return true
+			}
 		}
 	}
 	return false
