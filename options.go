@@ -86,8 +86,9 @@ type Limits struct {
 // Default: host name and port, as in "orders-0:7946".
 func WithName(name string) Option { return func(o *options) { o.cfg.Name = name } }
 
-// WithCluster sets the name of the cluster; nodes of another one are refused.
-// At most 64 bytes. Default "slotmesh".
+// WithCluster sets the name of the cluster; nodes of another one are refused, and
+// clusters of one name that reach each other become one. At most 64 bytes. Default
+// "slotmesh".
 func WithCluster(name string) Option { return func(o *options) { o.cfg.Cluster = name } }
 
 // WithAddr sets the host:port to listen on, TCP and UDP. Default "0.0.0.0:7946".
