@@ -50,11 +50,12 @@ func (d *depth) check(maxFrames int) error {
 	return nil
 }
 
-var errLengths = errors.New("arrays and maps have more elements than there are bytes")
+var errLengths = errors.New("lengths are of more than there is")
 
-// boundedReader is a bytes.Reader that fails where the stack is too deep, and
-// where all lengths of arrays and maps together are more than there are bytes:
-// an element has one at least, but the library makes room for all beforehand.
+// boundedReader is a bytes.Reader that fails where the stack is too deep, where all
+// lengths of arrays and maps together are more than there are bytes, and where that
+// of a string, of bytes or of an extension is more than is left: an element has one
+// byte at least, but the library makes room for all beforehand.
 type boundedReader struct {
 	bytes.Reader
 	depth
@@ -78,6 +79,10 @@ func (r *boundedReader) Read(b []byte) (int, error) {
 		r.room -= int64(binary.BigEndian.Uint16(b))
 	case n == 4 && (last == msgpcode.Array32 || last == msgpcode.Map32):
 		r.room -= int64(binary.BigEndian.Uint32(b))
+	case n == 4 && (last == msgpcode.Bin32 || last == msgpcode.Str32 || last == msgpcode.Ext32):
+		if int64(binary.BigEndian.Uint32(b)) > int64(r.Len()) {
+			return 0, errLengths
+		}
 	}
 	if r.last = 0; r.room < 0 {
 		return 0, errLengths

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -69,6 +70,11 @@ func TestMsgpackRefusesLengthsThatCannotBe(t *testing.T) {
 		{"structs", []byte("\xdd\x7f\xff\xff\xff\x80"), new([]chain)},
 		{"short array", []byte("\xdc\xff\xff\x01"), new(any)},
 		{"short map", []byte("\xde\xff\xff"), new(map[string]int)},
+		{"bytes", []byte("\xc6\xff\xff\xff\xff"), new(any)},
+		{"typed bytes", []byte("\xc6\x7f\xff\xff\xff\x01"), new([]byte)},
+		{"string", []byte("\xdb\xff\xff\xff\xff"), new(string)},
+		{"bytes in a struct", []byte("\x81\xa3Any\xc6\xff\xff\xff\xff"), new(chain)},
+		{"extension", []byte("\xc9\xff\xff\xff\xff\xff"), new(any)},
 		{"arrays in arrays", bytes.Repeat([]byte("\xdd\x00\x00\x03\xff"), 1024), new(any)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -79,8 +85,8 @@ func TestMsgpackRefusesLengthsThatCannotBe(t *testing.T) {
 	}
 	// The bytes of these look like lengths, or are the most there can be.
 	for _, v := range []any{
-		make([]int8, 1<<16), make([]int8, 70_000), bytes.Repeat([]byte{0xdd}, 100), int64(-0x22222223), []uint32{0xdddddddd, 0xdfffffff},
-		map[string]string{string(bytes.Repeat([]byte{0xdf}, 40)): "\xdd\xff\xff\xff\xff"}, [][]bool{make([]bool, 40_000), make([]bool, 300)},
+		make([]int8, 1<<16), make([]int8, 70_000), bytes.Repeat([]byte{0xdd}, 100), bytes.Repeat([]byte{0xc6}, 70_000), int64(-0x22222223), []uint32{0xdddddddd, 0xdfffffff, 0xc6c6c6c6, 0xdbffffff},
+		map[string]string{string(bytes.Repeat([]byte{0xdf}, 40)): "\xdd\xff\xff\xff\xff", "k": strings.Repeat("\xdb", 70_000)}, [][]bool{make([]bool, 40_000), make([]bool, 300)},
 	} {
 		data, err := Msgpack().encode("k", v)
 		if err != nil {
@@ -94,7 +100,7 @@ func TestMsgpackRefusesLengthsThatCannotBe(t *testing.T) {
 }
 
 func FuzzMsgpack(f *testing.F) {
-	for _, s := range []string{"\x81\xa4Next\x81\xa3Any\x92\x01\xc0", "\xdd\x00\x00\x00\x01\xc3", "\x81\xa3Map\xd4\x05\x81\xa1k\x80", "\xd6\xff\x00\x00\x00\x01"} {
+	for _, s := range []string{"\x81\xa4Next\x81\xa3Any\x92\x01\xc0", "\xdd\x00\x00\x00\x01\xc3", "\x81\xa3Map\xd4\x05\x81\xa1k\x80", "\xd6\xff\x00\x00\x00\x01", "\xc6\xff\xff\xff\xff", "\xdb\xff\xff\xff\xff"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
