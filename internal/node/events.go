@@ -205,14 +205,15 @@ func (n *Node) tell(now int64) {
 			n.log.Info(eventCovered)
 		}
 	}
-	if moving := n.reconciling(); moving != t.moving {
-		if t.moving = moving; moving {
-			a := &n.agenda
-			n.log.Info(eventMoving, "copying", a.counts[copying], "handing", a.counts[handing], "waiting", a.counts[toRepair]+a.counts[toMove])
-		} else {
-			n.log.Info(eventAtRest)
-		}
+	moving := n.reconciling()
+	if (moving || n.moved) && !t.moving {
+		a := &n.agenda
+		n.log.Info(eventMoving, "copying", a.counts[copying], "handing", a.counts[handing], "waiting", a.counts[toRepair]+a.counts[toMove])
 	}
+	if (t.moving || n.moved) && !moving {
+		n.log.Info(eventAtRest)
+	}
+	t.moving, n.moved = moving, false
 	switch evicted := is.evictions - was.evictions; {
 	case evicted > 0:
 		if t.evicting == 0 {

@@ -152,6 +152,7 @@ type Node struct {
 	unclaimed     bool        // there are slots to found
 	begins        []copyBegin // copies to begin in this step
 	leaveOuts     int         // how many more copies of who steps down this step may give up
+	moved         bool        // slots were on their way since that was told last
 	opened        int         // slots opened since Open
 	steppedAt     int64       // when the loop last ran
 	stepTook      int64       // how long that took

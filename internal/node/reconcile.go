@@ -41,6 +41,7 @@ type outlook struct {
 // slots where something happened or is under way, and at all of them where
 // the circumstances have changed.
 func (n *Node) reconcile(now int64) {
+	defer func() { n.moved = n.moved || n.reconciling() }()
 	n.leaveOuts = leaveOutAtOnce
 	changed := n.replan(now)
 	if n.plan == nil {
