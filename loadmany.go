@@ -63,8 +63,8 @@ func (c *Cache) getOrLoadMany(ctx context.Context, keys []string, load func(ctx 
 	b := loadBatch{c: c, ctx: ctx, load: load, o: &o, token: c.n.Token(), grants: map[string]uint64{}, results: results, at: at, schemas: schemas, schema: schema, known: known, ignored: map[string]uint64{}}
 	got, errs := c.n.DoMany(ctx, calls)
 	todo = b.take(todo, got, errs, false)
-	// Who waits takes no lease: he would keep it while he waits for other keys, and two who
-	// wait for each other's would do so until their leases end.
+	// A call that waits takes no lease: it would keep that while it waits for other keys, and
+	// two that wait for each other's would do so until their leases end.
 	for wait := false; len(todo) > 0; wait = !wait {
 		calls = calls[:0]
 		for _, key := range todo {

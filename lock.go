@@ -79,7 +79,8 @@ func (c *Cache) lock(ctx context.Context, key string, ttl time.Duration, how uin
 	}
 }
 
-// errLate says nothing of whether anybody else has the lock.
+// errLate is ErrLocked for callers who are told it in the end; before that it has the lock
+// asked for anew, since nobody else need have it.
 var errLate = fmt.Errorf("%w: its time had passed when the answer came", ErrLocked)
 
 func (c *Cache) askLock(ctx context.Context, key string, ttl time.Duration, how uint8) (*Lock, error) {
