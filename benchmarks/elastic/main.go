@@ -54,7 +54,7 @@ func main() {
 	t := times{probe: 2 * time.Second, quiet: 4 * time.Second}
 	chosen, others := slices.Clone(scenarios), slices.Clone(timings)
 	if *quick {
-		*keys, t = 100_000, times{probe: time.Second, quiet: 2 * time.Second}
+		*keys, t = 100_000, times{probe: time.Second / 2, quiet: time.Second}
 		chosen, others = chosen[:3], nil
 	}
 	if *only != "" {

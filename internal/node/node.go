@@ -138,8 +138,9 @@ type Node struct {
 	plannedWith   *shard.Settings // of the plan
 	downNow       map[shard.NodeID]bool
 	strangers     map[shard.NodeID]int64 // holders that never were members, and since when they are known; guarded by coreMu
-	membersAt     int64                  // when the member list last changed
+	settlesAt     int64                  // when the member list counts as settled
 	plannedBefore []shard.Member         // those it was made for
+	settlesBefore int64                  // settlesAt as it was then
 	failedAt      int64                  // when a node that counted for the plan last died
 	agenda        agenda
 	copies        window      // under way
@@ -298,7 +299,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	n.engine.OnParked(n.loseDisk)
 	n.openedAt = n.now()
-	n.membersAt = n.now()
+	n.settlesAt = n.now() + int64(n.cfg.SettleDelay)
 	n.wg.Go(n.loop)     // ends when n.stop closes
 	n.wg.Go(n.beatLoop) // likewise
 	n.wg.Go(n.copyLoop) // likewise

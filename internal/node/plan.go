@@ -33,18 +33,22 @@ func (n *Node) replan(now int64) (changed bool) {
 }
 
 func (n *Node) planAnew(list []shard.Member, settings *shard.Settings, now int64) {
-	before := n.membersAt
+	was := n.planned
 	if len(list) < len(n.planned) && slices.ContainsFunc(n.planned, func(m shard.Member) bool {
 		return !m.Leaving && !slices.ContainsFunc(list, func(o shard.Member) bool { return o.ID == m.ID })
 	}) { // one that left in peace is not waited for
-		n.planBefore, n.plannedBefore, n.failedAt = n.plan, n.planned, now
+		n.planBefore, n.plannedBefore, n.settlesBefore, n.failedAt = n.plan, n.planned, n.settlesAt, now
 	} else if n.planBefore != nil && allBack(n.plannedBefore, list) {
+		was, n.settlesAt = n.plannedBefore, n.settlesBefore
 		n.planBefore, n.plannedBefore = nil, nil
 	}
-	if n.membersAt = now; slices.Equal(list, n.planned) {
-		// Settings need only the time in which they reach the others.
-		n.membersAt = max(before, now-int64(n.cfg.SettleDelay)+int64(settingsSettle))
+	settle := n.cfg.SettleDelay
+	if slices.EqualFunc(was, list, sameButID) {
+		// Settings need only the time in which they reach the others, and so does
+		// who starts again as it was: nobody else is to be expected.
+		settle = min(settle, settingsSettle)
 	}
+	n.settlesAt = max(n.settlesAt, now+int64(settle))
 	n.planned, n.plannedWith = list, settings
 	n.plan = n.planOf(n.plan, list, settings)
 	n.planShared.Store(n.plan)
@@ -145,6 +149,11 @@ func allBack(before, list []shard.Member) bool {
 		}
 	}
 	return true
+}
+
+func sameButID(a, b shard.Member) bool {
+	a.ID = b.ID
+	return a == b
 }
 
 // living lists the members a plan is made for, and the peers that count as dead.

@@ -26,7 +26,7 @@ const (
 // outlook is what decides about all slots alike: when it changes, all are
 // looked at.
 type outlook struct {
-	settled   bool // the member list has been quiet for the settling time
+	settled   bool // the member list has been quiet for the settling time, or is whole again
 	repairing bool // a node died lately: it may be back
 	found     bool
 	leaving   bool // this node gives its slots away
@@ -47,7 +47,7 @@ func (n *Node) reconcile(now int64) {
 	if n.plan == nil {
 		return
 	}
-	settled := now-n.membersAt >= int64(n.cfg.SettleDelay)
+	settled := now >= n.settlesAt
 	o := outlook{
 		settled: settled, found: n.mayFound(settled), leaving: n.leaves() || n.stepping.Load(), stepping: n.stepping.Load(), paused: n.settings.Load().Paused(),
 		repairing: n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay),

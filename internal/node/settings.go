@@ -13,7 +13,8 @@ import (
 // format.
 const metaSettings = "node/settings"
 
-// settingsSettle is how long after a change of settings slots begin to move.
+// settingsSettle is how long after a change of settings, or after a member is back,
+// slots begin to move.
 const settingsSettle = 100 * time.Millisecond
 
 // Settings are those in force, as far as this node has heard. nil has none.

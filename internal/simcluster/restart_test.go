@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slotmesh/slotmesh/internal/node"
 	. "github.com/slotmesh/slotmesh/internal/simcluster"
 )
 
@@ -62,6 +63,35 @@ func TestRestartWithDiskCopiesWhatChanged(t *testing.T) {
 						t.Fatalf("%s is of before the restart", key(i))
 					}
 				}
+			})
+		})
+	}
+}
+
+// A node that starts again takes the seat it had: nobody else is to be expected, so
+// its slots come back without the time in which a member list settles. A newcomer
+// beside it is waited for as ever.
+func TestRestartWaitsForNobodyElse(t *testing.T) {
+	t.Parallel()
+	const settle = 20 * time.Second
+	for _, newcomer := range variants(1, false, true) {
+		t.Run(fmt.Sprint("newcomer ", newcomer), func(t *testing.T) {
+			adjust := func(_ string, c *node.Config) { c.SettleDelay, c.RepairDelay = settle, time.Minute }
+			Run(t, Config{Nodes: 3, Seed: 75, Disks: LazyDisks, Adjust: adjust}, func(sc *Cluster) {
+				sc.AwaitStable(2 * time.Minute)
+				sc.Fill("n1", 100)
+				sc.Kill("n3")
+				sc.Advance(3 * time.Second) // the others serve its slots
+				began := time.Now()
+				if newcomer {
+					sc.Start("n4")
+				}
+				sc.Start("n3")
+				sc.AwaitStable(2 * time.Minute)
+				if took := time.Since(began); (took > settle) != newcomer {
+					t.Errorf("all slots were in place %v after the start", took)
+				}
+				sc.CheckFilled("n3", 100)
 			})
 		})
 	}
