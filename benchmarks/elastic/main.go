@@ -9,6 +9,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -73,12 +74,24 @@ func main() {
 		}
 	}
 	var st stage
+	var redis *peer
+	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.name == scenarios[0].name }) && !*noRedis && rediscluster.Available() {
+		redis = startRedis()
+		err := st.set(scenarios[0], *keys, *verbose) // side by side, before anything is measured
+		if err = errors.Join(err, redis.ready()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			st.stop()
+			redis.stop()
+			os.Exit(1)
+		}
+	}
 	for _, s := range chosen {
 		report(st.run(s, *keys, t, *verbose))
 	}
 	st.stop()
-	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.name == scenarios[0].name }) && !*noRedis && rediscluster.Available() {
-		report(runRedis(scenarios[0], *keys, t))
+	if redis != nil {
+		report(redis.run(scenarios[0], *keys, t))
+		redis.stop()
 	}
 	for _, s := range others {
 		l, err := s.run(*keys, *verbose)

@@ -22,16 +22,39 @@ func (s redisSystem) Get(ctx context.Context, key string) ([]byte, error) {
 	return value, err
 }
 
-// runRedis adds a fourth primary, without a replica of its own, to three that
-// have one, and rebalances. What moves is counted as one copy: Redis tells of
-// no bytes, so a quarter of the data is taken for it.
-func runRedis(s scenario, keys int, t times) (line, error) {
-	l := line{System: "redis", Scenario: s.name}
-	cluster, err := rediscluster.Start()
-	if err != nil {
-		return l, err
+// peer is a Redis Cluster that is being started.
+type peer struct {
+	started chan struct{}
+	cluster *rediscluster.Cluster
+	err     error
+}
+
+func startRedis() *peer {
+	p := &peer{started: make(chan struct{})}
+	go func() {
+		defer close(p.started)
+		p.cluster, p.err = rediscluster.Start()
+	}()
+	return p
+}
+
+func (p *peer) ready() error {
+	<-p.started
+	return p.err
+}
+
+func (p *peer) stop() {
+	if p.ready() == nil {
+		p.cluster.Stop()
 	}
-	defer cluster.Stop()
+}
+
+// run adds a fourth primary, without a replica of its own, to three that have
+// one, and rebalances. What moves is counted as one copy: Redis tells of no
+// bytes, so a quarter of the data is taken for it.
+func (p *peer) run(s scenario, keys int, t times) (line, error) {
+	l := line{System: "redis", Scenario: s.name}
+	cluster := p.cluster
 	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: cluster.Addrs, DisableCache: true})
 	if err != nil {
 		return l, err
