@@ -96,8 +96,8 @@ func (n *Node) dischargeLocked(s *slot) {
 	s.noteLocked()
 }
 
-// pressDuties asks the winners of forks to take what this node has to offer,
-// and drops leftovers. Control loop only.
+// pressDuties asks the winners of forks to take what this node has to offer.
+// Control loop only.
 func (n *Node) pressDuties(now int64) {
 	if now-n.dutyAt < int64(n.resend) {
 		return
@@ -124,7 +124,12 @@ func (n *Node) pressDuties(now int64) {
 			n.sendControl(known.Primary, binary.AppendUvarint(b, since))
 		}
 	}
-	if now-n.leftoversAt < int64(n.cfg.RepairDelay) {
+}
+
+// dropLeftovers drops records that no claim has asked this node to hold for a
+// while, and nobody is owed. Control loop only.
+func (n *Node) dropLeftovers(now int64) {
+	if now-n.leftoversAt < int64(max(n.cfg.RepairDelay, n.resend)) {
 		return
 	}
 	n.leftoversAt = now

@@ -127,6 +127,7 @@ func (n *Node) step() (busy bool) {
 	n.carryOut()
 	n.pressSettlements(now)
 	n.pressDuties(now)
+	n.dropLeftovers(now)
 	n.pressGathering(now)
 	n.countMoves()
 	n.tell(now)

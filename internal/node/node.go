@@ -1,17 +1,3 @@
-// Package node is one member of a slotmesh cluster: it wires the claims
-// (shard), the membership (gossip), the streams (transport) and the records
-// (store) together.
-//
-// The way of a call: route.go finds the slot's primary, serve.go runs the
-// call there, replicate.go sends a write to the copies and acknowledges it
-// when all have it. The way of a claim: members.go and control.go tell the
-// control loop (loop.go) what happened, shard.Core decides, succeed.go brings
-// the data path in line, reconcile.go moves slots towards the plan, copy.go
-// makes copies, lease.go keeps leases, heal.go brings forks together.
-//
-// Locks, outermost first: slot.mu, Node.coreMu, the small ones. No lock is
-// held across network, disk or a callback, but that the engine is called
-// under slot.mu.
 package node
 
 import (
