@@ -233,85 +233,87 @@ func (n *Node) answerFeed(c *Call, req *transport.Request, r *Result, done func(
 	if !q.unpack(c.Value) {
 		return ErrInvalid
 	}
+	answer := func(body []byte) {
+		*r = Result{Found: true, Value: body}
+		done(nil)
+	}
+	holder := shard.NodeID(req.ID2.Node)
 	if q.end {
-		if f := n.feeds.find(q.token); f != nil && f.holder == shard.NodeID(req.ID2.Node) {
+		if f := n.feeds.find(q.token); f != nil && f.holder == holder {
 			n.endFeed(f)
 		}
 		*r = Result{}
 		done(nil)
 		return nil
 	}
-	f, err := n.feedOf(&q, shard.NodeID(req.ID2.Node))
+	f, err := n.feedOf(&q, holder)
 	if err != nil {
 		return err
 	}
 	if f == nil {
-		*r = Result{Found: true, Value: []byte{feedUnknown}}
-		done(nil)
+		answer([]byte{feedUnknown})
 		return nil
 	}
-	var adopted []byte
-	count := uint64(0)
+	var page feedPage
 	for _, a := range q.adopt {
-		if b := n.adopt(f, a); b != nil {
-			adopted, count = append(adopted, b...), count+1
-		}
+		n.adopt(f, a, &page)
 	}
+	n.readAllNews(f, &page)
+	f.mu.Lock()
+	if f.number != q.answered { // its repeat was answered meanwhile, without what was read here
+		f.mu.Unlock()
+		n.endFeed(f)
+		answer([]byte{feedUnknown})
+		return nil
+	}
+	now := n.now()
+	idle := len(q.adopt) == 0 && page.count == 0 && !page.gap && len(f.left) == 0 && len(f.noted) == 0 && !f.owesPlacesLocked(now)
+	if idle && q.wait && f.guest == nil && req.Timeout >= pollMargin {
+		defer f.mu.Unlock()
+		if !n.checkIn(0) {
+			return ErrOverloaded
+		}
+		f.guest = n.newGuest(c, req, r, done)
+		return nil
+	}
+	body := f.packLocked(&page, now)
+	f.mu.Unlock()
+	answer(body)
+	return nil
+}
+
+// readAllNews reads the news of the slots noted, as far as a page has room. The call
+// that waited is sent away: its caller has given it up, and asks again.
+func (n *Node) readAllNews(f *feed, page *feedPage) {
 	f.mu.Lock()
 	f.askedAt = n.now()
 	old := f.takeGuest()
 	noted := f.noted
 	f.noted = nil
 	f.mu.Unlock()
-	if len(old) > 0 { // given up by its caller, which asks again
+	if len(old) > 0 {
 		n.lobby.count.Add(-1)
 		old[0].done(errNotYet)
 	}
-	var page feedPage
 	for i, no := range noted {
-		if !n.readNews(f, no, &page) {
+		if !n.readNews(f, no, page) {
 			f.mu.Lock()
 			f.noted = append(f.noted, noted[i:]...)
 			f.mu.Unlock()
-			break
+			return
 		}
 	}
-	f.mu.Lock()
-	if f.number != q.answered { // its repeat was answered meanwhile, without what was read here
-		f.mu.Unlock()
-		n.endFeed(f)
-		*r = Result{Found: true, Value: []byte{feedUnknown}}
-		done(nil)
-		return nil
-	}
-	now := n.now()
-	tell := len(f.moved) > 0 && now-f.toldAt > placesEvery
-	idle := len(q.adopt) == 0 && page.count == 0 && !page.gap && len(f.left) == 0 && len(f.noted) == 0 && !tell
-	if idle && q.wait && f.guest == nil && req.Timeout >= pollMargin {
-		g := n.newGuest(c, req, r, done)
-		if !n.hasRoom(0) {
-			f.mu.Unlock()
-			return ErrOverloaded
-		}
-		f.guest = g
-		f.mu.Unlock()
-		return nil
-	}
-	f.number++
-	b := binary.AppendUvarint([]byte{feedOK}, f.number)
-	gap := uint64(0)
-	if page.gap {
-		gap = 1
-	}
-	b = binary.AppendUvarint(b, gap)
-	b = binary.AppendUvarint(b, count)
-	b = append(b, adopted...)
-	b = binary.AppendUvarint(b, uint64(len(f.left)))
-	for _, no := range f.left {
-		b = binary.AppendUvarint(b, uint64(no))
-	}
-	f.left = nil
-	if tell {
+}
+
+// owesPlacesLocked reports whether the watcher is to be told again where slots without
+// news for it are by now.
+func (f *feed) owesPlacesLocked(now int64) bool {
+	return len(f.moved) > 0 && now-f.toldAt > placesEvery
+}
+
+// packLocked makes the next answer: slots adopted, slots left, places, events.
+func (f *feed) packLocked(page *feedPage, now int64) []byte {
+	if f.owesPlacesLocked(now) {
 		f.toldAt = now
 		for _, no := range f.moved {
 			if p := f.place(no); p.advise {
@@ -321,21 +323,34 @@ func (n *Node) answerFeed(c *Call, req *transport.Request, r *Result, done func(
 		}
 		f.moved = f.moved[:0]
 	}
+	f.number++
+	b := binary.AppendUvarint([]byte{feedOK}, f.number)
+	gap := uint64(0)
+	if page.gap {
+		gap = 1
+	}
+	b = binary.AppendUvarint(b, gap)
+	b = binary.AppendUvarint(b, page.adopts)
+	b = append(b, page.adopted...)
+	b = binary.AppendUvarint(b, uint64(len(f.left)))
+	for _, no := range f.left {
+		b = binary.AppendUvarint(b, uint64(no))
+	}
+	f.left = nil
 	b = binary.AppendUvarint(b, page.places)
 	b = append(b, page.upto...)
-	b = append(b, page.events...)
-	f.mu.Unlock()
-	*r = Result{Found: true, Value: b}
-	done(nil)
-	return nil
+	return append(b, page.events...)
 }
 
-// feedPage is the news of one answer.
+// feedPage is what one answer tells.
 type feedPage struct {
-	events, upto []byte
-	places       uint64
-	count        int
-	gap          bool
+	adopted []byte // slots begun, and where
+	adopts  uint64
+	upto    []byte // places of slots
+	places  uint64
+	events  []byte
+	count   int // of events
+	gap     bool
 }
 
 func (p *feedPage) tell(slot uint16, upto uint64) {
@@ -369,15 +384,15 @@ func (n *Node) feedOf(q *feedQuestion, holder shard.NodeID) (*feed, error) {
 	return f, nil
 }
 
-// adopt begins a slot in a feed and returns what the watcher is told of it; nil
-// where it is not served here.
-func (n *Node) adopt(f *feed, a feedAdopt) []byte {
+// adopt begins a slot in a feed and adds what the watcher is told of it to a page;
+// nothing where it is not served here.
+func (n *Node) adopt(f *feed, a feedAdopt, page *feedPage) {
 	s := &n.slots[a.slot]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sv := s.serving.Load()
 	if sv == nil || !n.licensed(sv, n.env.Now()) {
-		return nil
+		return
 	}
 	acked, lineage := s.acked.Load(), sv.claim.LineageSum()
 	upto, gap := acked, uint64(0)
@@ -401,10 +416,10 @@ func (n *Node) adopt(f *feed, a feedAdopt) []byte {
 		p.noted = true
 		f.noted = append(f.noted, a.slot)
 	}
-	out := binary.AppendUvarint(nil, uint64(a.slot))
-	out = binary.AppendUvarint(out, upto)
-	out = binary.AppendUvarint(out, lineage)
-	return binary.AppendUvarint(out, gap)
+	page.adopts++
+	for _, v := range [...]uint64{uint64(a.slot), upto, lineage, gap} {
+		page.adopted = binary.AppendUvarint(page.adopted, v)
+	}
 }
 
 // readNews adds the news of a slot to a page; false: the page is full.
@@ -452,7 +467,7 @@ func (n *Node) tendFeeds() {
 	for _, f := range n.feeds.list() {
 		f.mu.Lock()
 		var g []*guest
-		if f.guest != nil && (f.guest.deadline-now < pollMargin*1000 || len(f.moved) > 0 && now-f.toldAt > placesEvery) {
+		if f.guest != nil && (f.guest.deadline-now < pollMargin*1000 || f.owesPlacesLocked(now)) {
 			g = f.takeGuest()
 		}
 		idle := f.guest == nil && len(g) == 0 && now-f.askedAt > feedIdle

@@ -89,8 +89,8 @@ func (n *Node) guestsLocked(s *slot) *guests {
 	return s.guests
 }
 
-// hasRoom counts a guest in; false means that there are too many.
-func (n *Node) hasRoom(here int) bool {
+// checkIn counts a guest in; false means that there are too many.
+func (n *Node) checkIn(here int) bool {
 	if here >= maxGuestsHere || n.lobby.count.Load() >= maxGuests {
 		return false
 	}

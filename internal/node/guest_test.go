@@ -17,7 +17,7 @@ func TestGuestsAreCounted(t *testing.T) {
 	park := func(from shard.NodeID) *guest {
 		c := Call{Op: transport.OpLock, Key: "k", Value: Lock{Token: 9, TTL: 1e9}.Call(7, "k").Value}
 		g := n.newGuest(&c, &transport.Request{ID2: transport.CallID{Node: transport.NodeID(from)}}, &Result{}, func(error) {})
-		if !n.hasRoom(0) {
+		if !n.checkIn(0) {
 			t.Fatal("no room for a guest")
 		}
 		return g
@@ -39,11 +39,11 @@ func TestGuestsAreCounted(t *testing.T) {
 		t.Errorf("%d guests, %d leases, %d to ask again, want 0, 0 and 2", count, leases, len(n.lobby.ready))
 	}
 	n.lobby.count.Store(maxGuests)
-	if n.hasRoom(0) {
+	if n.checkIn(0) {
 		t.Error("room for a guest too many")
 	}
 	n.lobby.count.Store(0)
-	if n.hasRoom(maxGuestsHere) {
+	if n.checkIn(maxGuestsHere) {
 		t.Error("room for one too many at a key")
 	}
 	var told error

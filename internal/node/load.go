@@ -161,7 +161,7 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 	case have != nil && have.token != l.Token && at < have.until && !l.Wait:
 		r.Int = LoadBusy
 	case have != nil && have.token != l.Token && at < have.until:
-		if !n.hasRoom(len(have.waiters)) {
+		if !n.checkIn(len(have.waiters)) {
 			s.mu.Unlock()
 			return ErrOverloaded
 		}

@@ -199,7 +199,7 @@ func (n *Node) lineUpLocked(s *slot, token uint64, c *Call, req *transport.Reque
 		line[i] = n.newGuest(c, req, r, done)
 		return nil
 	}
-	if !n.hasRoom(len(line)) {
+	if !n.checkIn(len(line)) {
 		return ErrOverloaded
 	}
 	if g.lines == nil {

@@ -211,7 +211,7 @@ func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error
 	g.call.Value = w.pack(flags)
 	g.req.Call = g.call
 	slot := n.guestsLocked(s)
-	if !n.hasRoom(len(slot.polls)) {
+	if !n.checkIn(len(slot.polls)) {
 		return ErrOverloaded
 	}
 	if s.last > acked {
