@@ -123,63 +123,98 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 	if st.session != c.Session || !st.filling || st.primary != shard.NodeID(p.ID()) {
 		return // of another session
 	}
+	whole := false
 	switch c.Kind {
 	case chunkDigest:
-		if c.Count > 0 {
-			same, err := n.engine.Confirm(c.Slot, st.gen, c.Lo, c.Hi, store.Digest{Sum: c.Sum, Records: int(c.Count)})
-			if err != nil || !same {
-				b := body(ctlCopy, uint64(c.Slot), c.Session, copyNeed)
-				// Where it has little, the digests of ranges are not worth it.
-				if d, err := n.engine.Digest(c.Slot, 0, math.MaxUint64); err == nil && uint64(d.Records) > c.Count/4 {
-					b = binary.AppendUvarint(b, needRanges)
-				}
-				_ = p.SendControl(b)
-				return
-			}
-		}
+		whole = n.takeDigestLocked(p, s, c)
 	case chunkRanges:
-		if c.Seq != st.count {
-			return
-		}
-		st.count++
-		l, ok := unpackRanges(span{c.Lo, c.Hi}, c.Count, c.Body)
-		if !ok {
-			n.log.Warn("peer sent malformed digests", "peer", p.ID(), "slot", c.Slot)
-			return
-		}
-		wanted, err := l.confirm(n.engine, c.Slot, st.gen)
-		if err != nil {
-			n.notStored("learner cannot confirm", c.Slot, err)
-			return
-		}
-		if wanted != nil || !c.Last {
-			_ = p.SendControl(append(body(ctlCopy, uint64(c.Slot), c.Session, copyWant, c.Seq), wanted...))
-			return
-		}
+		whole = n.takeRangesLocked(p, s, c)
 	case chunkData:
-		if c.Seq != st.count {
-			return // a chunk is missing: the primary begins again in time
-		}
-		st.count++
-		recs := make([]store.Record, len(c.Records))
-		seen := st.epoch
-		for i := range c.Records {
-			recs[i] = store.Record(c.Records[i])
-			seen = max(seen, recs[i].Version>>seqBits)
-		}
-		if seen > st.epoch { // no later claim may give versions below it
-			n.post(event{kind: evSee, slot: c.Slot, epoch: seen})
-		}
-		if err := n.engine.ApplyTo(c.Slot, st.gen, recs); err != nil {
-			n.notStored("learner cannot store", c.Slot, err)
-			return
-		}
-		if !c.Last {
-			return
-		}
-	default:
-		return
+		whole = n.takeRecordsLocked(s, c)
 	}
+	if whole {
+		n.commitCopyLocked(p, s, c)
+	}
+}
+
+// takeDigestLocked keeps what is here where its digest is that of the primary's copy,
+// and asks for the rest otherwise. It reports whether the copy is complete, as do
+// the two below.
+func (n *Node) takeDigestLocked(p *transport.Peer, s *slot, c *transport.Chunk) (whole bool) {
+	if c.Count == 0 {
+		return true
+	}
+	same, err := n.engine.Confirm(c.Slot, s.stream.gen, c.Lo, c.Hi, store.Digest{Sum: c.Sum, Records: int(c.Count)})
+	if err == nil && same {
+		return true
+	}
+	b := body(ctlCopy, uint64(c.Slot), c.Session, copyNeed)
+	// Where it has little, the digests of ranges are not worth it.
+	if d, err := n.engine.Digest(c.Slot, 0, math.MaxUint64); err == nil && uint64(d.Records) > c.Count/4 {
+		b = binary.AppendUvarint(b, needRanges)
+	}
+	_ = p.SendControl(b)
+	return false
+}
+
+// takeRangesLocked keeps the ranges whose digests are the same here, and asks for the
+// others.
+func (n *Node) takeRangesLocked(p *transport.Peer, s *slot, c *transport.Chunk) (whole bool) {
+	if !s.stream.countIn(c) {
+		return false
+	}
+	l, ok := unpackRanges(span{c.Lo, c.Hi}, c.Count, c.Body)
+	if !ok {
+		n.log.Warn("peer sent malformed digests", "peer", p.ID(), "slot", c.Slot)
+		return false
+	}
+	wanted, err := l.confirm(n.engine, c.Slot, s.stream.gen)
+	if err != nil {
+		n.notStored("learner cannot confirm", c.Slot, err)
+		return false
+	}
+	if wanted == nil && c.Last {
+		return true
+	}
+	_ = p.SendControl(append(body(ctlCopy, uint64(c.Slot), c.Session, copyWant, c.Seq), wanted...))
+	return false
+}
+
+// takeRecordsLocked stores a chunk of records.
+func (n *Node) takeRecordsLocked(s *slot, c *transport.Chunk) (whole bool) {
+	st := &s.stream
+	if !st.countIn(c) {
+		return false
+	}
+	recs := make([]store.Record, len(c.Records))
+	seen := st.epoch
+	for i := range c.Records {
+		recs[i] = store.Record(c.Records[i])
+		seen = max(seen, recs[i].Version>>seqBits)
+	}
+	if seen > st.epoch { // no later claim may give versions below it
+		n.post(event{kind: evSee, slot: c.Slot, epoch: seen})
+	}
+	if err := n.engine.ApplyTo(c.Slot, st.gen, recs); err != nil {
+		n.notStored("learner cannot store", c.Slot, err)
+		return false
+	}
+	return c.Last
+}
+
+// countIn counts a chunk; false: one before it is missing, and the primary begins
+// again in time.
+func (st *stream) countIn(c *transport.Chunk) bool {
+	if c.Seq != st.count {
+		return false
+	}
+	st.count++
+	return true
+}
+
+// commitCopyLocked makes the generation that was filled the slot's own.
+func (n *Node) commitCopyLocked(p *transport.Peer, s *slot, c *transport.Chunk) {
+	st := &s.stream
 	if err := n.engine.Commit(c.Slot, st.gen); err != nil {
 		n.log.Error("learner cannot commit", "slot", c.Slot, "err", err)
 		return

@@ -206,7 +206,7 @@ type stream struct {
 	filling bool
 	base    uint64           // pos when it began
 	gen     store.Generation // of a learner: the generation being filled; 0 after it
-	count   uint64           // records confirmed or copied
+	count   uint64           // chunks that came; each has its number
 }
 
 // entry is one append, kept for catching up and for the fate of calls.
