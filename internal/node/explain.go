@@ -111,15 +111,12 @@ func copiesLocked(s *slot, sv *serving) (copies []ExplainedCopy) {
 func (n *Node) explain(c *Call, r *Result, done func(error)) error {
 	s := &n.slots[c.Slot]
 	s.mu.Lock()
-	sv, err := n.openLocked(s)
+	at := n.env.Now()
+	sv, err := n.leasedLocked(s, at)
 	if err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	at := n.env.Now()
-	if !n.licensed(sv, at) {
-		return errNotYet
-	}
 	now := n.slotTime(at)
 	it, err := n.lookUp(nil, c.Slot, 0, c.Key, "", now)
 	if err != nil {

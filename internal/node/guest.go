@@ -207,57 +207,8 @@ func (n *Node) tendGuests() {
 	now := n.now()
 	for _, no := range slots {
 		s := &n.slots[no]
-		var acked []waiter
 		s.mu.Lock()
-		if g := s.guests; g != nil {
-			var gone int
-			late := func(list []*guest) []*guest {
-				kept := list[:0]
-				for _, w := range list {
-					if now < w.deadline {
-						kept = append(kept, w)
-					}
-				}
-				gone += len(list) - len(kept)
-				clear(list[len(kept):])
-				return kept
-			}
-			var again []*guest
-			for key, l := range g.loads {
-				if l.waiters = late(l.waiters); now >= l.until {
-					again = append(again, l.waiters...)
-					n.endLease(g, key)
-				}
-			}
-			for key, line := range g.lines {
-				if line = late(line); len(line) == 0 {
-					delete(g.lines, key)
-					continue
-				}
-				g.lines[key] = line
-				it, err := n.lookUp(nil, s.no, kindLock, key, "", n.slotTime(n.env.Now()))
-				if sv := s.serving.Load(); err == nil && sv != nil && s.hold == nil && n.holderLocked(&it, sv) == 0 {
-					n.grantLocked(s, key)
-					acked = append(acked, n.advanceLocked(s)...)
-				}
-			}
-			waiting := g.polls[:0]
-			for _, w := range g.polls { // they are told that there is nothing new
-				if w.deadline-now < pollMargin*1000 {
-					again = append(again, w)
-				} else {
-					waiting = append(waiting, w)
-				}
-			}
-			clear(g.polls[len(waiting):])
-			g.polls = waiting
-			n.lobby.count.Add(-int64(gone))
-			n.tendGrantsLocked(g, now)
-			if len(g.loads)+len(g.lines)+len(g.polls) == 0 && g.near == nil {
-				s.guests = nil
-			}
-			n.callAgain(again)
-		}
+		acked := n.tendSlotLocked(s, now)
 		if s.guests == nil {
 			n.lobby.mu.Lock()
 			delete(n.lobby.slots, no)
@@ -266,6 +217,53 @@ func (n *Node) tendGuests() {
 		s.mu.Unlock()
 		finish(acked, nil)
 	}
+}
+
+// tendSlotLocked is tendGuests for one slot. It returns the waiters that are done.
+func (n *Node) tendSlotLocked(s *slot, now int64) (acked []waiter) {
+	g := s.guests
+	if g == nil {
+		return nil
+	}
+	gone := 0
+	late := func(list []*guest) []*guest {
+		kept := slices.DeleteFunc(list, func(w *guest) bool { return now >= w.deadline })
+		gone += len(list) - len(kept)
+		return kept
+	}
+	var again []*guest
+	for key, l := range g.loads {
+		if l.waiters = late(l.waiters); now >= l.until {
+			again = append(again, l.waiters...)
+			n.endLease(g, key)
+		}
+	}
+	for key, line := range g.lines {
+		if line = late(line); len(line) == 0 {
+			delete(g.lines, key)
+			continue
+		}
+		g.lines[key] = line
+		it, err := n.lookUp(nil, s.no, kindLock, key, "", n.slotTime(n.env.Now()))
+		if sv := s.serving.Load(); err == nil && sv != nil && s.hold == nil && n.holderLocked(&it, sv) == 0 {
+			n.grantLocked(s, key)
+			acked = append(acked, n.advanceLocked(s)...)
+		}
+	}
+	g.polls = slices.DeleteFunc(g.polls, func(w *guest) bool { // they are told that there is nothing new
+		over := w.deadline-now < pollMargin*1000
+		if over {
+			again = append(again, w)
+		}
+		return over
+	})
+	n.lobby.count.Add(-int64(gone))
+	n.tendGrantsLocked(g, now)
+	if len(g.loads)+len(g.lines)+len(g.polls) == 0 && g.near == nil {
+		s.guests = nil
+	}
+	n.callAgain(again)
+	return acked
 }
 
 // wroteLocked tells guests of a write to a key: a load in progress may not

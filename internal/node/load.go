@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
@@ -115,15 +116,9 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 	}
 	s := &n.slots[c.Slot]
 	s.mu.Lock()
-	sv, err := n.openLocked(s)
-	if err != nil {
-		return err
-	}
 	now := n.env.Now()
-	if !n.licensed(sv, now) {
-		s.mu.Unlock()
-		n.stats.leaseRefusals.Add(1)
-		return errNotYet
+	if _, err := n.leasedLocked(s, now); err != nil {
+		return err
 	}
 	it, err := n.lookUp(nil, c.Slot, 0, c.Key, "", n.slotTime(now))
 	if err != nil {
@@ -132,80 +127,63 @@ func (n *Node) load(c *Call, req *transport.Request, r *Result, done func(error)
 	}
 	*r = Result{}
 	if it.State == store.Found && it.Version != l.Ignore {
-		if r.Found = it.Schema&SchemaAbsent == 0; r.Found {
+		if r.Found = exists(&it); r.Found {
 			r.Value, r.Version = it.Value, it.Version
 		}
 		r.Schema, r.Expiry = it.Schema, it.Expiry
-		if it.Version > s.acked.Load() {
-			s.insertWaiterLocked(it.Version, func(err error) {
-				if err != nil {
-					err = errNotYet
-				}
-				done(err)
-			})
-			s.mu.Unlock()
-			return nil
-		}
-		s.mu.Unlock()
-		done(nil)
+		s.afterLocked(it.Version, done)
 		return nil
 	}
 	if s.hold != nil { // the lease would not survive the hand-over
 		s.mu.Unlock()
 		return errNotYet
 	}
+	parked, err := n.leaseLoadLocked(s, &l, c, req, r, done)
+	s.mu.Unlock()
+	if err == nil && !parked {
+		done(nil)
+	}
+	return err
+}
+
+// leaseLoadLocked gives a caller the lease to load a key, or says in r that somebody
+// else has it. Where that one is waited for, the caller is parked.
+func (n *Node) leaseLoadLocked(s *slot, l *Load, c *Call, req *transport.Request, r *Result, done func(error)) (parked bool, err error) {
 	g := n.guestsLocked(s)
-	at := n.now()
+	now := n.now()
 	have := g.loads[c.Key]
+	taken := have != nil && have.token != l.Token && now < have.until
 	switch {
-	case have != nil && have.token != l.Token && at < have.until && !l.Wait:
-		r.Int = LoadBusy
-	case have != nil && have.token != l.Token && at < have.until:
+	case taken && l.Wait:
 		if !n.checkIn(len(have.waiters)) {
-			s.mu.Unlock()
-			return ErrOverloaded
+			return false, ErrOverloaded
 		}
 		have.waiters = append(have.waiters, n.newGuest(c, req, r, done))
 		n.stats.loads.waited.Add(1)
-		s.mu.Unlock()
-		return nil
-	case l.Look:
+		return true, nil
+	case taken, l.Look:
 		r.Int = LoadBusy
-	case have == nil && n.lobby.leases.Load() >= maxLeases:
-		s.mu.Unlock()
-		return ErrOverloaded
+		return false, nil
+	case have != nil:
+	case n.lobby.leases.Load() >= maxLeases:
+		return false, ErrOverloaded
 	default:
-		if have == nil {
-			have = &loadLease{}
-			n.lobby.leases.Add(1)
-			if g.loads == nil {
-				g.loads = map[string]*loadLease{}
-			}
-			g.loads[own(store.Record{Key: c.Key}).Key] = have
+		have = &loadLease{}
+		n.lobby.leases.Add(1)
+		if g.loads == nil {
+			g.loads = map[string]*loadLease{}
 		}
-		if have.token != l.Token || at >= have.until {
-			// A repeat may come late, when the lease was taken away and what its
-			// caller loads is stale: that has not the number of the new one.
-			have.grant = n.Token()
-		}
-		have.token, have.holder, have.until = l.Token, shard.NodeID(req.ID2.Node), at+int64(l.Lease)
-		r.Int, r.Version = LoadGranted, have.grant
-		n.stats.loads.granted.Add(1)
+		g.loads[strings.Clone(c.Key)] = have
 	}
-	s.mu.Unlock()
-	done(nil)
-	return nil
-}
-
-// openLocked returns the licence of an open slot; otherwise it unlocks the slot
-// and says where the call goes.
-func (n *Node) openLocked(s *slot) (*serving, error) {
-	sv := s.serving.Load()
-	if sv == nil || sv.gathering {
-		s.mu.Unlock()
-		return nil, n.notServing(s)
+	if have.token != l.Token || now >= have.until {
+		// A repeat may come late, when the lease was taken away and what its
+		// caller loads is stale: that has not the number of the new one.
+		have.grant = n.Token()
 	}
-	return sv, nil
+	have.token, have.holder, have.until = l.Token, shard.NodeID(req.ID2.Node), now+int64(l.Lease)
+	r.Int, r.Version = LoadGranted, have.grant
+	n.stats.loads.granted.Add(1)
+	return false, nil
 }
 
 // giveBack answers OpRelease. One that comes too late changes nothing.

@@ -126,15 +126,15 @@ func (n *Node) lock(c *Call, req *transport.Request, r *Result, done func(error)
 	}
 	s := &n.slots[c.Slot]
 	s.mu.Lock()
-	sv, err := n.openLocked(s)
+	now := n.env.Now()
+	sv, err := n.leasedLocked(s, now)
 	if err != nil {
 		return err
 	}
 	var ready []waiter
 	defer func() { finish(ready, nil) }()
 	defer s.mu.Unlock()
-	now := n.env.Now()
-	if s.hold != nil || !n.licensed(sv, now) {
+	if s.hold != nil {
 		return errNotYet
 	}
 	if len(sv.claim.Backups) < n.cfg.MinBackups {
@@ -250,15 +250,14 @@ func (n *Node) unlock(c *Call, r *Result, done func(error)) error {
 	}
 	s := &n.slots[c.Slot]
 	s.mu.Lock()
-	sv, err := n.openLocked(s)
-	if err != nil {
+	now := n.env.Now()
+	if _, err := n.leasedLocked(s, now); err != nil {
 		return err
 	}
 	var ready []waiter
 	defer func() { finish(ready, nil) }()
 	defer s.mu.Unlock()
-	now := n.env.Now()
-	if s.hold != nil || !n.licensed(sv, now) {
+	if s.hold != nil {
 		return errNotYet
 	}
 	*r = Result{}

@@ -26,6 +26,28 @@ func (n *Node) licensed(sv *serving, now time.Time) bool {
 	return !sv.gathering && sv.held(sv.claim.Slot, int64(now.Sub(n.start)), now.UnixNano())
 }
 
+// openLocked returns what an open slot is served under; otherwise it unlocks the slot
+// and says where the call goes.
+func (n *Node) openLocked(s *slot) (*serving, error) {
+	sv := s.serving.Load()
+	if sv == nil || sv.gathering {
+		s.mu.Unlock()
+		return nil, n.notServing(s)
+	}
+	return sv, nil
+}
+
+// leasedLocked is openLocked for calls that need the leases whatever they find.
+func (n *Node) leasedLocked(s *slot, now time.Time) (*serving, error) {
+	sv, err := n.openLocked(s)
+	if err == nil && !n.licensed(sv, now) {
+		s.mu.Unlock()
+		n.stats.leaseRefusals.Add(1)
+		return nil, errNotYet
+	}
+	return sv, err
+}
+
 func (l *licence) held(slot uint16, mono, wall int64) bool {
 	for _, p := range l.lenders {
 		if !p.lends(slot, mono, wall) {
@@ -180,14 +202,21 @@ func (n *Node) run(c *Call, req *transport.Request, r *Result, done func(error))
 func (n *Node) readLater(slot uint16, version uint64, done func(error)) error {
 	s := &n.slots[slot]
 	s.mu.Lock()
-	switch {
-	case s.serving.Load() == nil || version > s.last:
+	if s.serving.Load() == nil || version > s.last {
 		s.mu.Unlock()
 		return errNotYet
-	case s.acked.Load() >= version:
+	}
+	s.afterLocked(version, done)
+	return nil
+}
+
+// afterLocked calls done once version is acknowledged, of a call that is made again
+// where that may never be. It unlocks the slot.
+func (s *slot) afterLocked(version uint64, done func(error)) {
+	if version <= s.acked.Load() {
 		s.mu.Unlock()
 		done(nil)
-		return nil
+		return
 	}
 	s.insertWaiterLocked(version, func(err error) {
 		if err != nil {
@@ -196,7 +225,6 @@ func (n *Node) readLater(slot uint16, version uint64, done func(error)) error {
 		done(err)
 	})
 	s.mu.Unlock()
-	return nil
 }
 
 func (s *slot) insertWaiterLocked(version uint64, done func(error)) {

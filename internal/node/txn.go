@@ -231,10 +231,10 @@ func exists(it *store.Item) bool {
 	return it.State == store.Found && it.Schema&SchemaAbsent == 0
 }
 
-// commitLocked is the part of write that follows the look for a repeat, for a
-// transaction, which may turn out to write nothing: its records get versions of their own, one after
-// another, and travel as one append under the last of them, so that every copy
-// and every disk has all of them or none. It unlocks the slot.
+// commitLocked is the rest of write for a transaction, once it is no repeat. It may
+// turn out to write nothing. Its records get versions of their own, one after another,
+// and travel as one append under the last of them, so that every copy and every disk
+// has all of them or none. It unlocks the slot.
 func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Request, r *Result, done func(error)) error {
 	now := n.env.Now()
 	*r = Result{}
@@ -245,6 +245,7 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 	}
 	if !n.licensed(sv, now) {
 		s.mu.Unlock()
+		n.stats.leaseRefusals.Add(1)
 		return errNotYet
 	}
 	if err != nil || len(recs) == 0 { // an answer like a read's

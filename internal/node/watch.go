@@ -165,14 +165,11 @@ func (n *Node) watch(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	s := &n.slots[c.Slot]
 	s.mu.Lock()
-	sv, err := n.openLocked(s)
+	sv, err := n.leasedLocked(s, n.env.Now())
 	if err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	if !n.licensed(sv, n.env.Now()) {
-		return errNotYet
-	}
 	s.watchLocked(n.now())
 	acked, lineage := s.acked.Load(), sv.claim.LineageSum()
 	gap := !w.Now && (w.After < s.ring.base || w.After > s.last || w.Lineage != lineage)

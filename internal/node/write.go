@@ -268,15 +268,16 @@ func (n *Node) decide(c *Call, r *Result, now int64) (rec store.Record, seen uin
 	cur := store.Item{}
 	blind := c.Op == transport.OpSet && c.Flags&(transport.FlagIfAbsent|transport.FlagIfPresent|transport.FlagIfVersion|transport.FlagKeepTTL|transport.FlagReturnOld) == 0
 	if !blind {
-		cur, err = n.engine.Get(nil, c.Slot, c.Kind, c.Key, c.Field, now)
-		if err == nil && cur.State == store.NotResident && c.Op != opRemove { // which asks for the version alone
-			cur, err = n.engine.Fetch(nil, c.Slot, c.Kind, c.Key, c.Field, now)
+		if c.Op == opRemove { // the version is enough
+			cur, err = n.engine.Get(nil, c.Slot, c.Kind, c.Key, c.Field, now)
+		} else {
+			cur, err = n.lookUp(nil, c.Slot, c.Kind, c.Key, c.Field, now)
 		}
 		if err != nil {
 			return rec, 0, errors.Join(errEngine, engineError(err))
 		}
 	}
-	found := cur.State == store.Found && cur.Schema&SchemaAbsent == 0
+	found := exists(&cur)
 	*r = Result{}
 	if c.Op == opRemove && (cur.Version != c.Version || cur.State == store.Deleted) {
 		return rec, 0, nil
@@ -348,36 +349,14 @@ func (n *Node) change(c *Call, r *Result, cur *store.Item, found bool, expiry, n
 		return write(cur.Value, expiry)
 	case transport.OpIncr:
 		rec.Schema = cur.Schema
-		old := int64(0)
-		if found {
-			var ok bool
-			if old, ok = integer(cur.Value); !ok {
-				return rec, ErrNotInteger
-			}
-		}
-		above, below := c.Delta > 0 && old > math.MaxInt64-c.Delta, c.Delta < 0 && old < math.MinInt64-c.Delta
-		if c.Flags&transport.FlagBounds != 0 {
-			low, high, ok := bounds(c.Old)
-			if !ok {
-				return rec, ErrInvalid
-			}
-			refused := old+c.Delta < low || old+c.Delta > high
-			if above || below { // of all integers, also of those that have no room here
-				refused = above && high < math.MaxInt64 || below && low > math.MinInt64
-			}
-			if refused {
-				r.Int, r.Found = old, found
-				return rec, ErrConditionFailed
-			}
-		}
-		if above || below {
-			return rec, ErrNotInteger
+		next, err := increment(c, r, cur, found)
+		if err != nil {
+			return rec, err
 		}
 		if found {
 			expiry = cur.Expiry
 		}
-		r.Int, r.Found = old+c.Delta, true
-		return write(strconv.AppendInt(nil, old+c.Delta, 10), expiry)
+		return write(strconv.AppendInt(nil, next, 10), expiry)
 	case transport.OpAppend:
 		if len(cur.Value)+len(c.Value) > n.cfg.MaxValue {
 			return rec, ErrTooLarge
@@ -403,6 +382,38 @@ func (n *Node) change(c *Call, r *Result, cur *store.Item, found bool, expiry, n
 		return write(c.Value, expiry)
 	}
 	return rec, ErrInvalid
+}
+
+// increment returns what OpIncr makes of cur, and tells it in r; with bounds that it
+// would leave, r tells what is there.
+func increment(c *Call, r *Result, cur *store.Item, found bool) (next int64, err error) {
+	old := int64(0)
+	if found {
+		var ok bool
+		if old, ok = integer(cur.Value); !ok {
+			return 0, ErrNotInteger
+		}
+	}
+	above, below := c.Delta > 0 && old > math.MaxInt64-c.Delta, c.Delta < 0 && old < math.MinInt64-c.Delta
+	if c.Flags&transport.FlagBounds != 0 {
+		low, high, ok := bounds(c.Old)
+		if !ok {
+			return 0, ErrInvalid
+		}
+		refused := old+c.Delta < low || old+c.Delta > high
+		if above || below { // of all integers, also of those that have no room here
+			refused = above && high < math.MaxInt64 || below && low > math.MinInt64
+		}
+		if refused {
+			r.Int, r.Found = old, found
+			return 0, ErrConditionFailed
+		}
+	}
+	if above || below {
+		return 0, ErrNotInteger
+	}
+	r.Int, r.Found = old+c.Delta, true
+	return old + c.Delta, nil
 }
 
 // integer reads a decimal integer without superfluous signs and zeros, so that
