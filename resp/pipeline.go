@@ -15,67 +15,19 @@ func (c *conn) together(batch [][][]byte) int {
 	if c.multi || c.user == "" || c.asking || c.readonly || c.sub != nil && c.sub.listens() {
 		return 0
 	}
-	n, gets, grouped := 0, 0, c.s.forward
 	var kinds [maxTogether]plainness
-	for n < len(batch) && n < maxTogether {
-		what := plain(batch[n])
-		if what == notPlain || grouped && what == plainGet && gets >= maxValues {
-			break
-		}
-		if what != plainGet {
-			if gets > maxValues {
-				break
-			}
-			grouped = true
-		} else {
-			gets++
-		}
-		kinds[n] = what
-		n++
-	}
-	if n == 0 || n == 1 && grouped {
+	n, grouped := c.groupable(batch, &kinds)
+	switch {
+	case n == 0:
 		return 0
-	}
-	if !grouped {
-		// Reads of what is here cost nothing that could be shared.
-		done := 0
-		for done < n && len(c.out.b) <= flushBytes {
-			c.running = batch[done]
-			getAlone(c, batch[done])
-			done++
-		}
-		c.s.stats.commands.Add(int64(done))
-		c.touch(find(batch[0][0]))
-		return done
-	}
-	if n < 2 || c.s.glance().strangers {
+	case !grouped:
+		return c.readEach(batch[:n])
+	case n == 1 || c.s.glance().strangers:
 		return 0
 	}
 	group := c.s.cache.Batch()
-	results := make([]*slotmesh.BatchResult, n)
-	mark := len(c.out.b)
-	for i, args := range batch[:n] {
-		key := string(args[1])
-		switch kinds[i] {
-		case plainGet:
-			results[i] = group.Get(key)
-		case plainSet:
-			results[i] = group.Set(key, args[2])
-		case plainIncr:
-			delta, ok := c.out.delta(args)
-			if !ok { // it answers when its turn comes
-				c.out.b = c.out.b[:mark]
-				n = i
-				results = results[:i]
-			} else {
-				results[i] = group.Incr(key, delta)
-			}
-		}
-		if n == i {
-			break
-		}
-	}
-	if n < 2 {
+	results := c.enlist(group, batch[:n], &kinds)
+	if n = len(results); n < 2 {
 		return 0
 	}
 	_ = group.Do(c.stay) // each result has its error
@@ -97,6 +49,65 @@ func (c *conn) together(batch [][][]byte) int {
 		}
 	}
 	return n
+}
+
+// groupable counts the commands at the beginning of a pipeline that are plain, says
+// which they are, and whether a group is worth it: reads of what is here cost nothing
+// that could be shared.
+func (c *conn) groupable(batch [][][]byte, kinds *[maxTogether]plainness) (n int, grouped bool) {
+	gets := 0
+	for grouped = c.s.forward; n < len(batch) && n < maxTogether; n++ {
+		what := plain(batch[n])
+		if what == notPlain || grouped && what == plainGet && gets >= maxValues {
+			break
+		}
+		if what == plainGet {
+			gets++
+		} else if gets > maxValues {
+			break
+		} else {
+			grouped = true
+		}
+		kinds[n] = what
+	}
+	return n, grouped
+}
+
+// readEach answers plain reads one by one, as far as the answers have room, and
+// returns how many it did.
+func (c *conn) readEach(gets [][][]byte) (done int) {
+	for done < len(gets) && len(c.out.b) <= flushBytes {
+		c.running = gets[done]
+		getAlone(c, gets[done])
+		done++
+	}
+	c.s.stats.commands.Add(int64(done))
+	c.touch(find(gets[0][0]))
+	return done
+}
+
+// enlist puts commands into a group, up to the first that is at fault: that one
+// answers when its turn comes.
+func (c *conn) enlist(group *slotmesh.Batch, batch [][][]byte, kinds *[maxTogether]plainness) []*slotmesh.BatchResult {
+	results := make([]*slotmesh.BatchResult, 0, len(batch))
+	for i, args := range batch {
+		key := string(args[1])
+		switch kinds[i] {
+		case plainGet:
+			results = append(results, group.Get(key))
+		case plainSet:
+			results = append(results, group.Set(key, args[2]))
+		case plainIncr:
+			mark := len(c.out.b)
+			delta, ok := c.out.delta(args)
+			if !ok {
+				c.out.b = c.out.b[:mark]
+				return results
+			}
+			results = append(results, group.Incr(key, delta))
+		}
+	}
+	return results
 }
 
 const (
