@@ -169,34 +169,39 @@ func clusterShards(c *conn, _ [][]byte) {
 		}
 		r.array(len(nodes))
 		for i, n := range nodes {
-			role, health := "replica", "online"
-			if i == 0 {
-				role = "master"
-			}
-			if n.State == "suspect" {
-				health = "fail"
-			}
-			port := "port"
-			if c.s.tls != nil {
-				port = "tls-port"
-			}
-			r.pairs(7)
-			r.text("id")
-			r.text(n.id)
-			r.text(port)
-			r.int(n.portNumber())
-			r.text("ip")
-			r.text(n.host)
-			r.text("endpoint")
-			r.text(n.host)
-			r.text("role")
-			r.text(role)
-			r.text("replication-offset")
-			r.int(0)
-			r.text("health")
-			r.text(health)
+			c.shardNode(n, i == 0)
 		}
 	}
+}
+
+// shardNode is a node as CLUSTER SHARDS tells of it.
+func (c *conn) shardNode(n *member, primary bool) {
+	role, health, port := "replica", "online", "port"
+	if primary {
+		role = "master"
+	}
+	if n.State == "suspect" {
+		health = "fail"
+	}
+	if c.s.tls != nil {
+		port = "tls-port"
+	}
+	r := &c.out
+	r.pairs(7)
+	r.text("id")
+	r.text(n.id)
+	r.text(port)
+	r.int(n.portNumber())
+	r.text("ip")
+	r.text(n.host)
+	r.text("endpoint")
+	r.text(n.host)
+	r.text("role")
+	r.text(role)
+	r.text("replication-offset")
+	r.int(0)
+	r.text("health")
+	r.text(health)
 }
 
 // lines is CLUSTER NODES.

@@ -132,30 +132,15 @@ func exec(c *conn, _ [][]byte) {
 		c.out.fail(errAborted + " because of previous errors.")
 		return
 	}
-	slot, tag := -1, ""
-	mix := func(s int, key string) bool {
-		if s < 0 || slot >= 0 && s != slot {
-			return false
-		}
-		slot, tag = s, key
-		return true
-	}
-	for key := range watched {
-		if !mix(int(c.s.cache.Cluster().KeySlot(key)), key) {
-			c.out.fail(errCrossSlot)
-			return
-		}
-	}
-	for _, args := range queued {
-		if cmd := lookup(args); cmd.first > 0 && !mix(cmd.slotOf(args), string(args[cmd.first])) {
-			c.out.fail(errCrossSlot)
-			return
-		}
+	tag, keyed, ok := c.commonSlot(queued, watched)
+	if !ok {
+		c.out.fail(errCrossSlot)
+		return
 	}
 	var answers reply                // to the commands with keys
 	ends := make([]int, len(queued)) // of each command's answer there
 	err := error(nil)
-	if slot >= 0 {
+	if keyed {
 		c.running = [][]byte{[]byte("get"), []byte(tag)} // where a command of this slot goes, all go
 		err = c.call(func(ctx context.Context) error {
 			return c.s.cache.Txn(ctx, tag, func(tx *slotmesh.Tx) error {
@@ -187,11 +172,41 @@ func exec(c *conn, _ [][]byte) {
 	switch {
 	case errors.Is(err, errTouched):
 		c.out.nullArray()
-		return
 	case err != nil:
 		c.fault(err)
-		return
+	default:
+		c.answerAll(queued, answers.b, ends)
 	}
+}
+
+// commonSlot returns a key of the slot that all keys of a transaction are in; ok is false
+// where they are in several, and keyed where there are none.
+func (c *conn) commonSlot(queued [][][]byte, watched map[string]uint64) (tag string, keyed, ok bool) {
+	slot := -1
+	mix := func(s int, key string) bool {
+		if s < 0 || slot >= 0 && s != slot {
+			return false
+		}
+		slot, tag = s, key
+		return true
+	}
+	for key := range watched {
+		if !mix(int(c.s.cache.Cluster().KeySlot(key)), key) {
+			return "", false, false
+		}
+	}
+	for _, args := range queued {
+		if cmd := lookup(args); cmd.first > 0 && !mix(cmd.slotOf(args), string(args[cmd.first])) {
+			return "", false, false
+		}
+	}
+	return tag, slot >= 0, true
+}
+
+// answerAll answers EXEC: commands with keys as the transaction did, up to each one's
+// end in answers. The others run now. What is no part of the transaction happens once,
+// however often that ran, and not at all where it failed.
+func (c *conn) answerAll(queued [][][]byte, answers []byte, ends []int) {
 	flush := c.flush
 	if c.sub != nil { // a message must not come between the answers
 		c.hold()
@@ -199,8 +214,6 @@ func exec(c *conn, _ [][]byte) {
 		defer func() { c.broken(c.flushLocked()) }()
 		flush = c.flushLocked
 	}
-	// What is no part of the transaction happens once, however often that ran, and
-	// not at all where it failed.
 	c.out.array(len(queued))
 	begin := 0
 	for i, args := range queued {
@@ -208,7 +221,7 @@ func exec(c *conn, _ [][]byte) {
 			c.running = args
 			cmd.run(c, args)
 		}
-		c.out.b = append(c.out.b, answers.b[begin:ends[i]]...)
+		c.out.b = append(c.out.b, answers[begin:ends[i]]...)
 		begin = ends[i]
 		if len(c.out.b) > flushBytes {
 			c.broken(flush()) // the other commands run all the same
