@@ -177,10 +177,10 @@ type AppendAck struct {
 	Slot    uint16
 	Epoch   uint64
 	Session uint64
-	Version uint64 // received and applied
-	Durable uint64 // synced to disk, where the node syncs
+	Version uint64 // received, applied and, where the node syncs writes, synced
+	Durable uint64 // on the wire alone: no release sets or reads it
 	Gap     bool   // an append did not follow on Version: send again from there
-	Refused bool   // a higher epoch is promised: Claim may say which
+	Refused bool   // the epoch is promised to another node, or the higher one that Version says
 	Short   bool   // the copy is short of memory
 }
 
