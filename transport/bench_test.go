@@ -46,7 +46,7 @@ func benchmarkCall(b *testing.B, op Op, callers int) {
 		wg.Go(func() {
 			c := make(chan error, 1)
 			done := func(_ *Response, err error) { c <- err }
-			r := Request{ID2: CallID{nodeID(1), 77}, Epoch: 3, Mark: 1<<40 | 12000, Call: Call{Op: op, Slot: 12345, Key: "user:1234567"}}
+			r := Request{CallID: CallID{nodeID(1), 77}, Epoch: 3, Mark: 1<<40 | 12000, Call: Call{Op: op, Slot: 12345, Key: "user:1234567"}}
 			if op == OpSet {
 				r.Value = value
 			}

@@ -56,7 +56,7 @@ func drawTrace(t *rapid.T) []byte {
 
 func drawRequest(t *rapid.T) Request {
 	return Request{
-		ID: drawUint[uint64](t, "id"), Timeout: drawInt(t, "timeout"), ID2: drawCallID(t),
+		ID: drawUint[uint64](t, "id"), Timeout: drawInt(t, "timeout"), CallID: drawCallID(t),
 		Epoch: drawUint[uint64](t, "epoch"), Mark: drawUint[uint64](t, "mark"), Hops: drawUint[uint8](t, "hops"), Sent: drawInt(t, "sent"),
 		Repeat: rapid.Bool().Draw(t, "repeat"), Asked: rapid.Bool().Draw(t, "asked"),
 		Call: Call{
@@ -344,7 +344,7 @@ func message(k kind, body []byte) []byte {
 
 func FuzzDecodeBatch(f *testing.F) {
 	enc := newEncoder(testSender)
-	enc.request(&Request{ID: 1, ID2: CallID{testSender, 2}, Epoch: 3, Mark: 1 << 40, Call: Call{Op: OpSet, Slot: 7, Key: "key", Value: []byte("value")}})
+	enc.request(&Request{ID: 1, CallID: CallID{testSender, 2}, Epoch: 3, Mark: 1 << 40, Call: Call{Op: OpSet, Slot: 7, Key: "key", Value: []byte("value")}})
 	enc.response(9, &Response{Code: CodeMoved, Claim: []byte("claim"), Text: "text"})
 	enc.append(&Append{Slot: 1, Version: 5, Records: []Record{{Key: "a", Value: []byte("b")}, {Key: "c", Tombstone: true}}})
 	enc.ack(&AppendAck{Slot: 4, Version: 1 << 41, Gap: true})

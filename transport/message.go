@@ -73,7 +73,7 @@ type CallID struct {
 type Request struct {
 	ID      uint64 // set by Peer.Call
 	Timeout int64  // microseconds the caller still waits; set by Peer.Call from its deadline
-	ID2     CallID
+	CallID  CallID // of the first attempt
 	Epoch   uint64 // of the claim the sender knew when the call was first sent
 	Mark    uint64 // highest acknowledged version of the slot the sender knew then
 	Known   uint64 // of a repeat: epoch of the claim that this attempt goes by

@@ -17,7 +17,7 @@ func TestRecordedFramesAreRead(t *testing.T) {
 	result := Result{Value: []byte("v"), Version: 9, Expiry: 8, Int: -7, Schema: 6, Found: true}
 	enc := newEncoder(testSender)
 	request := Request{
-		ID: 1, Timeout: 2e9, ID2: call, Epoch: 5, Mark: 6, Hops: 2, Repeat: true, Asked: true,
+		ID: 1, Timeout: 2e9, CallID: call, Epoch: 5, Mark: 6, Hops: 2, Repeat: true, Asked: true,
 		Call: Call{
 			Op: OpCompare, Flags: FlagIfPresent, Slot: 12182, Kind: 1, Key: "foo", Field: "f", Value: []byte("new"), Old: []byte("old"),
 			Version: 4, Expiry: 3, Delta: -2, Schema: 1,

@@ -64,7 +64,7 @@ func TestWireForm(t *testing.T) {
 	}{
 		{"request", func(e *encoder) {
 			e.request(&Request{
-				ID: 1, Timeout: 2, ID2: CallID{node, 3}, Epoch: 4, Mark: 5, Hops: 6, Repeat: true, Asked: true,
+				ID: 1, Timeout: 2, CallID: CallID{node, 3}, Epoch: 4, Mark: 5, Hops: 6, Repeat: true, Asked: true,
 				Call: Call{Op: 7, Flags: 8, Slot: 9, Kind: 10, Key: "k", Field: "f", Value: value, Old: []byte{0xbb}, Version: 11, Expiry: 12, Delta: 13, Schema: 14},
 			})
 		}, "0000003201dc001301070902a16b03c410000000000000000900000000000000000405c401aace000300080c0bc401bb0d0aa1660e06"},
@@ -100,7 +100,7 @@ func TestWireForm(t *testing.T) {
 // Encoding and decoding of what a call and a write need is on the hot path.
 func TestCodecAllocs(t *testing.T) {
 	e, d := newEncoder(testSender), newDecoder(testSender, testMax, testMax)
-	req := &Request{ID: 1 << 40, ID2: CallID{nodeID(3), 1 << 50}, Epoch: 1, Mark: 1 << 41, Call: Call{Op: OpSet, Slot: 1, Key: "key", Value: make([]byte, 100)}}
+	req := &Request{ID: 1 << 40, CallID: CallID{nodeID(3), 1 << 50}, Epoch: 1, Mark: 1 << 41, Call: Call{Op: OpSet, Slot: 1, Key: "key", Value: make([]byte, 100)}}
 	rsp := &Response{Mark: 1 << 41, Result: Result{Value: make([]byte, 100), Version: 1 << 41}}
 	app := &Append{Slot: 1, Version: 1 << 41, Records: []Record{{Key: "key", Value: make([]byte, 100)}}}
 	run := func() {

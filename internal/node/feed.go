@@ -237,7 +237,7 @@ func (n *Node) answerFeed(c *Call, req *transport.Request, r *Result, done func(
 		*r = Result{Found: true, Value: body}
 		done(nil)
 	}
-	holder := shard.NodeID(req.ID2.Node)
+	holder := shard.NodeID(req.CallID.Node)
 	if q.end {
 		if f := n.feeds.find(q.token); f != nil && f.holder == holder {
 			n.endFeed(f)

@@ -88,7 +88,7 @@ func TestFeedIsGivenUpWhereARepeatWasAnswered(t *testing.T) {
 		t.Fatalf("the first answer is %x", b)
 	}
 	c := &Call{Op: transport.OpSet, Slot: 5, Key: "k", Value: []byte("v")}
-	if err := n.write(c, &transport.Request{Call: *c, Epoch: 1, ID2: transport.CallID{Node: n.id, Number: 1}}, new(Result), func(error) {}); err != nil {
+	if err := n.write(c, &transport.Request{Call: *c, Epoch: 1, CallID: transport.CallID{Node: n.id, Number: 1}}, new(Result), func(error) {}); err != nil {
 		t.Fatal(err)
 	}
 	s.mu.Lock() // the first question waits with the slot in its hands

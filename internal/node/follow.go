@@ -299,7 +299,7 @@ func (n *Node) doAt(ctx context.Context, id shard.NodeID, c *Call) (Result, erro
 	deadline := n.Deadline(ctx)
 	w := n.cell()
 	defer n.release(w)
-	w.req = transport.Request{Call: *c, Asked: true, ID2: transport.CallID{Node: n.id}}
+	w.req = transport.Request{Call: *c, Asked: true, CallID: transport.CallID{Node: n.id}}
 	if id == n.id {
 		return n.here(ctx, deadline, c, w)
 	}

@@ -71,7 +71,7 @@ func looks(op transport.Op) bool { return op == transport.OpGet || op == transpo
 
 // newGuest copies what a call needs to outlive its handler.
 func (n *Node) newGuest(c *Call, req *transport.Request, r *Result, done func(error)) *guest {
-	g := &guest{call: *c, req: *req, from: req.ID2.Node, r: r, done: done, deadline: n.now() + req.Timeout*1000}
+	g := &guest{call: *c, req: *req, from: req.CallID.Node, r: r, done: done, deadline: n.now() + req.Timeout*1000}
 	g.call.Key, g.call.Field = strings.Clone(c.Key), strings.Clone(c.Field)
 	g.call.Value, g.call.Old = append([]byte(nil), c.Value...), append([]byte(nil), c.Old...)
 	g.req.Call = g.call
@@ -387,7 +387,7 @@ func (n *Node) visit(c *Call, req *transport.Request, r *Result, done func(error
 	case transport.OpFeed:
 		return n.answerFeed(c, req, r, done)
 	case transport.OpScan:
-		if shard.NodeID(req.ID2.Node) != n.id {
+		if shard.NodeID(req.CallID.Node) != n.id {
 			return n.queueScan(c, r, done)
 		}
 		return n.scan(c, r, done)

@@ -16,7 +16,7 @@ func TestGuestsAreCounted(t *testing.T) {
 	s.no = 7
 	park := func(from shard.NodeID) *guest {
 		c := Call{Op: transport.OpLock, Key: "k", Value: Lock{Token: 9, TTL: 1e9}.Call(7, "k").Value}
-		g := n.newGuest(&c, &transport.Request{ID2: transport.CallID{Node: transport.NodeID(from)}}, &Result{}, func(error) {})
+		g := n.newGuest(&c, &transport.Request{CallID: transport.CallID{Node: transport.NodeID(from)}}, &Result{}, func(error) {})
 		if !n.checkIn(0) {
 			t.Fatal("no room for a guest")
 		}

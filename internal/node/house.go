@@ -57,7 +57,7 @@ func (n *Node) remove(c *store.Candidate, cause uint8) bool {
 	}
 	call := Call{Op: opRemove, Slot: c.Slot, Kind: c.Kind, Key: c.Key, Field: c.Field, Version: c.Version, Flags: transport.FlagAckPrimary, Delta: int64(cause)}
 	var r Result
-	return n.write(&call, &transport.Request{ID2: transport.CallID{Node: n.id}}, &r, func(error) {}) == nil
+	return n.write(&call, &transport.Request{CallID: transport.CallID{Node: n.id}}, &r, func(error) {}) == nil
 }
 
 // tombstoneKeep is how long a node keeps the tombstones of slots that were

@@ -180,7 +180,7 @@ func (n *Node) leaseLoadLocked(s *slot, l *Load, c *Call, req *transport.Request
 		// caller loads is stale: that has not the number of the new one.
 		have.grant = n.Token()
 	}
-	have.token, have.holder, have.until = l.Token, shard.NodeID(req.ID2.Node), now+int64(l.Lease)
+	have.token, have.holder, have.until = l.Token, shard.NodeID(req.CallID.Node), now+int64(l.Lease)
 	r.Int, r.Version = LoadGranted, have.grant
 	n.stats.loads.granted.Add(1)
 	return false, nil
@@ -270,7 +270,7 @@ func (n *Node) forgetAt(id shard.NodeID, c *Call) {
 	if n.closing.Load() {
 		return
 	}
-	req := transport.Request{Call: *c, ID2: transport.CallID{Node: n.id}}
+	req := transport.Request{Call: *c, CallID: transport.CallID{Node: n.id}}
 	if id == n.id {
 		_ = n.run(c, &req, &Result{}, func(error) {})
 		return

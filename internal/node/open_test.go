@@ -38,7 +38,7 @@ func TestOpenUnderAHigherEpochEndsWhatWaits(t *testing.T) {
 	set := func(number uint64) error {
 		c := &Call{Op: transport.OpSet, Slot: 5, Key: "k", Value: []byte("v")}
 		id := transport.CallID{Node: transport.NodeID(n.id), Number: number}
-		return n.write(c, &transport.Request{Call: *c, Epoch: 1, ID2: id}, new(Result), func(err error) {
+		return n.write(c, &transport.Request{Call: *c, Epoch: 1, CallID: id}, new(Result), func(err error) {
 			if err != nil {
 				t.Error(err)
 			}

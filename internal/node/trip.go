@@ -38,9 +38,9 @@ func (n *Node) setOut(t *trip, c *Call) {
 			}
 		}
 	}
-	t.req.ID2.Node = n.id
+	t.req.CallID.Node = n.id
 	if !isRead(c.Op) {
-		t.req.ID2 = transport.CallID{Node: n.id, Number: n.callNo.Add(1)}
+		t.req.CallID = transport.CallID{Node: n.id, Number: n.callNo.Add(1)}
 	}
 }
 

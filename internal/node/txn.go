@@ -273,7 +273,7 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 	for i := range recs {
 		recs[i] = own(recs[i])
 	}
-	n.appendLocked(s, entry{version: version, call: req.ID2, result: kept(r), records: recs})
+	n.appendLocked(s, entry{version: version, call: req.CallID, result: kept(r), records: recs})
 	for i := range recs {
 		n.wroteLocked(s, &recs[i], recs[0].Version, false)
 	}

@@ -21,7 +21,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	if err != nil {
 		return err
 	}
-	if !req.Repeat && req.Epoch < sv.claim.Epoch && shard.NodeID(req.ID2.Node) != n.id {
+	if !req.Repeat && req.Epoch < sv.claim.Epoch && shard.NodeID(req.CallID.Node) != n.id {
 		// It may have been on its way for long: through a cut, and its caller got it
 		// done elsewhere since. One that still waits for this sends it again.
 		s.mu.Unlock()
@@ -87,7 +87,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	s.last = version
 	recs[0] = own(rec)
-	e := entry{version: version, cause: causeOf(c.Op), call: req.ID2, result: kept(r), records: recs}
+	e := entry{version: version, cause: causeOf(c.Op), call: req.CallID, result: kept(r), records: recs}
 	if c.Op == opRemove {
 		e.cause = uint8(c.Delta)
 	}
@@ -103,7 +103,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 // settles the call, by their result or by an error, it unlocks the slot and reports
 // true; otherwise none of them took effect, nor ever will, and the call is run.
 func (n *Node) repeatLocked(s *slot, sv *serving, c *Call, req *transport.Request, r *Result, done func(error)) (settled bool, err error) {
-	if e := s.ring.find(req.ID2); e != nil {
+	if e := s.ring.find(req.CallID); e != nil {
 		if c.Flags&transport.FlagReturnOld != 0 && e.result.Found && e.result.Value == nil {
 			s.mu.Unlock()
 			return true, ErrUnknownOutcome // it took effect, but what it gave is lost
@@ -125,7 +125,7 @@ func (n *Node) repeatLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 		s.mu.Unlock()
 		return true, ErrUnknownOutcome
 	}
-	switch far := shard.NodeID(req.ID2.Node) != n.id; {
+	switch far := shard.NodeID(req.CallID.Node) != n.id; {
 	case far && 0 < req.Known && req.Known < sv.claim.Epoch:
 		s.mu.Unlock()
 		return true, errMoved // another repeat may have been answered elsewhere since
