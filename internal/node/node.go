@@ -68,6 +68,8 @@ type Node struct {
 	answers    sync.Pool // of *answering
 	queueLimit int
 	headroom   int64 // bytes that eviction keeps free
+	openedAt   int64
+	resend     time.Duration // after which what was not answered is said again
 
 	table   atomic.Pointer[shard.Table]
 	tableMu sync.Mutex // serializes writes to table
@@ -89,10 +91,11 @@ type Node struct {
 	publishing        chan struct{}   // held by who publishes
 	publishedSettings *shard.Settings // guarded by publishing
 
-	// coreMu guards core. Only the control loop takes its output; others
-	// lend leases and hand slots over.
-	coreMu sync.Mutex
-	core   *shard.Core
+	// coreMu guards core and strangers. Only the control loop takes the core's
+	// output; others lend leases and hand slots over.
+	coreMu    sync.Mutex
+	core      *shard.Core
+	strangers map[shard.NodeID]int64 // holders that never were members, and since when they are known
 
 	listMu       sync.Mutex // serializes setPeers
 	attributesMu sync.Mutex // serializes what changes selfMember, and telling of it
@@ -112,51 +115,6 @@ type Node struct {
 	offersMu sync.Mutex // guards offers
 	offers   map[offerKey]uint64
 	merger   merger
-
-	// Of the control loop alone:
-	plan          *shard.Assignment
-	planNear      *shard.Assignment      // without the members in aside; nil if there are none
-	aside         map[shard.NodeID]int64 // members to which nothing is given, since when; see isAside
-	cutAt         int64                  // when one was cut off last
-	planBefore    *shard.Assignment      // the plan before the last member went
-	planned       []shard.Member
-	leavers       []shard.NodeID  // of planned
-	plannedWith   *shard.Settings // of the plan
-	downNow       map[shard.NodeID]bool
-	strangers     map[shard.NodeID]int64 // holders that never were members, and since when they are known; guarded by coreMu
-	settlesAt     int64                  // when the member list counts as settled
-	plannedBefore []shard.Member         // those it was made for
-	settlesBefore int64                  // settlesAt as it was then
-	failedAt      int64                  // when a node that counted for the plan last died
-	agenda        agenda
-	copies        window      // under way
-	handovers     window      // likewise
-	outlook       outlook     // as of the last pass
-	lapsedAt      int64       // when all were looked at because a lease had run out
-	coveredAt     int64       // when slots that nobody serves were looked for
-	surveyed      int         // up to here slots were looked at in the present round
-	lookedAt      int64       // when those under way were
-	unclaimed     bool        // there are slots to found
-	begins        []copyBegin // copies to begin in this step
-	leaveOuts     int         // how many more copies of who steps down this step may give up
-	moved         bool        // slots were on their way since that was told last
-	opened        int         // slots opened since Open
-	steppedAt     int64       // when the loop last ran
-	stepTook      int64       // how long that took
-	lostDiskTold  bool        // the others know
-	unspread      []uint16    // slots whose new claims in force the others have not been sent
-	spreadAt      int64       // when they are to be; 0: there are none
-	savingTook    int64       // how long claims take to be on disk, of late
-	resumedAt     int64       // when it last ran again after being late by a lease
-	dutyAt        int64
-	leftoversAt   int64
-	settling      []uint16
-	duties        []uint16
-	owes          map[uint16]bool // slots whose disk says what they owe
-	gatherAt      int64           // when those were last gone through
-	gathering     []uint16        // slots recovered here that may wait for others
-	resend        time.Duration
-	openedAt      int64
 
 	toldClock   atomic.Bool // what is wrong with this node's place, each once
 	toldAddress atomic.Bool
@@ -199,11 +157,57 @@ type Node struct {
 
 	stats counters
 	hot   *meter.Hot
-	told  told // of the control loop
 
 	slowCalls *meter.Ring[SlowCall]
 	slowAt    atomic.Int64 // when one was last logged
 	slowHeld  atomic.Int64 // how many were not since
+
+	tending
+}
+
+// tending is what the control loop keeps from one step to the next, for itself alone.
+type tending struct {
+	plan          *shard.Assignment
+	planNear      *shard.Assignment      // without the members in aside; nil if there are none
+	aside         map[shard.NodeID]int64 // members to which nothing is given, since when; see isAside
+	cutAt         int64                  // when one was cut off last
+	planBefore    *shard.Assignment      // the plan before the last member went
+	planned       []shard.Member
+	leavers       []shard.NodeID  // of planned
+	plannedWith   *shard.Settings // of the plan
+	downNow       map[shard.NodeID]bool
+	settlesAt     int64          // when the member list counts as settled
+	plannedBefore []shard.Member // those it was made for
+	settlesBefore int64          // settlesAt as it was then
+	failedAt      int64          // when a node that counted for the plan last died
+	agenda        agenda
+	copies        window          // under way
+	handovers     window          // likewise
+	outlook       outlook         // as of the last pass
+	lapsedAt      int64           // when all were looked at because a lease had run out
+	coveredAt     int64           // when slots that nobody serves were looked for
+	surveyed      int             // up to here slots were looked at in the present round
+	lookedAt      int64           // when those under way were
+	unclaimed     bool            // there are slots to found
+	begins        []copyBegin     // copies to begin in this step
+	leaveOuts     int             // how many more copies of who steps down this step may give up
+	moved         bool            // slots were on their way since that was told last
+	opened        int             // slots opened since Open
+	steppedAt     int64           // when the loop last ran
+	stepTook      int64           // how long that took
+	lostDiskTold  bool            // the others know
+	unspread      []uint16        // slots whose new claims in force the others have not been sent
+	spreadAt      int64           // when they are to be; 0: there are none
+	savingTook    int64           // how long claims take to be on disk, of late
+	resumedAt     int64           // when it last ran again after being late by a lease
+	dutyAt        int64           // when duties were last gone through
+	leftoversAt   int64           // when leftovers were last looked for
+	settling      []uint16        // slots that this node is to open once it has the union
+	duties        []uint16        // slots whose records are owed to the winner of a fork
+	owes          map[uint16]bool // slots whose disk says what they owe
+	gatherAt      int64           // when those were last gone through
+	gathering     []uint16        // slots recovered here that may wait for others
+	told          told
 }
 
 // Open starts a node; ctx bounds the start only. cfg.Engine is the node's
@@ -222,7 +226,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		stop: make(chan struct{}), wake: make(chan struct{}, 1), jobsWake: make(chan struct{}, 1), evictWake: make(chan struct{}, 1),
 		settingsWake: make(chan struct{}, 1), publishing: make(chan struct{}, 1),
 		peers: map[shard.NodeID]*peer{}, members: map[shard.NodeID]gossip.Member{}, vanished: map[shard.NodeID]gossip.Member{}, gone: map[shard.NodeID]int64{},
-		offers: map[offerKey]uint64{}, owes: map[uint16]bool{}, merger: newMerger(), downNow: map[shard.NodeID]bool{}, strangers: map[shard.NodeID]int64{},
+		offers: map[offerKey]uint64{}, merger: newMerger(), tending: tending{owes: map[uint16]bool{}, downNow: map[shard.NodeID]bool{}}, strangers: map[shard.NodeID]int64{},
 		resend: max(cfg.Lease, 50*time.Millisecond), queueLimit: 8 << 20,
 		headroom: cfg.Engine.Stats().Limit / 32, hot: meter.NewHot(shard.Slots), slowCalls: meter.NewRing[SlowCall](maxSlowKept), lobby: newLobby(), granting: newGranting(), near: newNearCache(cfg.NearBytes), hub: newHub(), scans: make(chan *scanJob, maxScans),
 	}

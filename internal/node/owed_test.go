@@ -50,7 +50,7 @@ func (d *metaDisk) SetMeta(values map[string][]byte) error {
 // started is a node that has read its disk and does nothing by itself.
 func (d *metaDisk) started(id shard.NodeID) *Node {
 	n := &Node{
-		engine: d, id: id, env: env.Env{Now: time.Now}, start: time.Now(), owes: map[uint16]bool{}, merger: newMerger(),
+		engine: d, id: id, env: env.Env{Now: time.Now}, start: time.Now(), tending: tending{owes: map[uint16]bool{}}, merger: newMerger(),
 		log: slog.New(slog.DiscardHandler), members: map[shard.NodeID]gossip.Member{},
 	}
 	n.cfg.Name = "a"
