@@ -65,11 +65,8 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 		return // what a node that died had sent before would only put off its succession
 	}
 	now := n.env.Now()
-	// A peer's clock far ahead would expire everything: it is followed only
-	// within a minute.
-	if c := int64(clock); c > n.clock.Load() && c < now.UnixMilli()+60_000 {
-		n.clock.Store(c)
-	}
+	n.followClock(int64(clock), now)
+	n.peer(from).clockAhead.Store(int64(clock) - n.now()/int64(time.Millisecond))
 	n.peer(from).heardAt.Store(n.now())
 	lease = min(lease, uint64(10*n.cfg.Lease))
 	if n.closing.Load() {
@@ -88,6 +85,26 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 		if have := f.num(); !f.bad {
 			n.confirm(tp, n.peer(from), number, have)
 		}
+	}
+}
+
+// followClock has the slot clock not be behind that of a peer. One that is far ahead would
+// expire everything: it is followed only within a minute.
+func (n *Node) followClock(clock int64, now time.Time) {
+	for old := n.clock.Load(); clock > old && clock < now.UnixMilli()+60_000; old = n.clock.Load() {
+		if n.clock.CompareAndSwap(old, clock) {
+			return
+		}
+	}
+}
+
+// succeedClock has the slot clock not be behind that of a primary which this node takes
+// over from: what had expired by what that had not announced yet stays so. This node has
+// waited for its lease, counted from a heartbeat's arrival, and so for longer than the
+// heartbeat was on its way.
+func (n *Node) succeedClock(old shard.NodeID) {
+	if p := n.knownPeer(old); p != nil && p.clockAhead.Load() != 0 {
+		n.followClock(p.clockAhead.Load()+n.now()/int64(time.Millisecond), n.env.Now())
 	}
 }
 

@@ -28,6 +28,7 @@ type peer struct {
 	upSince              atomic.Int64
 	tableSeen            atomic.Bool  // its whole table has arrived since it came up
 	heardAt              atomic.Int64 // when it last sent or answered a heartbeat, or had something to say of claims
+	clockAhead           atomic.Int64 // its slot clock as of its last heartbeat, in milliseconds ahead of this node's monotonic one; 0: none came
 	hearsay              atomic.Pointer[hearsay]
 	cut                  atomic.Bool // set by the control loop: only others hear it
 	silent               atomic.Bool // likewise: nobody does, it counts as dead

@@ -57,6 +57,9 @@ func (n *Node) applyView(no uint16, v shard.View) {
 	switch {
 	case v.Known == nil:
 	case v.Known.Holds(n.id):
+		if was := s.standing.Load(); v.Open && was != nil && was.Primary != n.id {
+			n.succeedClock(s.stream.primary)
+		}
 		n.merger.note(n.id, old.Known, v.Known, s.acked.Load())
 		s.leftAt.Store(0)
 		s.standLocked(n.id)
