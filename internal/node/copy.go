@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 	"sync"
 
@@ -226,7 +227,7 @@ func (n *Node) sendCopy(j copyJob) {
 	g.queued, g.touched = false, n.now()
 	s.mu.Unlock()
 	t := p.live()
-	if t == nil {
+	if t == nil || n.stalls(p, n.now()) {
 		return
 	}
 	goOn := func() bool {
@@ -247,11 +248,11 @@ func (n *Node) sendCopy(j copyJob) {
 		g.walk = newWalk(n.engine.SlotStats(j.slot).Records)
 	}
 	if g.walk == nil {
-		n.sendRecords(n.ctx, t, &c, wholeSlot, true, goOn)
+		n.sendRecords(t, &c, wholeSlot, true, goOn)
 		return
 	}
 	if !j.ranges {
-		if !n.sendRecords(n.ctx, t, &c, g.walk.list.spans(j.wanted), g.walk.over(), goOn) || g.walk.over() {
+		if !n.sendRecords(t, &c, g.walk.list.spans(j.wanted), g.walk.over(), goOn) || g.walk.over() {
 			return
 		}
 	}
@@ -265,7 +266,7 @@ func (n *Node) sendDigest(t *transport.Peer, c *transport.Chunk, g *learning) {
 		return
 	}
 	c.Kind, c.Sum, c.Count = chunkDigest, d.Sum, uint64(d.Records)
-	_ = t.SendChunk(n.ctx, c)
+	_ = n.sendChunk(t, c)
 }
 
 // sendRanges sends the next list of digests of ranges.
@@ -282,8 +283,29 @@ func (n *Node) sendRanges(t *transport.Peer, c *transport.Chunk, g *learning, go
 	}
 	g.seq = c.Seq + 1
 	if n.asks(c.Slot, g) {
-		_ = t.SendChunk(n.ctx, c)
+		_ = n.sendChunk(t, c)
 	}
+}
+
+// stallRest is how long no copies are begun on a peer that took in nothing for copyStall:
+// those of others go by the same few goroutines.
+const stallRest = 4 * copyStall
+
+// sendChunk hands a chunk to a peer, unless that takes in nothing for too long.
+func (n *Node) sendChunk(t *transport.Peer, c *transport.Chunk) error {
+	ctx, cancel := context.WithTimeout(n.ctx, copyStall)
+	defer cancel()
+	err := t.SendChunk(ctx, c)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
+		n.peer(shard.NodeID(t.ID())).stalledAt.Store(n.now())
+	}
+	return err
+}
+
+// stalls reports whether a peer has taken in no chunk lately that it was sent.
+func (n *Node) stalls(p *peer, now int64) bool {
+	at := p.stalledAt.Load()
+	return at > 0 && now-at < int64(stallRest)
 }
 
 // asks notes that the learner has to answer what is sent next, and reports
@@ -329,7 +351,7 @@ func (b *chunkBuffer) release() {
 // sendRecords sends the records of some spans of a slot, which are in order, in
 // chunks, the last one marked if the copy ends with them. It reports whether it
 // could.
-func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.Chunk, spans []span, last bool, goOn func() bool) bool {
+func (n *Node) sendRecords(t *transport.Peer, c *transport.Chunk, spans []span, last bool, goOn func() bool) bool {
 	var at store.Cursor
 	var sent int64
 	st := n.engine.SlotStats(c.Slot)
@@ -376,7 +398,7 @@ func (n *Node) sendRecords(ctx context.Context, t *transport.Peer, c *transport.
 			return false
 		}
 		n.stats.copied.Add(uint64(size))
-		if t.SendChunk(ctx, c) != nil {
+		if n.sendChunk(t, c) != nil {
 			return false
 		}
 		c.Seq++

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
@@ -42,5 +44,28 @@ func TestParkedLearnerBehindTheRingStartsAnew(t *testing.T) {
 	n.AppendAck(new(transport.Peer), &transport.AppendAck{Slot: 5, Epoch: 1, Session: 7, Version: v})
 	if l.acked != v || l.started {
 		t.Errorf("acknowledged %d of %d, started %v: nothing is sent to it, and nobody looks", l.acked, v, l.started)
+	}
+}
+
+// A peer whose disk hangs takes in no chunk. Those who send copies are few, and are for
+// the copies of others until it may take in some again.
+func TestNoCopiesBeginOnAPeerThatStalls(t *testing.T) {
+	n, s := openSlot(t)
+	n.outlook.settled, n.copies = true, newWindow(maxCopies)
+	n.env.Uint64 = rand.Uint64
+	p := n.peer(shard.NewNodeID(2, 2))
+	p.t.Store(new(transport.Peer))
+	p.up.Store(true)
+	begins := func(now time.Duration) bool {
+		p.leaseMono.Store(int64(now))
+		_, lacks := n.fillLocked(s, n.id, []shard.NodeID{p.id}, int64(now))
+		return lacks && s.learner != nil
+	}
+	p.stalledAt.Store(int64(copyStall))
+	if begins(copyStall + time.Second) {
+		t.Error("a copy begins on a peer that has just stalled")
+	}
+	if !begins(copyStall + stallRest) {
+		t.Error("no copy begins later")
 	}
 }

@@ -213,10 +213,10 @@ func (n *Node) sendOffer(j copyJob) {
 	if t := n.peer(j.offer.Primary).live(); t != nil && owed {
 		c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkOffer, Epoch: j.offer.Epoch}
 		if !j.digest {
-			n.sendRecords(n.ctx, t, &c, wholeSlot, true, func() bool { return !n.closing.Load() })
+			n.sendRecords(t, &c, wholeSlot, true, func() bool { return !n.closing.Load() })
 		} else if d, err := n.engine.Digest(j.slot, 0, math.MaxUint64); err == nil {
 			c.Kind, c.Sum, c.Count = chunkOfferDigest, d.Sum, uint64(d.Records)
-			_ = t.SendChunk(n.ctx, &c)
+			_ = n.sendChunk(t, &c)
 		}
 	}
 	s.mu.Lock()

@@ -264,7 +264,7 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 			return atRest, true // until the outlook changes
 		case now-p.upSince.Load() <= int64(50*time.Millisecond):
 			return unsettled, true
-		case n.lapsed(p, now): // the copy would be given up as soon as it is there
+		case n.lapsed(p, now), n.stalls(p, now): // the copy would be given up, as soon as it is there or before
 			return unsettled, true
 		case n.agenda.counts[copying] >= n.atOnce(&n.copies, maxCopies, s):
 			if len(s.view.Known.Backups) < len(backups) {

@@ -30,11 +30,12 @@ type peer struct {
 	heardAt              atomic.Int64 // when it last sent or answered a heartbeat, or had something to say of claims
 	clockAhead           atomic.Int64 // its slot clock as of its last heartbeat, in milliseconds ahead of this node's monotonic one; 0: none came
 	hearsay              atomic.Pointer[hearsay]
-	cut                  atomic.Bool // set by the control loop: only others hear it
-	silent               atomic.Bool // likewise: nobody does, it counts as dead
-	pastSeen             atomic.Bool // and what it knows from disks
-	lostDisk             atomic.Bool // it can store nothing any more
-	stepping             atomic.Bool // it is about to be away for a while
+	cut                  atomic.Bool  // set by the control loop: only others hear it
+	silent               atomic.Bool  // likewise: nobody does, it counts as dead
+	pastSeen             atomic.Bool  // and what it knows from disks
+	lostDisk             atomic.Bool  // it can store nothing any more
+	stepping             atomic.Bool  // it is about to be away for a while
+	stalledAt            atomic.Int64 // when it last had taken in no chunk for copyStall; 0: never
 	fresh                freshness
 	idleSince            atomic.Int64 // since when nothing needs it, to houseLoop; 0: something does
 
