@@ -201,8 +201,8 @@ type Engine interface {
 
 	// Durable reports whether the engine survives its process.
 	Durable() bool
-	// OnDurable sets fn to be called, from the engine's own goroutine, with
-	// the highest version of a slot up to which all applied records are synced
+	// OnDurable sets fn to be called, from a goroutine of the engine's that no write
+	// waits for, with the highest version of a slot up to which all applied records are synced
 	// to disk. An engine without a disk never calls it.
 	OnDurable(fn func(slot uint16, version uint64))
 	// OnParked sets fn to be called once when a failed disk operation ends all

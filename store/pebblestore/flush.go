@@ -10,7 +10,7 @@ import (
 // run is the flusher, the one goroutine that writes to Pebble. It ends when
 // the queue is closed and empty, or the engine is parked.
 func (s *Store) run() {
-	defer close(s.flushed)
+	defer close(s.teller.kick)
 	defer func() {
 		if r := recover(); r != nil { // a failed log write of Pebble
 			s.park(fmt.Errorf("write to disk: %v", r))
@@ -115,6 +115,7 @@ func (s *Store) tell(u *unit, synced bool) {
 	for n, sp := range u.slots {
 		if sp.dropped {
 			delete(s.marks, n)
+			s.teller.forget(n)
 		}
 		if sp.mark > s.marks[n] {
 			s.marks[n] = sp.mark
@@ -124,10 +125,9 @@ func (s *Store) tell(u *unit, synced bool) {
 	if !synced {
 		return
 	}
-	fn := s.onDurable.Load()
 	for n := range s.moved {
-		if mark := s.marks[n]; fn != nil && mark != 0 {
-			(*fn)(n, mark)
+		if mark := s.marks[n]; mark != 0 {
+			s.teller.note(n, mark)
 		}
 	}
 	clear(s.moved)

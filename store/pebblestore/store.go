@@ -38,12 +38,11 @@ type Store struct {
 	slots  [store.Slots]atomic.Pointer[slot]
 	*warming
 
-	onDurable atomic.Pointer[func(slot uint16, version uint64)]
-	flushed   chan struct{}       // closed when the flusher ends
-	marks     map[uint16]uint64   // the flusher's: highest versions written since Open
-	written   [store.Slots]uint64 // the flusher's: highest versions on disk
-	unsynced  int                 // the flusher's: units written since the last sync
-	moved     map[uint16]struct{} // the flusher's: slots whose marks are to be told
+	*teller
+	marks    map[uint16]uint64   // the flusher's: highest versions written since Open
+	written  [store.Slots]uint64 // the flusher's: highest versions on disk
+	unsynced int                 // the flusher's: units written since the last sync
+	moved    map[uint16]struct{} // the flusher's: slots whose marks are to be told
 
 	full   atomic.Bool  // the last search for something to unload found nothing
 	loaded atomic.Int64 // bytes of memory that were in use then, but for those of stubs
@@ -86,7 +85,7 @@ func open(opts Options) (*Store, error) {
 	b := opts.budget()
 	s := &Store{
 		parking: newParking(opts.Logger), opts: opts, budget: b,
-		warming: newWarming(), flushed: make(chan struct{}), marks: map[uint16]uint64{}, moved: map[uint16]struct{}{},
+		warming: newWarming(), teller: newTeller(), marks: map[uint16]uint64{}, moved: map[uint16]struct{}{},
 	}
 	if err := makeDir(opts.FS, opts.Dir); err != nil {
 		return nil, fmt.Errorf("make %s: %w", opts.Dir, err)
@@ -133,6 +132,7 @@ func open(opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", opts.Dir, damage(err))
 	}
 	go s.run()                       // ends when the queue is closed and empty, or at a park
+	go s.teller.run()                // ends after that, when all is told
 	s.warming.group.Go(s.warmBehind) // ends with the last slot, or at Close
 	return s, nil
 }
@@ -181,7 +181,7 @@ func (s *Store) Close() error {
 		close(s.warming.stop)
 		s.warming.group.Wait()
 		s.queue.close()
-		s.awaitOrPark(s.flushed)
+		s.awaitOrPark(s.teller.ended)
 		err = s.reason()
 		s.reading.Lock()
 		s.closed = true
@@ -234,9 +234,6 @@ func (s *Store) Jammed() bool { return s.queue.full.Load() && s.reason() == nil 
 
 // Durable implements store.Engine.
 func (s *Store) Durable() bool { return true }
-
-// OnDurable implements store.Engine. fn must not wait for the engine.
-func (s *Store) OnDurable(fn func(slot uint16, version uint64)) { s.onDurable.Store(&fn) }
 
 // Sync implements store.Engine. It syncs in every mode.
 func (s *Store) Sync(uint16) error { return s.flush(nil) }
