@@ -4,8 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
 	"github.com/slotmesh/slotmesh/store"
 )
@@ -46,6 +49,19 @@ func (s *Store) checkFormat() error {
 		return fmt.Errorf("%w: there is none", ErrFormat)
 	}
 	return s.db.Set(versionKey, []byte{formatVersion}, pebble.Sync)
+}
+
+// checkPebble refuses what a later Pebble has written. That is no damage, and not to be
+// moved aside, but its error for it is one among others.
+func checkPebble(fs vfs.FS, dir string) error {
+	v, err := atomicfs.ReadMarker(fs, dir, "format-version")
+	if err != nil || v == "" {
+		return err
+	}
+	if n, err := strconv.ParseUint(v, 10, 64); err == nil && n > uint64(pebble.FormatNewest) {
+		return fmt.Errorf("%w: Pebble's %d, this release reads %d", ErrFormat, n, uint64(pebble.FormatNewest))
+	}
+	return nil
 }
 
 // eachIn is each for the keys of a room.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/store/pebblestore"
@@ -262,6 +263,38 @@ func TestOpenNamesWhatIsDamaged(t *testing.T) {
 				t.Errorf("the damaged directory is gone: %v", err)
 			}
 			fail(t, s.Close())
+		})
+	}
+}
+
+// What a later release has written is not taken for damage and put aside.
+func TestLaterFormatIsNoDamage(t *testing.T) {
+	quietly := &pebble.Options{FormatMajorVersion: pebble.FormatWALSyncChunks, Logger: quiet{}}
+	for name, change := range map[string]func(opts pebblestore.Options){
+		"slotmesh": func(opts pebblestore.Options) {
+			quietly.FS = opts.FS
+			db, err := pebble.Open(opts.Dir, quietly)
+			fail(t, err)
+			fail(t, db.Set([]byte("v"), []byte{99}, pebble.Sync))
+			fail(t, db.Close())
+		},
+		"pebble": func(opts pebblestore.Options) {
+			m, _, err := atomicfs.LocateMarker(opts.FS, opts.Dir, "format-version")
+			fail(t, err)
+			fail(t, m.Move("999"))
+			fail(t, m.Close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := pebblestore.Options{Dir: "data", FS: vfs.NewMem(), Recover: true}
+			fail(t, open(t, opts).Close())
+			change(opts)
+			if _, err := pebblestore.Open(opts); !errors.Is(err, pebblestore.ErrFormat) || errors.Is(err, pebblestore.ErrCorrupt) {
+				t.Errorf("Open = %v, want ErrFormat", err)
+			}
+			if _, err := opts.FS.Stat("data.damaged-1"); err == nil {
+				t.Error("the directory was moved aside")
+			}
 		})
 	}
 }

@@ -104,6 +104,9 @@ func open(opts Options) (*Store, error) {
 		if err != nil {
 			return err
 		}
+		if err := checkPebble(opts.FS, opts.Dir); err != nil {
+			return err
+		}
 		if s.db, err = pebble.Open(opts.Dir, s.pebbleOptions()); err != nil {
 			return err
 		}
