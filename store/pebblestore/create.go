@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,6 +13,12 @@ import (
 // by then, so Open removes it and begins again.
 const incomplete = "INCOMPLETE"
 
+// foreign reports whether a name in a directory is no part of its database: the lock, what
+// was moved aside within it, and what file systems have at the root of a volume.
+func foreign(name string) bool {
+	return name == "LOCK" || name == "lost+found" || strings.HasPrefix(name, asidePrefix)
+}
+
 // prepare makes the directory and its parents, clears one that was never
 // complete, and reports whether a database is to be made in it.
 func prepare(fs vfs.FS, dir string) (fresh bool, err error) {
@@ -22,13 +29,13 @@ func prepare(fs vfs.FS, dir string) (fresh bool, err error) {
 	empty, half := true, false
 	for _, name := range names {
 		half = half || name == incomplete
-		empty = empty && name == "LOCK"
+		empty = empty && foreign(name)
 	}
 	if !empty && !half {
 		return false, nil
 	}
 	for _, name := range names {
-		if name != incomplete && name != "LOCK" {
+		if name != incomplete && !foreign(name) {
 			if err := fs.RemoveAll(fs.PathJoin(dir, name)); err != nil {
 				return false, err
 			}
@@ -86,17 +93,50 @@ func syncDir(fs vfs.FS, dir string) error {
 	return d.Close()
 }
 
-// moveAside renames a directory to a name that is free.
+const asidePrefix = "damaged-"
+
+// moveAside renames a directory to a name that is free. One that cannot be renamed, as
+// the root of a volume, keeps its name, and what is in it goes into a directory in it.
 func moveAside(fs vfs.FS, dir string) (to string, err error) {
 	dir = strings.TrimRight(dir, "/")
-	for i := 1; ; i++ {
-		to = fmt.Sprintf("%s.damaged-%d", dir, i)
-		if _, err := fs.Stat(to); err == nil {
-			continue
+	to = free(fs, dir+"."+asidePrefix)
+	if err := fs.Rename(dir, to); err == nil {
+		return to, syncDir(fs, fs.PathDir(dir))
+	}
+	to = free(fs, fs.PathJoin(dir, asidePrefix))
+	names, err := fs.List(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := fs.MkdirAll(to, 0o755); err != nil {
+		return "", err
+	}
+	// The marker that names the manifest goes last: Pebble finds no manifest where a crash
+	// cuts this short. Without marker it would begin a new database with what is left.
+	for _, last := range []bool{false, true} {
+		for _, name := range names {
+			if foreign(name) || strings.HasPrefix(name, manifestMarker) != last {
+				continue
+			}
+			if err := fs.Rename(fs.PathJoin(dir, name), fs.PathJoin(to, name)); err != nil {
+				return "", err
+			}
 		}
-		if err := fs.Rename(dir, to); err != nil {
+		if err := errors.Join(syncDir(fs, to), syncDir(fs, dir)); err != nil {
 			return "", err
 		}
-		return to, syncDir(fs, fs.PathDir(dir))
+	}
+	return to, nil
+}
+
+const manifestMarker = "marker.manifest."
+
+// free is the first name that begins so, and ends with a number, that nothing has.
+func free(fs vfs.FS, begin string) string {
+	for i := 1; ; i++ {
+		name := fmt.Sprint(begin, i)
+		if _, err := fs.Stat(name); err != nil {
+			return name
+		}
 	}
 }
