@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,7 +128,8 @@ func (c *crashRun) step(t *testing.T, rng *rand.Rand, slot uint16, version *uint
 
 // TestCrashLeavesAPrefix crashes at random points. What was said to be durable
 // is there afterwards, each slot is as it was after some step, and a step is an
-// Apply, a Commit, a Purge or a Drop.
+// Apply, a Commit, a Purge or a Drop. So it is where the next crashes fall into reading
+// that back.
 func TestCrashLeavesAPrefix(t *testing.T) {
 	for seed := range uint64(*seeds) {
 		rng := rand.New(rand.NewPCG(seed, 7))
@@ -168,10 +170,30 @@ func TestCrashLeavesAPrefix(t *testing.T) {
 		c.until = -1
 		c.mu.Unlock()
 		fail(t, s.Close())
+		for range rng.IntN(3) {
+			c.crashAgain(t, opts)
+		}
 		c.verify(t, fmt.Sprintf("seed %d fsync %d", seed, fsync), opts)
 		if t.Failed() {
 			return
 		}
+	}
+}
+
+// crashAgain crashes while what the crash left is read back.
+func (c *crashRun) crashAgain(t *testing.T, opts pebblestore.Options) {
+	again := &crashRun{fs: c.crashed, rng: c.rng, until: 1 + c.rng.IntN(60)}
+	opts.FS = errfs.Wrap(c.crashed, again)
+	s := open(t, opts)
+	for slot := range uint16(crashSlots) {
+		_, err := s.Digest(slot, 0, 1)
+		fail(t, err)
+	}
+	fail(t, s.Close())
+	again.mu.Lock()
+	defer again.mu.Unlock()
+	if again.crashed != nil {
+		c.crashed = again.crashed
 	}
 }
 
@@ -203,4 +225,26 @@ func (c *crashRun) verify(t *testing.T, what string, opts pebblestore.Options) {
 		t.Errorf("%s: meta values are %v, and %d was saved", what, meta, c.must.meta)
 	}
 	fail(t, s.Close())
+}
+
+// A crash may leave of two names that were not synced either one: what a marker names
+// has to be there before the marker.
+func TestMarkerComesAfterWhatItNames(t *testing.T) {
+	mem, markers := vfs.NewCrashableMem(), 0
+	opts := pebblestore.Options{Dir: "data", FS: errfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		name := mem.PathBase(op.Path)
+		if i := strings.Index(name, "MANIFEST"); op.Kind == errorfs.OpCreate && strings.HasPrefix(name, "marker.") && i > 0 {
+			markers++
+			if _, err := mem.CrashClone(vfs.CrashCloneCfg{}).Stat("data/" + name[i:]); err != nil {
+				t.Errorf("before %s: %v", name, err)
+			}
+		}
+		return nil
+	}))}
+	for range 2 {
+		fail(t, open(t, opts).Close())
+	}
+	if markers < 2 {
+		t.Errorf("%d markers", markers)
+	}
 }

@@ -120,7 +120,16 @@ func (fs freezingFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, err
 	case isTable(name):
 		return fs.createTable(name, c)
 	}
-	return fs.open(name, func() (vfs.File, error) { return fs.FS.Create(name, c) })
+	return fs.open(name, func() (vfs.File, error) {
+		if strings.HasPrefix(fs.PathBase(name), "marker.") {
+			// It names a file that was just made. Pebble syncs both names at once, and a
+			// crash before that could leave this one alone.
+			if err := syncDir(fs.FS, fs.dir); err != nil {
+				return nil, err
+			}
+		}
+		return fs.FS.Create(name, c)
+	})
 }
 
 func (fs freezingFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
