@@ -45,7 +45,7 @@ func (c *Core) onFence(from NodeID, m Message, now int64) {
 			c.promise(m.Slot, s, b, now)
 		}
 	}
-	c.tell(from, s, reply)
+	c.tell(from, s, &m, reply)
 }
 
 // defends reports whether the primary of cl is alive for all that this node knows.
@@ -88,11 +88,14 @@ func (c *Core) promise(slot uint16, s *slotState, b Ballot, now int64) {
 	c.watch(slot)
 }
 
-// tell completes a reply with what this node knows.
-func (c *Core) tell(to NodeID, s *slotState, m Message) {
+// tell completes a reply with what this node knows. A consent leaves out what came
+// with the question: most replies are such, and claims most of their bytes.
+func (c *Core) tell(to NodeID, s *slotState, asked *Message, m Message) {
 	m.Promised = s.promised
-	m.Known = s.known
-	if Compare(s.accepted, s.known) > 0 {
+	if !m.OK || Compare(s.known, asked.Known) != 0 {
+		m.Known = s.known
+	}
+	if Compare(s.accepted, s.known) > 0 && !(m.OK && Compare(s.accepted, asked.Claim) == 0) {
 		m.Claim = s.accepted
 	}
 	if !m.OK {
@@ -129,7 +132,7 @@ func (c *Core) onAccept(from NodeID, m Message, now int64) {
 			c.watch(m.Slot)
 		}
 	}
-	c.tell(from, s, reply)
+	c.tell(from, s, &m, reply)
 }
 
 // onReply counts an answer to the attempt it belongs to; any other is void.

@@ -43,8 +43,9 @@ type Message struct {
 	// and others do. Whoever hears it refuses.
 	Careful  bool
 	Promised Ballot // replies: the highest promise
-	Claim    *Claim // accept: the claim; replies: the newest accepted
-	Known    *Claim // the newest claim in force the sender knows
+	// Claim is the one to accept; in replies the newest accepted. Known is the newest
+	// in force that the sender knows. Consents have neither where the question had it.
+	Claim, Known *Claim
 }
 
 // ErrMessage means that bytes are no message or claim of this protocol.

@@ -203,6 +203,38 @@ func TestFencerThatLearnsItWasSucceededStops(t *testing.T) {
 	}
 }
 
+// Where thousands of slots change, replies are half of all that is sent, and nearly
+// all of them consents.
+func TestConsentsLeaveOutWhatCameWithTheQuestion(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeA].Change(0, nil, []NodeID{nodeB, nodeC}, c.now)
+	c.take()
+	accept := c.mail[0]
+	answer := func(m Message) Message {
+		t.Helper()
+		core := c.cores[accept.To]
+		core.Receive(nodeA, wired(t, m), c.now)
+		out := core.Take().Messages
+		if len(out) != 1 {
+			t.Fatalf("%d answers to %+v, want 1", len(out), m)
+		}
+		return out[0].Message
+	}
+	if r := answer(accept.Message); !r.OK || r.Claim != nil || r.Known != nil {
+		t.Errorf("consent %+v, want it without claims", r)
+	}
+	behind := accept.Message
+	behind.Known = nil
+	if r := answer(behind); !r.OK || r.Claim != nil || r.Known == nil {
+		t.Errorf("consent to who told nothing in force: %+v, want the claim in force alone", r)
+	}
+	c.cores[accept.To].Receive(nodeB, Message{Kind: MsgFence, Epoch: 5, Seat: accept.To}, c.now)
+	c.cores[accept.To].Take()
+	if r := answer(accept.Message); r.OK || r.Claim == nil || r.Known == nil {
+		t.Errorf("refusal %+v, want all that is known with it", r)
+	}
+}
+
 func TestEpochIsPromisedToOneProposer(t *testing.T) {
 	c := founded(t, nodeC)
 	ask := func(from NodeID) bool {
