@@ -196,8 +196,8 @@ func (c *Cache) Exists(ctx context.Context, key string, opts ...GetOption) (bool
 	return err == nil, err
 }
 
-// TTL returns how long key has left to live, to the millisecond, or NoTTL if
-// it never expires. Its errors are those of Get.
+// TTL returns how long key has left to live, to the millisecond and by the clock of
+// the slot's primary, or NoTTL if it never expires. Its errors are those of Get.
 func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	var r node.Result
 	err := c.read(ctx, transport.OpPeek, key, &r, nil)
@@ -207,7 +207,7 @@ func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 	case r.Expiry == 0:
 		return NoTTL, nil
 	}
-	return max(time.Until(time.UnixMilli(r.Expiry)), 0), nil
+	return millis(r.Int), nil // not by this node's clock, which may show another time
 }
 
 // read makes a call that changes nothing; a miss is ErrNotFound. The node may

@@ -248,6 +248,11 @@ func expiry(t *testing.T, p pair) {
 	set(t, p.w, unique(t, "past"), "v")
 	set(t, p.w, unique(t, "far"), "v", slotmesh.ExpireAt(time.Unix(1<<62, 0)))
 	wantValue(t, p.r, unique(t, "far"), "v")
+	const longest = math.MaxInt64 / time.Millisecond * time.Millisecond
+	wantTTL(t, p.r, unique(t, "far"), longest, longest)
+	if e, err := p.r.Cluster().Explain(ctx, unique(t, "far")); e.TTL != longest {
+		t.Errorf("Explain: %v, %v, want %v to live", e.TTL, err, longest)
+	}
 	set(t, p.w, unique(t, "past"), "v", slotmesh.ExpireAt(time.Now().Add(-time.Hour)))
 	_, err = p.r.Get(ctx, unique(t, "past"))
 	wantErr(t, "Get of what expired in the past", err, slotmesh.ErrNotFound)
@@ -264,6 +269,18 @@ func expiry(t *testing.T, p pair) {
 	wantErr(t, "Get of what expired", err, slotmesh.ErrNotFound)
 	wantErr(t, "Persist of what expired", p.w.Persist(ctx, short), slotmesh.ErrNotFound)
 	set(t, p.w, short, "again", slotmesh.IfAbsent())
+}
+
+// TestTTLIsByThePrimarysClock reads on a node whose clock shows another time.
+func TestTTLIsByThePrimarysClock(t *testing.T) {
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 2, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		key := c.KeyServedBy("n1")
+		c.StepClock("n1", 10*time.Minute)
+		set(t, c.Node("n2"), key, "v", slotmesh.TTL(time.Minute))
+		for _, name := range c.Names() {
+			wantTTL(t, c.Node(name), key, 59*time.Second, time.Minute)
+		}
+	})
 }
 
 func setRemovesTTL(t *testing.T, p pair) {

@@ -124,7 +124,7 @@ func (c Cluster) Explain(ctx context.Context, key string) (Explanation, error) {
 		e.Version, e.Size = x.Version, x.Size
 		e.Codec, e.Schema = uint8(x.Schema>>24), x.Schema&maxSchema
 		if x.Expiry != 0 {
-			e.TTL = time.Duration(x.Left) * time.Millisecond
+			e.TTL = millis(x.Left)
 		}
 	}
 	return e, nil

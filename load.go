@@ -239,7 +239,7 @@ func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known 
 	case err != nil:
 		return err
 	case r.Found && (known == nil || known(r.Schema)):
-		if r.Expiry > 0 && o.due(time.Duration(r.Int)*time.Millisecond) {
+		if r.Expiry > 0 && o.due(millis(r.Int)) {
 			c.refresh(ctx, key, schema, r.Version, load, *o)
 		}
 		return nil

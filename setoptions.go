@@ -2,6 +2,7 @@ package slotmesh
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/slotmesh/slotmesh/internal/node"
@@ -108,6 +109,12 @@ func ttlMilli(key string, d time.Duration) (int64, error) {
 		return 0, fmt.Errorf("%w: %s with a TTL of %v, want more than 0", ErrInvalid, quoted(key), d)
 	}
 	return int64((d-1)/time.Millisecond) + 1, nil
+}
+
+// millis is so many milliseconds. A key may have longer to live than a Duration can say:
+// then it is the longest there is.
+func millis(ms int64) time.Duration {
+	return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }
 
 // farSecond is behind every expiry there can be, and its milliseconds are a number.

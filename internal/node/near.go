@@ -259,7 +259,7 @@ func (nc *nearCache) fill(n *Node, t *nearTicket, c *Call, res *Result, lease ti
 	}
 	use := int64(nearUse)
 	if res.Found && res.Expiry > 0 {
-		use = min(use, res.Int*int64(time.Millisecond))
+		use = min(res.Int, use/int64(time.Millisecond)) * int64(time.Millisecond)
 	}
 	e := &nearEntry{mono: t.mono + use, wall: t.wall + use}
 	e.res = Result{Value: bytes.Clone(res.Value), Version: res.Version, Expiry: res.Expiry, Schema: res.Schema, Found: res.Found}
