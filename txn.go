@@ -464,11 +464,12 @@ type TypedTx[T any] struct {
 // the transaction's slot.
 func (t *Typed[T]) In(tx *Tx) TypedTx[T] { return TypedTx[T]{t, tx} }
 
-// Get is Tx.Get of a T. Its errors are those of Tx.Get and of Typed.Get.
+// Get is Tx.Get of a T. Its errors are those of Tx.Get and of Typed.Get. ErrSchema
+// and ErrCodec do not end the transaction: it may overwrite or remove such a value.
 func (v TypedTx[T]) Get(key string) (T, error) {
 	var none T
 	if v.t.err != nil {
-		return none, v.t.err
+		return none, v.tx.fail(v.t.err)
 	}
 	r, err := v.tx.result(v.t.prefix + key)
 	switch {
@@ -483,11 +484,11 @@ func (v TypedTx[T]) Get(key string) (T, error) {
 // Set is Tx.Set of a T. Its errors are those of Tx.Set, and ErrCodec.
 func (v TypedTx[T]) Set(key string, value T, opts ...SetOption) error {
 	if v.t.err != nil {
-		return v.t.err
+		return v.tx.fail(v.t.err)
 	}
 	data, err := v.t.codec.encode(v.t.prefix+key, value)
 	if err != nil {
-		return err
+		return v.tx.fail(err)
 	}
 	return v.tx.set(v.t.prefix+key, data, v.t.schema, opts)
 }
@@ -495,7 +496,7 @@ func (v TypedTx[T]) Set(key string, value T, opts ...SetOption) error {
 // Delete is Tx.Delete.
 func (v TypedTx[T]) Delete(key string) error {
 	if v.t.err != nil {
-		return v.t.err
+		return v.tx.fail(v.t.err)
 	}
 	return v.tx.Delete(v.t.prefix + key)
 }

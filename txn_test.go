@@ -363,6 +363,21 @@ func txnTyped(t *testing.T, p pair) {
 			t.Errorf("Get = %+v, %v, want age %d", u, err, want)
 		}
 	}
+	// What cannot be encoded writes nothing at all, what cannot be read may be overwritten.
+	anys := slotmesh.For[any](p.r, "{"+t.Name()+"}", slotmesh.WithCodec(slotmesh.JSON()), slotmesh.SchemaErrors())
+	wantErr(t, "Txn that ignores an error", p.r.Txn(ctx, t.Name(), func(tx *slotmesh.Tx) error {
+		_ = v.In(tx).Set("a", user{})
+		_ = anys.In(tx).Set("b", func() {})
+		return nil
+	}), slotmesh.ErrCodec)
+	if u, err := v.Get(ctx, "a"); u.Age != 2 || err != nil {
+		t.Errorf("Get = %+v, %v, want age 2", u, err)
+	}
+	wantErr(t, "Txn over another schema", p.r.Txn(ctx, t.Name(), func(tx *slotmesh.Tx) error {
+		_, err := anys.In(tx).Get("a")
+		wantErr(t, "Get", err, slotmesh.ErrSchema)
+		return anys.In(tx).Set("a", "mine")
+	}), nil)
 }
 
 // A function that finds a contradiction in what it read is run again if what
