@@ -19,6 +19,7 @@ func TestCallAllocs(t *testing.T) {
 	ctx, value := t.Context(), make([]byte, 100)
 	set(t, c, "key", string(value))
 	buf := make([]byte, 0, 256)
+	keys := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
 	for _, tt := range []struct {
 		name string
 		most float64
@@ -31,6 +32,14 @@ func TestCallAllocs(t *testing.T) {
 			return err
 		}},
 		{"Exists", 0, func() error { _, err := c.Exists(ctx, "key"); return err }},
+		// Eight results, and what the batch as a whole takes.
+		{"Batch", 8 + 9, func() error {
+			b := c.Batch()
+			for _, key := range keys {
+				b.Exists(key)
+			}
+			return b.Do(ctx)
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// What the node does by itself meanwhile counts too: the least is the call's.

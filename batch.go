@@ -37,6 +37,9 @@ var errBatchDone = fmt.Errorf("%w: the batch was done before", ErrInvalid)
 // Batch returns an empty batch.
 func (c *Cache) Batch() *Batch { return &Batch{c: c} }
 
+// fewCalls are those that a batch has room for from the first on.
+const fewCalls = 8
+
 // Len returns how many calls were added.
 func (b *Batch) Len() int { return len(b.calls) }
 
@@ -45,6 +48,9 @@ func (b *Batch) add(call node.Call, err error) *BatchResult {
 		err = errBatchDone
 	}
 	r := &BatchResult{Item: Item{Key: call.Key}, Err: err, op: call.Op, old: call.Flags&transport.FlagReturnOld != 0}
+	if b.calls == nil {
+		b.calls, b.results = make([]node.Call, 0, fewCalls), make([]*BatchResult, 0, fewCalls)
+	}
 	b.calls = append(b.calls, call)
 	b.results = append(b.results, r)
 	return r
@@ -133,8 +139,8 @@ func (b *Batch) Do(ctx context.Context) error {
 		return errBatchDone
 	}
 	b.done = true
-	rounds := map[string]int{}
-	var places [][]int // of the calls of each round
+	rounds := make(map[string]int, len(b.calls))
+	places := [][]int{make([]int, 0, len(b.calls))} // of the calls of each round
 	for i, call := range b.calls {
 		if b.results[i].Err != nil {
 			continue
@@ -147,9 +153,12 @@ func (b *Batch) Do(ctx context.Context) error {
 		places[round] = append(places[round], i)
 	}
 	for _, at := range places {
-		calls := make([]node.Call, len(at))
-		for k, i := range at {
-			calls[k] = b.calls[i]
+		calls := b.calls
+		if len(at) < len(b.calls) {
+			calls = make([]node.Call, len(at))
+			for k, i := range at {
+				calls[k] = b.calls[i]
+			}
 		}
 		got, errs := b.c.n.DoMany(ctx, calls)
 		for k, i := range at {
