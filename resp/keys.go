@@ -125,12 +125,23 @@ func existsAlone(c *conn, args [][]byte) bool {
 	}
 	count := int64(0)
 	err := c.call(func(ctx context.Context) error {
-		for _, key := range keys {
-			found, err := c.s.cache.Exists(ctx, string(key))
-			if err != nil {
-				return err
-			}
+		if len(keys) == 1 {
+			found, err := c.s.cache.Exists(ctx, string(keys[0]))
 			if found {
+				count = 1
+			}
+			return err
+		}
+		group, results := c.s.cache.Batch(), make(map[string]*slotmesh.BatchResult, len(keys))
+		for _, key := range distinct(keys) {
+			results[key] = group.Exists(key)
+		}
+		if err := group.Do(ctx); err != nil {
+			return err
+		}
+		count = 0
+		for _, key := range keys { // what is named twice counts twice
+			if results[string(key)].Existed {
 				count++
 			}
 		}

@@ -96,13 +96,15 @@ func watch(c *conn, args [][]byte) {
 	}
 	versions := map[string]uint64{}
 	err := c.call(func(ctx context.Context) error {
-		for some := range slices.Chunk(names, firstKeys) { // their values are read too
-			for _, r := range c.s.cache.GetMany(ctx, some) {
-				if r.Err != nil && !missing(r.Err) {
-					return r.Err
-				}
-				versions[r.Key] = r.Version // 0: absent
-			}
+		group, results := c.s.cache.Batch(), make([]*slotmesh.BatchResult, len(names))
+		for i, name := range names {
+			results[i] = group.Exists(name)
+		}
+		if err := group.Do(ctx); err != nil {
+			return err
+		}
+		for i, r := range results {
+			versions[names[i]] = r.Version // 0: absent
 		}
 		return nil
 	})

@@ -367,6 +367,24 @@ func TestDumpIsRestored(t *testing.T) {
 	}
 }
 
+// Keys of all nodes are asked of together, and one that is named twice counts twice.
+func TestExistsCountsKeysOfAllNodes(t *testing.T) {
+	f := serve(t, 3, resp.WithForwarding())
+	c := dial(t, f.addrs[0])
+	want, command := 0, "exists none none"
+	for i := range 20 {
+		key := fmt.Sprint("key", i)
+		command += " " + key
+		if i%3 > 0 {
+			c.line("set " + key + " v")
+			want++
+		}
+	}
+	if got := c.line(command + " key1 key3 key1"); got != fmt.Sprint(want+2) {
+		t.Errorf("%s key1 key3 key1 = %s, want %d", command, got, want+2)
+	}
+}
+
 func TestRedirects(t *testing.T) {
 	f := serve(t, 3)
 	clients := make([]*client, 3)
