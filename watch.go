@@ -52,9 +52,9 @@ type Event struct {
 	Version uint64
 	Expires time.Time // of what was written; the zero time means never
 	// Op is what an EventSet was written by, named as in Stats: "expire", by Expire and
-	// Persist alike, which left the value as it was, "incr" or "append". "" means any other write, a transaction
-	// among them, and comes with a snapshot and from nodes of releases before this
-	// field.
+	// Persist alike, which left the value as it was, "incr" or "append"; "keepttl" by a
+	// Set with KeepTTL. "" means any other write, a transaction among them, and comes
+	// with a snapshot and from nodes of releases before this field.
 	Op string
 	// Label is what Tx.SetLabel said of an EventSet or EventDelete; 0 with a snapshot and
 	// from nodes of releases before this field.
@@ -369,7 +369,7 @@ func (w *watcher) snapshot(slot int, began func(slot uint16) uint64) error {
 }
 
 // writeNames are the names of what node.WatchEvent.Op says; "" for others.
-var writeNames = map[uint8]string{node.WatchTimed: "expire", node.WatchIncr: "incr", node.WatchAppended: "append"}
+var writeNames = map[uint8]string{node.WatchTimed: "expire", node.WatchIncr: "incr", node.WatchAppended: "append", node.WatchKept: "keepttl"}
 
 func (w *watcher) set(key string, value []byte, version uint64, expiry int64) Event {
 	e := Event{Type: EventSet, Key: key, Value: value, Version: version}

@@ -194,6 +194,7 @@ const (
 	labelRename    uint8 = 229 // of both keys
 	labelCopy      uint8 = 230
 	labelRestore   uint8 = 231
+	labelKept      uint8 = 232 // SET with KEEPTTL
 )
 
 // tellWrite names a write as Redis does.
@@ -213,6 +214,8 @@ func (s *server) tellWrite(e *slotmesh.Event) {
 		s.tell(notifyGeneric, "copy_to", e.Key)
 	case e.Label == labelRestore:
 		s.tell(notifyGeneric, "restore", e.Key)
+	case e.Op == "keepttl", e.Label == labelKept:
+		s.tell(notifyString, "set", e.Key)
 	case e.Op != "expire" && e.Label != labelTimed:
 		s.tell(notifyString, "set", e.Key)
 		if !e.Expires.IsZero() {

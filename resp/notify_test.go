@@ -123,6 +123,10 @@ func TestNotificationsNameTransactions(t *testing.T) {
 		{"getex {k}m persist", "m persist"},
 		{"getex {k}m exat 4000000000", "m expire"},
 		{"setex {k}m 100 1", "m set, m expire"},
+		{"set {k}m 2 keepttl", "m set"},
+		{"set {k}m 3 keepttl get", "m set"},
+		{"multi; set {k}m 4 keepttl; exec", "m set"},
+		{"multi; set {k}m 5 ex 100; set {k}m 6 keepttl; exec", "m set, m expire"},
 		{"getdel {k}m", "m del"},
 		{"multi; incr {k}i; append {k}a x; set {k}s x; incr {k}i; rename {k}o {k}p; exec", "i incrby, a append, s set, o rename_from, p rename_to"},
 		{"multi; set {k}i 1; expire {k}i 100; persist {k}s; del {k}a; exec", "i set, i expire, a del"}, // as the key is left

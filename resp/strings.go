@@ -131,7 +131,7 @@ func set(v *view, args [][]byte) {
 		before = v.get(args[1])
 	}
 	if s.keep {
-		ms = before.expires
+		ms, v.label = before.expires, labelKept
 	}
 	write := !(s.absent && before.found || s.present && !before.found)
 	if write {

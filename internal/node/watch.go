@@ -17,17 +17,20 @@ const (
 	causeTimed   uint8 = 18 // the expiry was set or removed
 	causeIncr    uint8 = 19
 	causeAppend  uint8 = 20
+	causeKept    uint8 = 21 // the expiry was left as it was
 )
 
 // causeOf is the cause of what a call of a caller's writes; 0: any other.
-func causeOf(op transport.Op) uint8 {
-	switch op {
-	case transport.OpExpire:
+func causeOf(c *Call) uint8 {
+	switch {
+	case c.Op == transport.OpExpire:
 		return causeTimed
-	case transport.OpIncr:
+	case c.Op == transport.OpIncr:
 		return causeIncr
-	case transport.OpAppend:
+	case c.Op == transport.OpAppend:
 		return causeAppend
+	case c.Op == transport.OpSet && c.Flags&transport.FlagKeepTTL != 0:
+		return causeKept
 	}
 	return 0
 }
@@ -70,6 +73,7 @@ const (
 	WatchTimed    uint8 = 1 // as Op
 	WatchIncr     uint8 = 2
 	WatchAppended uint8 = 3
+	WatchKept     uint8 = 4
 
 	// An event begins with What, Op above it and the label above that, which releases
 	// that know of none leave out.
@@ -245,6 +249,8 @@ func (w *Watch) appendEvents(events []byte, e *entry, count *int) []byte {
 			what |= WatchIncr << watchOpShift
 		case e.cause == causeAppend:
 			what |= WatchAppended << watchOpShift
+		case e.cause == causeKept:
+			what |= WatchKept << watchOpShift
 		}
 		events = binary.AppendUvarint(events, uint64(what)|uint64(rec.Label)<<watchLabelShift)
 		events = packString(events, rec.Key)

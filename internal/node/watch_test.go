@@ -20,14 +20,16 @@ func TestWatchRoundTrips(t *testing.T) {
 // Who does not ask what wrote, a node of an earlier release, is not told.
 func TestEventsSayWhatWrote(t *testing.T) {
 	for _, tt := range []struct {
-		op   transport.Op
-		want uint8
+		op    transport.Op
+		flags uint16
+		want  uint8
 	}{
-		{transport.OpSet, 0}, {transport.OpCompare, 0}, {transport.OpTxn, 0},
-		{transport.OpExpire, WatchTimed}, {transport.OpIncr, WatchIncr}, {transport.OpAppend, WatchAppended},
+		{transport.OpSet, 0, 0}, {transport.OpCompare, transport.FlagKeepTTL, 0}, {transport.OpTxn, 0, 0},
+		{transport.OpExpire, 0, WatchTimed}, {transport.OpIncr, 0, WatchIncr}, {transport.OpAppend, 0, WatchAppended},
+		{transport.OpSet, transport.FlagKeepTTL, WatchKept},
 	} {
 		for _, ops := range []bool{true, false} {
-			e := entry{cause: causeOf(tt.op), records: []store.Record{{Key: "k", Value: []byte("v"), Version: 1}}}
+			e := entry{cause: causeOf(&Call{Op: tt.op, Flags: tt.flags}), records: []store.Record{{Key: "k", Value: []byte("v"), Version: 1}}}
 			w, count := Watch{Ops: ops}, 0
 			f := fields{b: w.appendEvents(nil, &e, &count)}
 			if plain := f.b[0] == WatchSet; plain != (!ops || tt.want == 0) {

@@ -87,7 +87,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	}
 	s.last = version
 	recs[0] = own(rec)
-	e := entry{version: version, cause: causeOf(c.Op), call: req.CallID, result: kept(r), records: recs}
+	e := entry{version: version, cause: causeOf(c), call: req.CallID, result: kept(r), records: recs}
 	if c.Op == opRemove {
 		e.cause = uint8(c.Delta)
 	}
