@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -104,6 +105,9 @@ func (c *config) options(log *slog.Logger) ([]slotmesh.Option, error) {
 	if fsync != slotmesh.FsyncEverySec && c.dataDir == "" {
 		errs = append(errs, fmt.Errorf("--fsync %s needs --data-dir", c.fsync))
 	}
+	if _, _, err := net.SplitHostPort(c.respAdvertise); err != nil && c.respAdvertise != "" {
+		errs = append(errs, fmt.Errorf("--resp-advertise: %w", err))
+	}
 	if c.shutdownTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: want more than 0", c.shutdownTimeout))
 	}
@@ -142,6 +146,14 @@ func (c *config) options(log *slog.Logger) ([]slotmesh.Option, error) {
 	}
 	return opts, errors.Join(errs...)
 }
+
+// flagged names flags in the place of the options that the library's errors name.
+var flagged = strings.NewReplacer(
+	"WithName", "--name", "WithCluster", "--cluster", "WithAddr", "--addr", "WithAdvertiseAddr", "--advertise",
+	"WithSeeds", "--join", "WithBootstrapExpect", "--bootstrap-expect", "WithBackups", "--backups", "WithMinBackups", "--min-backups",
+	"WithDataDir", "--data-dir", "WithMaxMemory", "--memory", "WithZone", "--zone", "WithWeight", "--weight",
+	"WithRepairDelay", "--repair-delay", "WithSecret", "--secret-file", "WithTLS", "--tls-cert",
+)
 
 // logger writes to standard error, where nothing else goes.
 func (c *config) logger() (*slog.Logger, error) {

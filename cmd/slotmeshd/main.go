@@ -84,7 +84,7 @@ func run(ctx context.Context, stop func(), args []string, getenv func(string) st
 	if err != nil {
 		p.close()
 		if errors.Is(err, slotmesh.ErrInvalid) {
-			return fail(exitUsage, err)
+			return fail(exitUsage, errors.New(flagged.Replace(err.Error())))
 		}
 		return fail(exitFailed, err)
 	}
