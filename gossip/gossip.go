@@ -249,10 +249,14 @@ func selfAddr(ctx context.Context, cfg *Config) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ips[0], uint16(n)), nil
 }
 
+// probeInterval is how often memberlist probes a member, and how long a probe takes.
+func (c *Config) probeInterval() time.Duration { return min(c.FailureTimeout/5, time.Second) }
+
 // memberlistConfig tunes memberlist to the failure timeout T = 5 probe
 // intervals. A silent member is probed after half an interval on average, the
 // probe takes one, and suspicion 3 (where another member confirms it, or there
-// is none to ask) to 6, times log10 of the cluster beyond 10 members.
+// is none to ask) to 6, times log10 of the cluster beyond 10 members. Of a long T
+// suspicion takes what the others leave: news is to go round as fast as ever.
 func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	d := &delegate{g: g, refused: make(map[string]struct{})}
 	c := memberlist.DefaultLANConfig()
@@ -260,14 +264,14 @@ func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	c.Label = g.cfg.Cluster
 	c.BindPort = int(g.addr.Port())
 
-	c.ProbeInterval = g.cfg.FailureTimeout / 5
+	c.ProbeInterval = g.cfg.probeInterval()
 	c.ProbeTimeout = c.ProbeInterval / 2
-	c.SuspicionMult = 3
+	c.SuspicionMult = int(g.cfg.FailureTimeout/c.ProbeInterval) - 2
 	c.SuspicionMaxTimeoutMult = 2
 	// A node that finds itself slow probes up to 4 times slower, not the
 	// default 8: one that is cut off is to notice within seconds.
 	c.AwarenessMaxMultiplier = 4
-	c.GossipInterval = max(c.ProbeInterval/3, 10*time.Millisecond)
+	c.GossipInterval = min(max(c.ProbeInterval/3, 10*time.Millisecond), 200*time.Millisecond)
 	c.PushPullInterval = g.cfg.StateInterval
 	c.EnableCompression = false // LZW costs more than it saves on a LAN
 
@@ -337,8 +341,8 @@ func (g *Gossip) stopped() bool {
 // Close ends gossip without a goodbye: the others will find this node failed,
 // unless Leave came before. When it returns no callback runs and no goroutine
 // is left. A probe of memberlist's cannot be cut short, so a node that has met
-// others waits for one: a fifth of the failure timeout, up to four times that
-// where probes failed of late. Its sockets are closed at once.
+// others waits for one: a fifth of the failure timeout, at most a second, up to four
+// times that where probes failed of late. Its sockets are closed at once.
 func (g *Gossip) Close() error {
 	g.closeOnce.Do(func() {
 		close(g.stop)
@@ -348,7 +352,7 @@ func (g *Gossip) Close() error {
 		g.wg.Wait()
 		g.calls.close()
 		if g.roll.hasMet() {
-			probe := g.cfg.FailureTimeout / 5
+			probe := g.cfg.probeInterval()
 			<-time.After(probe*time.Duration(1+g.ml.GetHealthScore()) + probe/10)
 		}
 		close(g.closed)

@@ -59,6 +59,43 @@ func TestSilentNodeFailsWithinTheTimeout(t *testing.T) {
 	})
 }
 
+// A node that waits long for silent ones has news, and ends, as soon as any other.
+func TestLongTimeoutHoldsUpNothingElse(t *testing.T) {
+	bubble(t, func(t *testing.T, n *simnet.Net, open sockets) {
+		const timeout = time.Minute
+		patient := func(c *gossip.Config) { c.FailureTimeout = timeout }
+		a := begin(t, open, "a", addrs[0], nil, patient)
+		b := begin(t, open, "b", addrs[1], []string{addrs[0]}, patient)
+		c := begin(t, open, "c", addrs[2], []string{addrs[0]}, patient)
+		began := time.Now()
+		soon := func(what string) {
+			t.Helper()
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("%s after %v", what, took)
+			}
+			began = time.Now()
+		}
+		for _, p := range []*peer{a, b, c} {
+			p.awaitMembers(t, "a", "b", "c")
+		}
+		soon("all know each other")
+		if err := c.Leave(t.Context()); err != nil {
+			t.Errorf("Leave = %v", err)
+		}
+		a.awaitEvent(t, gossip.Left, "c")
+		soon("c has left")
+		_ = c.Close()
+		soon("c has closed")
+		n.CrashSilent(ipB)
+		for len(a.Members()) > 1 {
+			<-time.After(time.Second)
+		}
+		if took := time.Since(began); took < timeout/2 || took > 2*timeout {
+			t.Errorf("a noticed that b is silent after %v, want about %v", took, timeout)
+		}
+	})
+}
+
 func TestNoOneFailsOnALossyLink(t *testing.T) {
 	bubble(t, func(t *testing.T, n *simnet.Net, open sockets) {
 		n.SetDefault(simnet.Link{Delay: 5 * time.Millisecond, Jitter: 20 * time.Millisecond, Loss: 0.05, Duplicate: 0.05, Reorder: 0.2})
