@@ -14,9 +14,13 @@ import (
 // faults collects what is wrong with options.
 type faults []error
 
+func (f *faults) add(format string, args ...any) {
+	*f = append(*f, fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...)))
+}
+
 func (f *faults) unless(ok bool, format string, args ...any) {
 	if !ok {
-		*f = append(*f, fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...)))
+		f.add(format, args...)
 	}
 }
 
