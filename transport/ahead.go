@@ -10,9 +10,9 @@ import (
 // slots' memory has to fit into a processor's first cache, 32 KiB or more.
 const aheadMost = 32
 
-// ahead tells the handler which slots the next messages of a batch are for, gets
-// aside. What it does not find it leaves out: the messages are decoded, and judged,
-// when their turn comes.
+// ahead tells the handler which slots the next messages of a batch are for, but for
+// requests to get. What it does not find it leaves out: the messages are decoded, and
+// judged, when their turn comes.
 func (s *session) ahead(batch []byte) {
 	s.slots = s.slots[:0]
 	for i := 0; i < aheadMost && len(batch) > 0; i++ {

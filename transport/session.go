@@ -30,7 +30,7 @@ type session struct {
 	ident   Identity
 	number  uint64 // ties its streams together
 	conn    *conn  // of the data stream
-	aside   *conn  // of the control stream; perhaps the same
+	aside   *conn  // of the control stream; the same where the peer opened both on one
 	cause   Cause  // set by end
 	release func() // gives back what the dialing side holds; may be nil
 

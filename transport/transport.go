@@ -1,19 +1,32 @@
 // Package transport moves typed messages between nodes: gRPC streams, msgpack
 // payloads, one port.
 //
-// Between two nodes there is one connection with two long-lived bidirectional
-// streams (data, and control for heartbeats and fences) and a second
-// connection for bulk copies. Of two nodes the one with the lower ID dials.
-// A message on the wire is a batch of what was queued; messages of one stream
-// arrive in order or the stream ends. It never knows who owns a slot or what
-// is stored.
+// Between two nodes there are three long-lived bidirectional streams, each on a
+// connection of its own: data, for calls and appends; control, for heartbeats and
+// fences, which must not wait behind them; and bulk, for copies and for messages
+// too large for the others. Of two nodes the one with the lower ID dials. A message
+// on the wire is a batch of what was queued; messages of one stream arrive in order
+// or the stream ends. The package never knows who owns a slot or what is stored.
 //
-// Senders encode into the batch being filled and return. A writer goroutine
-// per stream sends batch after batch, so that what was queued during one send
-// leaves together in the next. The goroutine that reads a stream runs the
-// Handler in place; answers given while it works through a batch leave as one
-// batch as well. Queues are bounded: requests and appends are refused above
-// the bound, a peer that does not even read its answers is disconnected.
+// Senders encode into the batch being filled. Who finds nobody writing writes it,
+// where that needs no waiting; a writer goroutine per stream does the rest, so that
+// what was queued during one send leaves together in the next. The goroutine that
+// reads a stream runs the Handler in place; answers given while it works through a
+// batch leave as one batch as well. Queues are bounded: requests and appends are
+// refused above the bound, a peer that does not even read its answers is
+// disconnected.
+//
+// # Files
+//
+//   - message.go, errors.go: what nodes say to each other. wire.go, codec.go,
+//     encode.go, decode.go, skip.go: how that is written.
+//   - mux.go, guard.go, tls.go, lines.go: what shares the port, and who is let in.
+//   - dial.go, serve.go, handshake.go, registry.go, session.go, conn.go: how peers
+//     get connected, and how that ends.
+//   - peer.go, calls.go, sweep.go, late.go: requests, answers and deadlines.
+//   - outbox.go, outflow.go, writenow_*.go, corks.go: a stream's way out. inflow.go,
+//     ahead.go: its way in.
+//   - bulk.go, stage.go: copies and large messages.
 package transport
 
 import (
@@ -62,18 +75,19 @@ const (
 
 // Handler receives what peers send. Calls for one stream come one at a time,
 // in order, on that stream's reader goroutine, and must not block. Only Chunk may,
-// and chunks of different slots come side by side. Received structs, slices and strings are valid until the method
-// returns.
+// and chunks of different slots come side by side. Received structs, slices and
+// strings are valid until the method returns.
 //
-// PeerUp and PeerDown of a peer alternate: Up before the first message of a
-// connection, Down after its last and after the done of every call on it. Only
-// a Chunk that began before may still be running. The cause is that of the
-// connection of the data and control streams; a peer that dials anew while we
-// believe it connected gives CauseClosedByUs first.
+// PeerUp and PeerDown of a peer alternate: Up before the first message of its data
+// and control streams, which begin and end together, Down after their last and after
+// the done of every call. Only a Chunk that began before may still be running. The
+// cause is that of their connections; a peer that dials anew while we believe it
+// connected gives CauseClosedByUs first.
 type Handler interface {
 	// Ahead says which slots the appends, acknowledgements and requests that come next
-	// are for, gets aside and as far as that shows. Nothing may be done for it but to look.
-	// The slice is good until it returns, and its slots may be none.
+	// are for, but for requests to get and as far as that can be seen at once. Nothing may
+	// be done for it but to look. The slice is good until it returns; numbers in it need
+	// not be slots.
 	Ahead(slots []uint16)
 	Request(p *Peer, r *Request)
 	Append(p *Peer, a *Append)
