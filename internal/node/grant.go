@@ -145,7 +145,11 @@ func (n *Node) grant(p *transport.Peer, c *Call, r *Result) (lease time.Duration
 	}
 	at := n.slotTime(now)
 	it, err := n.engine.Get(nil, c.Slot, 0, c.Key, "", at)
-	if err != nil || it.State == store.NotResident || it.State == store.Expired || it.Version > s.acked.Load() || len(it.Value) > maxNearValue {
+	if it.Expiry > 0 {
+		at = n.latestClock(now) // the slot clock may jump, and the holder not hear of it
+	}
+	if err != nil || it.State == store.NotResident || it.State == store.Expired || it.Expiry > 0 && it.Expiry <= at ||
+		it.Version > s.acked.Load() || len(it.Value) > maxNearValue {
 		return 0
 	}
 	g := n.guestsLocked(s)
@@ -189,7 +193,7 @@ func (n *Node) grant(p *transport.Peer, c *Call, r *Result) (lease time.Duration
 	if found {
 		r.Value, r.Version, r.Expiry, r.Schema = it.Value, it.Version, it.Expiry, it.Schema
 		if it.Expiry > 0 {
-			r.Int = max(it.Expiry-at, 1)
+			r.Int = it.Expiry - at
 		}
 	}
 	return time.Duration(left / 10 * 9)

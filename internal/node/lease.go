@@ -88,10 +88,13 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 	}
 }
 
-// followClock has the slot clock not be behind that of a peer. One that is far ahead would
-// expire everything: it is followed only within a minute.
+// clockReach is how far ahead a peer's clock is followed, in milliseconds: one far ahead
+// would expire everything.
+const clockReach = 60_000
+
+// followClock has the slot clock not be behind that of a peer.
 func (n *Node) followClock(clock int64, now time.Time) {
-	for old := n.clock.Load(); clock > old && clock < now.UnixMilli()+60_000; old = n.clock.Load() {
+	for old := n.clock.Load(); clock > old && clock < now.UnixMilli()+clockReach; old = n.clock.Load() {
 		if n.clock.CompareAndSwap(old, clock) {
 			return
 		}
@@ -106,6 +109,17 @@ func (n *Node) succeedClock(old shard.NodeID) {
 	if p := n.knownPeer(old); p != nil && p.clockAhead.Load() != 0 {
 		n.followClock(p.clockAhead.Load()+n.now()/int64(time.Millisecond), n.env.Now())
 	}
+}
+
+// latestClock is what the slot clock may jump to: where those of the peers must be.
+func (n *Node) latestClock(now time.Time) int64 {
+	latest, mono := n.slotTime(now), n.now()/int64(time.Millisecond)
+	for _, p := range n.allPeers() {
+		if clock := p.clockAhead.Load() + mono; clock > latest && clock < now.UnixMilli()+clockReach {
+			latest = clock
+		}
+	}
+	return latest
 }
 
 // onBeatReply counts nine tenths of the lease from when it was asked for, but
