@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slotmesh/slotmesh/internal/node"
@@ -64,6 +65,8 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, load func(ctx context
 
 // flights are the loads that this node makes or waits for.
 type flights struct {
+	asked atomic.Uint64 // questions that flights have asked so far
+
 	mu sync.Mutex // guards below and the flights' callers
 	m  map[flightKey]*flight
 }
@@ -83,6 +86,9 @@ type flight struct {
 	// overtaken: the key was written or deleted since the load began. Who joined may
 	// have come after that, and is not to be told what was before.
 	overtaken bool
+	// found is the number of the question that somebody else's value answers; 0: none
+	// does. Who joined later may have come after that was deleted.
+	found uint64
 }
 
 // getOrLoad is GetOrLoad of values with a schema, into r, which is zero before.
@@ -109,7 +115,7 @@ func (c *Cache) getOrLoad(ctx context.Context, key string, schema uint32, known 
 // miss waits for a load, its own or somebody else's.
 func (c *Cache) miss(ctx context.Context, key string, schema uint32, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o loadOptions) (node.Result, error) {
 	k := flightKey{key, schema, false}
-	for {
+	for came := c.loads.asked.Load(); ; {
 		f, joined := c.join(ctx, k, ask, known, load, &o)
 		if f == nil {
 			return node.Result{}, ErrClosed
@@ -120,7 +126,7 @@ func (c *Cache) miss(ctx context.Context, key string, schema uint32, ask node.Lo
 			c.quit(f, k)
 			return node.Result{}, ctx.Err()
 		}
-		if errors.Is(f.err, errAbandoned) || f.overtaken && joined {
+		if errors.Is(f.err, errAbandoned) || f.overtaken && joined || f.found > 0 && f.found <= came {
 			continue // its callers had gone when we came, or it was begun too early for us
 		}
 		r := f.result
@@ -204,6 +210,7 @@ func (c *Cache) fly(ctx context.Context, f *flight, k flightKey, ask node.Load, 
 	defer context.AfterFunc(c.n.Context(), cancel)()
 	slot := keyCall(0, k.key).Slot
 	for {
+		asked := c.loads.asked.Add(1)
 		call := ask.Call(slot, k.key)
 		r, err := c.n.Do(ctx, &call)
 		var failed *node.LoadFailed
@@ -227,6 +234,7 @@ func (c *Cache) fly(ctx context.Context, f *flight, k flightKey, ask node.Load, 
 		case known != nil && !known(r.Schema) && r.Version != ask.Ignore:
 			ask.Ignore = r.Version // of another schema
 		default:
+			f.found = asked
 			return r, nil
 		}
 	}
