@@ -35,7 +35,7 @@ type op struct {
 
 type outcome struct {
 	open  bool // the caller doesn't know
-	found bool // Get: a value; Compare: done
+	found bool // Get: a value; Delete: there was one; Compare: done
 	value string
 	num   int64
 }
@@ -55,6 +55,8 @@ var model = porcupine.Model{
 			return s.present == out.found && s.v == out.value, s
 		case transport.OpSet:
 			return true, value{true, in.value}
+		case transport.OpDelete:
+			return out.open || out.found == s.present, value{}
 		case transport.OpIncr:
 			old, _ := strconv.ParseInt(s.v, 10, 64)
 			return out.open || old+in.delta == out.num, value{true, strconv.FormatInt(old+in.delta, 10)}

@@ -104,14 +104,16 @@ func load(sc *Cluster, hist *History, client, nodes int, seed uint64, stop <-cha
 		from := fmt.Sprintf("n%d", 1+r.IntN(nodes))
 		key := fmt.Sprintf("key%d", r.IntN(4))
 		c := node.Call{Op: transport.OpGet, Key: key}
-		switch n := r.IntN(10); {
-		case n < 3:
+		switch n := r.IntN(20); {
+		case n < 1:
+			c.Op = transport.OpDelete
+		case n < 6:
 			c.Op, c.Value = transport.OpSet, fmt.Appendf(nil, "%d-%d", client, i)
-		case n < 5 && last[key] != "":
+		case n < 10 && last[key] != "":
 			c.Op, c.Old, c.Value = transport.OpCompare, []byte(last[key]), fmt.Appendf(nil, "%d-%d", client, i)
-		case n < 7:
+		case n < 14:
 			c.Op, c.Key, c.Delta = transport.OpIncr, fmt.Sprintf("counter%d", r.IntN(2)), 1
-		case n < 8:
+		case n < 16:
 			c.Key = fmt.Sprintf("counter%d", r.IntN(2))
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
