@@ -289,7 +289,7 @@ func (n *Node) sendRanges(t *transport.Peer, c *transport.Chunk, g *learning, go
 
 // stallRest is how long no copies are begun on a peer that took in nothing for copyStall:
 // those of others go by the same few goroutines.
-const stallRest = 4 * copyStall
+const stallRest = 2 * copyStall
 
 // sendChunk hands a chunk to a peer, unless that takes in nothing for too long.
 func (n *Node) sendChunk(t *transport.Peer, c *transport.Chunk) error {

@@ -105,6 +105,7 @@ func (n *Node) peerUp(tp *transport.Peer) *peer {
 	p.tableSeen.Store(false)
 	p.pastSeen.Store(false)
 	p.upSince.Store(n.now())
+	p.stalledAt.Store(0)
 	p.up.Store(true)
 	return p
 }
