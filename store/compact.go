@@ -30,11 +30,11 @@ func (m *Memory) compact() bool {
 	if m.closed.Load() {
 		return false
 	}
-	given := m.index.giveEmpty()
+	given := m.index.giveEmpty() + m.wheel.heap.giveEmpty()
 	var worst *class
 	var in *heap
 	most := 0
-	for _, h := range []*heap{m.records, m.extents} {
+	for _, h := range []*heap{m.records, m.extents, m.index} {
 		for i := range h.classes {
 			c := &h.classes[i]
 			c.mu.Lock()
@@ -140,8 +140,8 @@ func (h *heap) endDrain(c *class, num uint32) {
 	}
 }
 
-// move copies a record or an extent to another cell, if its cell is still in
-// use.
+// move copies a record, an extent or a part of an index to another cell, if its cell
+// is still in use.
 func (m *Memory) move(h *heap, at ref, n uint16) {
 	s := m.slots[n].Load()
 	if s == nil {
@@ -153,12 +153,19 @@ func (m *Memory) move(h *heap, at ref, n uint16) {
 		return
 	}
 	find := m.recordRef
-	if h == m.extents {
-		find = m.extentRef
-	} else if c := parse(m.arena.cell(at)); c.stub() {
-		m.moveAll(&s.cur, at, n)
-		m.moveAll(&s.next, at, n)
+	switch {
+	case h == m.index:
+		m.moveIndex(&s.cur, at, n)
+		m.moveIndex(&s.next, at, n)
 		return
+	case h == m.extents:
+		find = m.extentRef
+	default:
+		if c := parse(m.arena.cell(at)); c.stub() {
+			m.moveAll(&s.cur, at, n)
+			m.moveAll(&s.next, at, n)
+			return
+		}
 	}
 	for _, t := range []*table{&s.cur, &s.next} {
 		if set := find(t, at); set != nil {
@@ -188,6 +195,29 @@ func (m *Memory) moveAll(t *table, at ref, slot uint16) {
 		}
 		return true
 	})
+}
+
+// moveIndex moves what a table's index has in the page of at.
+func (m *Memory) moveIndex(t *table, at ref, slot uint16) {
+	page := at >> pageShift
+	if t.root>>pageShift == page {
+		t.root = m.index.moved(t.root, slot)
+	}
+	if t.depth == 0 {
+		return
+	}
+	dir := m.arena.words(t.root)[:1<<t.depth]
+	var from, to ref
+	for i, word := range dir { // several in a row may name one index page
+		r := ref(word)
+		if r>>pageShift != page {
+			continue
+		}
+		if r != from {
+			from, to = r, m.index.moved(r, slot)
+		}
+		dir[i] = uint64(to)
+	}
 }
 
 // recordRef returns what changes the ref of a record that is no stub; nil: it is not

@@ -10,7 +10,7 @@ func (m *Memory) Compact() {
 	m.compacting.Lock()
 	defer m.compacting.Unlock()
 	m.compact()
-	for _, h := range []*heap{m.records, m.extents} {
+	for _, h := range []*heap{m.records, m.extents, m.index} {
 		for i := range h.classes {
 			m.empty(h, &h.classes[i])
 		}
@@ -43,7 +43,7 @@ func (m *Memory) Live() (cells, charged int64) {
 	lists := append(slices.Collect(maps.Values(m.wheel.buckets)), m.wheel.rest)
 	for _, r := range lists {
 		for ; r != 0; r = ref(m.arena.words(r)[0] >> 16) {
-			charged += int64(m.index.size(r))
+			charged += int64(m.wheel.heap.size(r))
 		}
 	}
 	return m.arena.used.Load(), charged

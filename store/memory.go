@@ -66,7 +66,7 @@ func NewMemory(opts MemoryOptions) *Memory {
 		limit: limit, split: maxEntries, most: maxPage, seed: maphash.MakeSeed(), arena: a,
 		records: newHeap(0, a), index: newHeap(1, a), extents: newHeap(2, a),
 	}
-	m.wheel.heap, m.wheel.few = m.index, fewWords
+	m.wheel.heap, m.wheel.few = newHeap(3, a), fewWords
 	m.wheel.goal.Store(fewWords)
 	m.evict.init(limit)
 	m.scratch.New = func() any { return new([]byte) }
