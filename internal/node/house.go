@@ -37,13 +37,19 @@ func (n *Node) evictLoop() {
 				break
 			}
 			relief -= int64(len(victims))
+			tried, removed := false, false
 			for i := range victims {
 				if victims[i].Kind == kindLock {
 					continue // who holds it relies on it
 				}
+				tried = true
 				if n.remove(&victims[i], causeEvicted) {
+					removed = true
 					n.stats.evictions.Add(1)
 				}
+			}
+			if tried && !removed {
+				break // a disk or a peer is behind, and would be for the next ones
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -59,6 +60,40 @@ func TestWritersWaitForASlowDiskWithinTheirDeadlines(t *testing.T) {
 	j.on.Store(false)
 	if err := set(10*time.Second, "after"); err != nil {
 		t.Errorf("Set once the disk has caught up = %v", err)
+	}
+}
+
+// crowded is an engine with no room, and a disk that is behind.
+type crowded struct {
+	jammed
+	asked atomic.Int32
+}
+
+func (f *crowded) Short(int64) bool { return f.on.Load() }
+
+func (f *crowded) Victims(dst []store.Candidate, n int, _ func(uint16) bool) []store.Candidate {
+	f.asked.Add(1)
+	for i := range n {
+		dst = append(dst, store.Candidate{Address: store.Address{Slot: 7, Key: strconv.Itoa(i)}, Version: 1})
+	}
+	return dst
+}
+
+// Evictions wait for a slow disk like other writes, and don't take all of a processor
+// meanwhile.
+func TestEvictionGivesWayToASlowDisk(t *testing.T) {
+	f := &crowded{jammed: jammed{Memory: store.NewMemory(store.MemoryOptions{Limit: 64 << 20})}}
+	n := start(t, "a", func(c *Config) { c.Engine = f })
+	_, err := n.Do(t.Context(), &Call{Op: transport.OpSet, Slot: 7, Key: "a"}) // once the slot is served
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.on.Store(true)
+	defer f.on.Store(false)
+	began := time.Now()
+	awaitNode(t, "three looks for victims", func() bool { return f.asked.Load() >= 3 })
+	if took := time.Since(began); took < houseTick {
+		t.Errorf("three looks for victims, which cannot be evicted, in %v", took)
 	}
 }
 
