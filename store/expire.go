@@ -18,7 +18,7 @@ func (m *Memory) Expired(dst []Candidate, n int, now func(slot uint16) int64, ma
 	if !ok {
 		return dst
 	}
-	w.advance(max(now(first), now(0)))
+	w.now.Store(max(now(first), now(0))) // also back, where a clock was set
 	var buf [64]dueWord
 	want := len(dst) + n
 	for budget := max(1024, 8*n); len(dst) < want && budget > 0; {
@@ -93,11 +93,6 @@ func (m *Memory) visit(dst []Candidate, want int, d dueWord, now int64, wanted b
 func (h *head) candidate(slot uint16, a *addr) Candidate {
 	at := Address{slot, a.kind, strings.Clone(a.key), strings.Clone(a.field)}
 	return Candidate{Address: at, Version: h.version, Hash: a.hash, Unloaded: h.stub()}
-}
-
-func (w *wheel) advance(now int64) {
-	for old := w.now.Load(); old < now && !w.now.CompareAndSwap(old, now); old = w.now.Load() {
-	}
 }
 
 // later is start, but not due yet.

@@ -17,6 +17,35 @@ func liveBytes(m *store.Memory) int64 {
 
 func nowIs(now int64) func(uint16) int64 { return func(uint16) int64 { return now } }
 
+// A clock that was years ahead, and is set, does not keep records from expiring.
+func TestRecordsExpireOnceTheClockIsSetBack(t *testing.T) {
+	const year, start = 365 * 86_400_000, 1 << 40
+	m := store.NewMemory(store.MemoryOptions{Limit: 16 << 20})
+	defer m.Close()
+	set := func(key string, expiry int64) {
+		if err := m.Apply(1, []store.Record{{Key: key, Version: 1, Expiry: expiry}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("then", start+5*year)
+	set("soon", start+year)
+	if got := m.Expired(nil, 10, nowIs(start+2*year), nil); len(got) != 1 || got[0].Key != "soon" {
+		t.Errorf("Expired two years ahead = %+v, want soon", got)
+	}
+	set("again", start+1000)
+	seen := map[string]bool{}
+	for now := int64(start); now < start+10_000; now += 250 {
+		for _, c := range m.Expired(nil, 10, nowIs(now), nil) {
+			if seen[c.Key] = true; c.Key != "again" || now < start+1000 {
+				t.Errorf("Expired after %d ms = %+v", now-start, c)
+			}
+		}
+	}
+	if !seen["again"] {
+		t.Error("what expired a second after the clock was set did not come up")
+	}
+}
+
 // Records that are deleted long before they expire leave words in the wheel. They are
 // swept out, and what expires is found nevertheless.
 func TestDeletedRecordsLeaveTheWheel(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 // Stale words are swept out when all words have doubled.
 type wheel struct {
 	heap  *heap
-	now   atomic.Int64 // the latest slot time seen
+	now   atomic.Int64 // slot time, as of the last look
 	words atomic.Int64
 	goal  atomic.Int64 // words above which the wheel is swept
 	few   int64        // words that are not worth a sweep
