@@ -72,8 +72,8 @@ func (c *crashRun) durable(slot uint16, version uint64) {
 	c.promised.step[slot] = max(c.promised.step[slot], c.at[[2]uint64{uint64(slot), version}])
 }
 
-// step does one thing to a slot.
-func (c *crashRun) step(t *testing.T, rng *rand.Rand, slot uint16, version *uint64) {
+// try does one thing to a slot.
+func (c *crashRun) try(rng *rand.Rand, slot uint16, version *uint64) error {
 	c.mu.Lock()
 	step := len(c.history[slot])
 	c.mu.Unlock()
@@ -91,39 +91,59 @@ func (c *crashRun) step(t *testing.T, rng *rand.Rand, slot uint16, version *uint
 		return recs
 	}
 	synced := false
+	var err error
 	switch n := rng.IntN(100); {
 	case n < 3:
-		fail(t, c.s.Purge(slot, *version-min(*version, uint64(rng.IntN(30)))))
+		err = c.s.Purge(slot, *version-min(*version, uint64(rng.IntN(30))))
 	case n < 5:
-		gen, err := c.s.Begin(slot)
-		fail(t, err)
-		d, err := c.s.Digest(slot, 0, 1<<63)
-		fail(t, err)
-		fail(t, c.s.ApplyTo(slot, gen, []store.Record{randomRecord(rng, 40, *version/2+1)}))
-		_, err = c.s.Confirm(slot, gen, 0, 1<<63, d)
-		fail(t, err)
-		fail(t, c.s.ApplyTo(slot, gen, some()))
-		if rng.IntN(4) == 0 {
-			fail(t, c.s.Abort(slot, gen))
-		} else {
-			fail(t, c.s.Commit(slot, gen))
-		}
+		err = c.copy(rng, slot, *version, some)
 	case n < 6:
-		fail(t, c.s.Drop(slot))
+		err = c.s.Drop(slot)
 	case n < 8:
-		fail(t, c.s.Sync(slot))
+		err = c.s.Sync(slot)
 		synced = true
 	default:
-		fail(t, c.s.Apply(slot, some()))
+		err = c.s.Apply(slot, some())
+	}
+	if err != nil {
+		return err
 	}
 	d, err := c.s.Digest(slot, 0, ^uint64(0))
-	fail(t, err)
+	if err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.history[slot] = append(c.history[slot], d)
 	if synced {
 		c.promised.step[slot] = max(c.promised.step[slot], step)
 	}
+	return nil
+}
+
+// copy fills a generation with half of a slot and some more.
+func (c *crashRun) copy(rng *rand.Rand, slot uint16, version uint64, some func() []store.Record) error {
+	gen, err := c.s.Begin(slot)
+	if err != nil {
+		return err
+	}
+	d, err := c.s.Digest(slot, 0, 1<<63)
+	if err != nil {
+		return err
+	}
+	if err := c.s.ApplyTo(slot, gen, []store.Record{randomRecord(rng, 40, version/2+1)}); err != nil {
+		return err
+	}
+	if _, err := c.s.Confirm(slot, gen, 0, 1<<63, d); err != nil {
+		return err
+	}
+	if err := c.s.ApplyTo(slot, gen, some()); err != nil {
+		return err
+	}
+	if rng.IntN(4) == 0 {
+		return c.s.Abort(slot, gen)
+	}
+	return c.s.Commit(slot, gen)
 }
 
 // TestCrashLeavesAPrefix crashes at random points. What was said to be durable
@@ -152,7 +172,7 @@ func TestCrashLeavesAPrefix(t *testing.T) {
 		versions := [crashSlots]uint64{}
 		for i := range 300 {
 			slot := ops.IntN(crashSlots)
-			c.step(t, ops, uint16(slot), &versions[slot])
+			fail(t, c.try(ops, uint16(slot), &versions[slot]))
 			if i%50 == 49 {
 				v := byte(i / 50)
 				fail(t, s.SetMeta(map[string][]byte{"one": {v}, "two": {v}}))
