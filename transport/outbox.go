@@ -25,6 +25,7 @@ type outbox struct {
 	enc    *encoder   // its buf is the batch being filled
 	cur    *[]byte    // where enc.buf came from, nil if enc.buf is
 	full   []*[]byte  // batches before it
+	first  []*[]byte  // batches before those, outside of seq; see hasten
 	seq    uint64     // of the batch being filled, from 1
 	taken  uint64     // the last batch given to the sink
 	queued int        // bytes not yet through the sink, the batch in its hands included
@@ -164,6 +165,31 @@ func (o *outbox) kick(gathered bool) {
 	o.startLocked(o.crowd > 0 && !gathered)
 }
 
+// hasten queues a body that leaves before all that waits, in a batch of its own.
+func (o *outbox) hasten(k kind, body []byte) error {
+	o.mu.Lock()
+	switch {
+	case o.closed:
+		o.mu.Unlock()
+		return ErrNotSent
+	case o.queued >= 2*o.limit:
+		o.mu.Unlock()
+		return ErrOverloaded
+	}
+	b, filling := o.pool.Get(o.head+len(body)+sizeAck), o.enc.buf
+	o.enc.buf = (*b)[:o.head]
+	o.enc.body(k, body)
+	*b, o.enc.buf = o.enc.buf, filling
+	o.first = append(o.first, b)
+	o.queued += len(*b) - o.head
+	if o.turn != nobodys {
+		o.mu.Unlock()
+		return nil
+	}
+	o.startLocked(false)
+	return nil
+}
+
 // startLocked writes, or has the writer goroutine write, and unlocks.
 func (o *outbox) startLocked(later bool) {
 	if later || o.eager == nil {
@@ -294,7 +320,7 @@ func (at place) withdraw() bool {
 }
 
 func (o *outbox) emptyLocked() bool {
-	return len(o.full) == 0 && len(o.enc.buf) <= o.head && len(o.acks) == 0 && o.credit == 0
+	return len(o.first) == 0 && len(o.full) == 0 && len(o.enc.buf) <= o.head && len(o.acks) == 0 && o.credit == 0
 }
 
 // allow lets the peer send n bytes more.
@@ -382,8 +408,13 @@ func (o *outbox) take(out *batch) (credit int, ok bool) {
 // takeLocked takes the next batch, and the credit to go with it. The batch is
 // empty where there is nothing else.
 func (o *outbox) takeLocked() (out batch, credit int) {
-	o.flushAcksLocked()
 	out.pool = o.pool
+	if len(o.first) > 0 {
+		out.data, o.first = o.first[0], o.first[1:]
+		credit, o.credit = o.credit, 0
+		return out, credit
+	}
+	o.flushAcksLocked()
 	if len(o.full) > 0 {
 		out.data, o.full = o.full[0], o.full[1:]
 	} else {
@@ -419,7 +450,7 @@ func (o *outbox) close() (taken uint64) {
 	defer o.mu.Unlock()
 	if !o.closed {
 		o.closed, o.queued = true, 0
-		o.full, o.cur, o.enc.buf, o.acks = nil, nil, nil, nil
+		o.first, o.full, o.cur, o.enc.buf, o.acks = nil, nil, nil, nil, nil
 		if o.room != nil {
 			close(o.room)
 			o.room = nil

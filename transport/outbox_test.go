@@ -103,3 +103,66 @@ func TestBatchesStaySmallButForOneLargeMessage(t *testing.T) {
 		t.Errorf("%d bytes left", o.bytes())
 	}
 }
+
+// A heartbeat does not wait behind thousands of claims, and what waits can still be
+// withdrawn.
+func TestHastenedMessagesLeaveBeforeAllThatWaits(t *testing.T) {
+	o := newOutbox(testSender, new(pool), 1<<20)
+	var last place
+	for range 3 {
+		at, err := o.lock(softBatch, normal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.enc.body(kindControl, make([]byte, softBatch-100))
+		o.unlock(at.off)
+		last = at
+	}
+	for _, beat := range []string{"first", "second"} {
+		if err := o.hasten(kindControl, []byte(beat)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := func() (bodies []string) {
+		out := batch{pool: o.pool}
+		o.take(&out)
+		err := readAll(*out.data, func(_ kind, m any) {
+			if b, ok := m.([]byte); ok { // not void
+				bodies = append(bodies, string(b))
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.mu.Lock()
+		o.sentLocked(len(*out.data))
+		o.mu.Unlock()
+		return bodies
+	}
+	for _, want := range []string{"first", "second"} {
+		if got := next(); len(got) != 1 || got[0] != want {
+			t.Errorf("%d messages left, want %q alone", len(got), want)
+		}
+	}
+	next()
+	if !last.withdraw() {
+		t.Error("a message that waits can't be withdrawn")
+	}
+	next()
+	if got := next(); len(got) != 0 {
+		t.Errorf("%d messages left, want none but what was withdrawn", len(got))
+	}
+	if n := o.bytes(); n != 0 {
+		t.Errorf("%d bytes left", n)
+	}
+	o.limit = 10
+	for range 100 {
+		if err := o.hasten(kindControl, []byte("beat")); err != nil {
+			if !errors.Is(err, ErrOverloaded) {
+				t.Error(err)
+			}
+			return
+		}
+	}
+	t.Error("the queue has no bound")
+}

@@ -305,6 +305,19 @@ func (p *Peer) SendControl(body []byte) error {
 	return p.sendBody(s.control.out, kindControl, body)
 }
 
+// SendFirst is SendControl for what is worth nothing late: it leaves before all that
+// waits on the control stream.
+func (p *Peer) SendFirst(body []byte) error {
+	s := p.session.Load()
+	if s == nil {
+		return ErrNotSent
+	}
+	if len(body) > p.t.cfg.MaxFrame {
+		return ErrTooLarge
+	}
+	return s.control.out.hasten(kindControl, body)
+}
+
 func (p *Peer) sendBody(out *outbox, k kind, body []byte) error {
 	if len(body) > p.t.cfg.MaxFrame {
 		return ErrTooLarge
@@ -342,6 +355,15 @@ func (p *Peer) SendChunk(ctx context.Context, c *Chunk) error {
 func (p *Peer) Queued() int {
 	if s := p.session.Load(); s != nil {
 		return s.data.out.bytes()
+	}
+	return 0
+}
+
+// ControlQueued is Queued for the control stream, without what lies in gRPC's and the
+// kernel's buffers.
+func (p *Peer) ControlQueued() int {
+	if s := p.session.Load(); s != nil {
+		return s.control.out.bytes()
 	}
 	return 0
 }

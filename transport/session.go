@@ -64,6 +64,7 @@ func (t *Transport) newSession(p *Peer, ident Identity, number uint64, c, aside 
 	if flow.raw != nil {
 		out.eager = flow
 	}
+	waitHere(aside.Conn)
 	s.bulk.init()
 	s.stage.wake = make(chan struct{}, 1)
 	return s
