@@ -122,6 +122,7 @@ type CoreStats struct {
 type Envelope struct {
 	To      NodeID
 	Message Message
+	Again   bool // it repeats what was not answered
 }
 
 // Output is what a caller does after calls to a Core, in this order: save the
@@ -370,11 +371,15 @@ func (c *Core) watch(slot uint16) {
 	}
 }
 
-func (c *Core) send(to NodeID, m Message) {
-	if c.gone[to] {
-		return
+func (c *Core) send(to NodeID, m Message) { c.post(to, m, false) }
+
+// repeat sends what was not answered again.
+func (c *Core) repeat(to NodeID, m Message) { c.post(to, m, true) }
+
+func (c *Core) post(to NodeID, m Message, again bool) {
+	if !c.gone[to] {
+		c.out = append(c.out, Envelope{To: to, Message: m, Again: again})
 	}
-	c.out = append(c.out, Envelope{To: to, Message: m})
 }
 
 // SeeEpoch raises the epoch that the slot's next claim must exceed. A primary

@@ -235,6 +235,26 @@ func TestConsentsLeaveOutWhatCameWithTheQuestion(t *testing.T) {
 	}
 }
 
+// What is said again is marked, so that it can be left out where it would only wait
+// behind what it repeats.
+func TestRepetitionsAreMarked(t *testing.T) {
+	c := founded(t, nodeC)
+	c.cores[nodeA].Change(0, nil, []NodeID{nodeB, nodeC}, c.now)
+	for _, again := range []bool{false, true} {
+		c.take()
+		if len(c.mail) != 2 {
+			t.Fatalf("%d messages, want one to each member", len(c.mail))
+		}
+		for _, m := range c.mail {
+			if m.Again != again {
+				t.Errorf("%+v: again is %v, want %v", m.Message, m.Again, again)
+			}
+		}
+		c.lose()
+		c.pass(6, nodeA)
+	}
+}
+
 func TestEpochIsPromisedToOneProposer(t *testing.T) {
 	c := founded(t, nodeC)
 	ask := func(from NodeID) bool {

@@ -118,7 +118,7 @@ func (c *Core) remind(slot uint16, s *slotState) {
 	}
 	for _, id := range n.Backups {
 		if !c.IsDown(id) {
-			c.send(id, Message{Kind: MsgFenceReply, Slot: slot, Seat: c.self, Promised: s.promised, Claim: n, Known: s.known})
+			c.repeat(id, Message{Kind: MsgFenceReply, Slot: slot, Seat: c.self, Promised: s.promised, Claim: n, Known: s.known})
 		}
 	}
 }
@@ -184,7 +184,7 @@ func (c *Core) settle(slot uint16, s *slotState, now int64) {
 			return
 		}
 		if !slices.Contains(s.acceptors, id) && c.telling && now-s.inForceAt > int64(c.cfg.Resend) {
-			c.send(id, Message{Kind: MsgAccept, Slot: slot, Epoch: s.known.Epoch, Rev: s.known.Rev, Seat: id, Claim: s.known, Known: s.known})
+			c.repeat(id, Message{Kind: MsgAccept, Slot: slot, Epoch: s.known.Epoch, Rev: s.known.Rev, Seat: id, Claim: s.known, Known: s.known})
 		}
 	}
 }
@@ -255,14 +255,14 @@ func (c *Core) press(slot uint16, s *slotState, now int64) {
 	if a.claim == nil {
 		for _, id := range a.asked {
 			if !slices.Contains(a.promises, id) && !c.gone[id] {
-				c.send(id, Message{Kind: MsgFence, Slot: slot, Epoch: a.epoch, Seat: id, Known: s.known, Careful: a.careful})
+				c.repeat(id, Message{Kind: MsgFence, Slot: slot, Epoch: a.epoch, Seat: id, Known: s.known, Careful: a.careful})
 			}
 		}
 		return
 	}
 	for _, id := range a.voters() {
 		if !slices.Contains(a.accepts, id) && !c.gone[id] {
-			c.send(id, Message{Kind: MsgAccept, Slot: slot, Epoch: a.claim.Epoch, Rev: a.claim.Rev, Seat: id, Claim: a.claim, Known: s.known})
+			c.repeat(id, Message{Kind: MsgAccept, Slot: slot, Epoch: a.claim.Epoch, Rev: a.claim.Rev, Seat: id, Claim: a.claim, Known: s.known})
 		}
 	}
 }

@@ -22,8 +22,9 @@ func (c *Core) tellUnaware(old NodeID, slot uint16, s *slotState) {
 		u = &unaware{slots: map[uint16]bool{}, deaths: c.deaths}
 		c.unaware[old] = u
 	}
+	again := u.slots[slot]
 	u.slots[slot] = true
-	c.send(old, Message{Kind: MsgInForce, Slot: slot, Epoch: s.known.Epoch, Seat: old, Known: s.known})
+	c.post(old, Message{Kind: MsgInForce, Slot: slot, Epoch: s.known.Epoch, Seat: old, Known: s.known}, again)
 }
 
 // aware takes note that a primary knows that it was succeeded in slot.

@@ -30,6 +30,7 @@ const (
 	ctlForgo     byte = 19 // the sender can store nothing any more; slots whose copies there lack something
 	ctlAround    byte = 20 // when were these nodes heard of?
 	ctlHeard     byte = 21 // how long before ctlAround they were
+	ctlClaims    byte = 23 // claims in force; none: the whole table was sent before this
 	ctlStepDown  byte = 22 // the sender is about to be away for a while, and no copy there is to be waited for
 )
 
@@ -67,6 +68,8 @@ func body(kind byte, nums ...uint64) []byte {
 	}
 	return b
 }
+
+func claimsBody(claims []*shard.Claim) []byte { return shard.AppendClaims([]byte{ctlClaims}, claims) }
 
 func settleBody(slots []uint16, epochs map[uint16]uint64) []byte {
 	b := []byte{ctlSettle}
@@ -155,6 +158,8 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 		n.onAround(tp, &f)
 	case ctlHeard:
 		n.onHeard(id, &f)
+	case ctlClaims:
+		n.Claims(tp, f.b)
 	case ctlStepDown:
 		n.onStepDown(id)
 	case ctlTableEnd:

@@ -78,8 +78,8 @@ func (n *Node) askAround(peers []*peer, now int64) {
 	}
 	asked := 0
 	for _, p := range append(first, peers...) {
-		if asked < most+len(first) && now-p.heardAt.Load() <= half && p.live() != nil {
-			p.control(b)
+		if t := p.live(); t != nil && asked < most+len(first) && now-p.heardAt.Load() <= half {
+			_ = t.SendFirst(b)
 			asked++
 		}
 	}
@@ -103,7 +103,7 @@ func (n *Node) onAround(tp *transport.Peer, f *fields) {
 			b = binary.AppendUvarint(b, uint64(max(n.now()-heard, 0)))
 		}
 	}
-	_ = tp.SendControl(b)
+	_ = tp.SendFirst(b)
 }
 
 // onHeard takes in what a peer heard, as of when it was asked.

@@ -207,8 +207,12 @@ func (n *Node) compareTables(round int) {
 // onDigests answers with no more than a batch. Claims are told to all when they
 // come in force, so what differs is mostly on its way, and while thousands of
 // slots change everything differs; what was lost comes with one of the next
-// answers, which begin at another block each.
+// answers, which begin at another block each. A peer whose link is slow gets none while
+// what was told it waits for that.
 func (n *Node) onDigests(tp *transport.Peer, f *fields) {
+	if tp.ControlQueued() > muchQueued {
+		return
+	}
 	mine := n.table.Load()
 	digests := mine.Digests()
 	if len(f.b) != 8*len(digests) {
@@ -231,6 +235,6 @@ func (n *Node) onDigests(tp *transport.Peer, f *fields) {
 		}
 	}
 	if len(claims) > 0 {
-		_ = tp.SendClaims(shard.AppendClaims(nil, claims))
+		_ = tp.SendControl(claimsBody(claims))
 	}
 }

@@ -40,7 +40,7 @@ func (n *Node) sendBeats() {
 		b := beat{p.beat, mono, now.UnixNano()}
 		p.beats[p.beat%uint64(len(p.beats))] = b
 		p.mu.Unlock()
-		_ = t.SendControl(n.askMarks(p, body(ctlBeat, b.number, uint64(n.slotTime(now)), uint64(lease)), b.mono))
+		_ = t.SendFirst(n.askMarks(p, body(ctlBeat, b.number, uint64(n.slotTime(now)), uint64(lease)), b.mono))
 	}
 	n.askAround(peers, n.now())
 }
@@ -70,7 +70,7 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 	n.peer(from).heardAt.Store(n.now())
 	lease = min(lease, uint64(10*n.cfg.Lease))
 	if n.closing.Load() {
-		_ = tp.SendControl(body(ctlBeatReply, number, 0)) // alive, but lending nothing
+		_ = tp.SendFirst(body(ctlBeatReply, number, 0)) // alive, but lending nothing
 		return
 	}
 	b := body(ctlBeatReply, number, lease)
@@ -79,7 +79,7 @@ func (n *Node) onBeat(tp *transport.Peer, from shard.NodeID, f *fields) {
 		b = binary.AppendUvarint(b, uint64(slot)-last)
 		last = uint64(slot)
 	}
-	_ = tp.SendControl(b)
+	_ = tp.SendFirst(b)
 	n.beatOfHolder(n.peer(from), number)
 	if f.more() {
 		if have := f.num(); !f.bad {

@@ -210,22 +210,34 @@ func (n *Node) carryOut() {
 			n.applyView(no, views[i])
 			n.agenda.note(no)
 		}
-		byPeer := map[shard.NodeID][]shard.Message{}
-		for _, e := range out.Messages {
-			byPeer[e.To] = append(byPeer[e.To], e.Message)
-		}
-		for id, ms := range byPeer {
-			if n.peer(id).live() == nil {
-				continue // as many as its slots, where it has just died
-			}
-			for len(ms) > 0 {
-				k := min(len(ms), 2048)
-				n.sendControl(id, shard.AppendMessages([]byte{ctlMessages}, ms[:k]))
-				ms = ms[k:]
-			}
-		}
+		n.sendMessages(out.Messages)
 		for _, cl := range out.InForce {
 			n.unspread = append(n.unspread, cl.Slot)
+		}
+	}
+}
+
+// messageBatch messages fill about one of the transport's batches.
+const messageBatch = 256
+
+// sendMessages sends what the core has to say. What repeats an earlier message is left
+// out where that may still wait here for its turn: it would only take longer.
+func (n *Node) sendMessages(all []shard.Envelope) {
+	byPeer, behind := map[shard.NodeID][]shard.Message{}, map[shard.NodeID]bool{}
+	for _, e := range all {
+		if _, looked := behind[e.To]; !looked {
+			behind[e.To] = n.peer(e.To).behind()
+		}
+		if !e.Again || !behind[e.To] {
+			byPeer[e.To] = append(byPeer[e.To], e.Message)
+		}
+	}
+	for id, ms := range byPeer {
+		if n.peer(id).live() == nil {
+			continue // as many as its slots, where it has just died
+		}
+		for part := range slices.Chunk(ms, messageBatch) {
+			n.sendControl(id, shard.AppendMessages([]byte{ctlMessages}, part))
 		}
 	}
 }
@@ -318,11 +330,9 @@ func (n *Node) spread(now int64) (waiting bool) {
 		for i, slot := range part {
 			claims[i] = t.Claim(slot)
 		}
-		b := shard.AppendClaims(nil, claims)
+		b := claimsBody(claims)
 		for _, p := range n.allPeers() {
-			if t := p.live(); t != nil {
-				_ = t.SendClaims(b)
-			}
+			p.control(b)
 		}
 	}
 	n.unspread, n.spreadAt = n.unspread[:0], 0

@@ -160,10 +160,10 @@ func (n *Node) PeerUp(tp *transport.Peer) {
 	p := n.peerUp(tp)
 	var table [][]byte
 	for claims := range slices.Chunk(slices.Collect(n.table.Load().All()), claimBatch) {
-		table = append(table, shard.AppendClaims(nil, claims))
+		table = append(table, claimsBody(claims))
 	}
-	table = append(table, nil) // an empty batch ends it, on the stream that carried it
-	n.inTurn(p, tp.SendClaims, table)
+	table = append(table, claimsBody(nil)) // an empty batch ends it, on the stream that carried it
+	n.inTurn(p, tp.SendControl, table)
 	n.tellPast(p)
 	n.tellSettings(p.id)
 	if n.stepping.Load() {
@@ -288,6 +288,8 @@ func (n *Node) prove(id shard.NodeID) {
 }
 
 // Claims takes in claims in force that a peer pushes. (transport.Handler)
+//
+// Most come on the control stream: on that of calls thousands would hold those up.
 func (n *Node) Claims(tp *transport.Peer, b []byte) {
 	claims, err := shard.DecodeClaims(b, shard.Slots)
 	if err != nil {
