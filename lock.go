@@ -120,9 +120,9 @@ func (c *Cache) askLock(ctx context.Context, key string, ttl time.Duration, how 
 const maxLeaving = 256
 
 // leave gives back what a call for the lock that failed may have got, and its place in
-// line: otherwise nobody has the lock until its ttl has passed. Where nobody answered
-// that call it tries for WithOpTimeout, in the background: what failed the one may fail
-// the first attempts of the other.
+// line, or what an Unlock that failed has not: otherwise nobody has the lock until its
+// ttl has passed. Where nobody answered that call it tries for WithOpTimeout, in the
+// background: what failed the one may fail the first attempts of the other.
 func (l *Lock) leave(unanswered bool) {
 	c, call := l.c, node.Unlock(l.token, keyCall(0, l.key).Slot, l.key)
 	if unanswered {
@@ -176,8 +176,9 @@ func (l *Lock) end() {
 
 // Unlock gives the lock back, and the next in line has it. A second Unlock, or
 // one of a lock that was lost, does nothing and returns nil. Lost is closed when
-// it returns, also with an error: then the lock may be held for others until
-// its ttl has passed. Its errors are those of Set.
+// it returns, also with an error, such as that of a ctx that was done: then the lock
+// is given back in the background, within WithOpTimeout, and where that fails too it
+// may be held for others until its ttl has passed. Its errors are those of Set.
 func (l *Lock) Unlock(ctx context.Context) error {
 	l.mu.Lock()
 	first := !l.stopped
@@ -192,6 +193,9 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	}
 	call := node.Unlock(l.token, keyCall(0, l.key).Slot, l.key)
 	_, err := l.c.n.Do(ctx, &call)
+	if err != nil {
+		l.leave(true)
+	}
 	return err
 }
 

@@ -25,6 +25,7 @@ func TestLock(t *testing.T) {
 		"try":                      lockTry,
 		"tokens grow":              lockTokens,
 		"unlock twice":             lockUnlockTwice,
+		"unlock without time":      lockUnlockWithoutTime,
 		"whoever leaves the line":  lockLeavesLine,
 		"not a key":                lockIsNoKey,
 		"bad input":                lockBadInput,
@@ -167,6 +168,22 @@ func lockUnlockTwice(t *testing.T, p pair) {
 		t.Errorf("Held = %v and %v, want false and true", l.Held(), other.Held())
 	}
 	wantErr(t, "Unlock", other.Unlock(t.Context()), nil)
+}
+
+// A holder whose request was cancelled gives the lock back all the same.
+func lockUnlockWithoutTime(t *testing.T, p pair) {
+	key := unique(t, "")
+	l, err := p.r.Lock(t.Context(), key, time.Hour)
+	if err != nil {
+		t.Fatalf("Lock = %v", err)
+	}
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantErr(t, "Unlock", l.Unlock(done), context.Canceled)
+	within(t, time.Minute, "the next Lock", func() {
+		l := mustLock(t, p.w, key)
+		wantErr(t, "Unlock", l.Unlock(t.Context()), nil)
+	})
 }
 
 func lockLeavesLine(t *testing.T, p pair) {
