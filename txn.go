@@ -128,14 +128,19 @@ func (tx *Tx) attempt(f func(*Tx) error) (err error, again bool) {
 	return err, false
 }
 
-// send has the primary do t if what was read so far still holds.
+// send has the primary do t if what was read so far still holds. Where it wrote nothing
+// there is no outcome to be unknown: it is done again.
 func (tx *Tx) send(t *node.Txn) (node.Result, error) {
 	t.Checks = make([]node.TxnCheck, len(tx.reads))
 	for i := range tx.reads {
 		t.Checks[i] = node.TxnCheck{Key: tx.reads[i].key, Version: tx.reads[i].version()}
 	}
 	call := node.Call{Op: transport.OpTxn, Slot: tx.slot, Value: t.Pack(make([]byte, 0, tx.size+64))}
-	return tx.c.n.Do(tx.ctx, &call)
+	r, err := tx.c.n.Do(tx.ctx, &call)
+	if len(t.Writes) == 0 && errors.Is(err, ErrUnknownOutcome) {
+		err = ErrConflict
+	}
+	return r, err
 }
 
 // fail ends the transaction with err.
@@ -212,9 +217,6 @@ func (tx *Tx) read(keys ...string) error {
 		var got []node.Result
 		if !alone {
 			r, err := tx.send(&node.Txn{Reads: missing})
-			if errors.Is(err, ErrUnknownOutcome) {
-				err = ErrConflict // of what wrote nothing
-			}
 			if tx.guessed = false; err != nil {
 				return tx.fail(err)
 			}

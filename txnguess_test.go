@@ -2,6 +2,7 @@ package slotmesh_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -54,6 +55,8 @@ func TestTxnGuesses(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if err := change(ctx, to); err == nil {
 				t.Errorf("Txn of a node that is cut off succeeded and saw %q", seen)
+			} else if to == "" && (errors.Is(err, slotmesh.ErrUnknownOutcome) || !errors.Is(err, context.DeadlineExceeded)) {
+				t.Errorf("Txn that reads = %v, want its context's error: it wrote nothing", err)
 			}
 			cancel()
 		}
