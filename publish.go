@@ -1,6 +1,7 @@
 package slotmesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -119,7 +120,7 @@ func (c *Cache) Subscription(opts ...SubscribeOption) (*Subscription, error) {
 		return nil, err
 	}
 	if c.n.Closing() {
-		return nil, ErrClosed
+		return nil, cmp.Or(c.n.Err(), ErrClosed)
 	}
 	s := &Subscription{c.n.Subscription(o.buffer)}
 	if err := errors.Join(s.Add(o.channels...), s.AddPattern(o.patterns...)); err != nil {

@@ -134,6 +134,35 @@ func TestPublishReachesSubscribersOfAllNodes(t *testing.T) {
 	}
 }
 
+// A Publish under way when its cache closes says so, and one that a node does not answer
+// names that node.
+func TestPublishNamesWhatFailed(t *testing.T) {
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		for _, to := range []string{"n1", "n2"} {
+			c.SetLink("n3", to, slotmeshtest.Link{Delay: 300 * time.Millisecond})
+		}
+		publish := func(from string) chan error {
+			ended := make(chan error, 1)
+			node := c.Node(from)
+			go func() {
+				_, err := node.Publish(t.Context(), "news", nil)
+				ended <- err
+			}()
+			c.Advance(50 * time.Millisecond) // it is on its way
+			return ended
+		}
+		ended := publish("n1")
+		c.Kill("n3")
+		if err := <-ended; err == nil || !strings.Contains(err.Error(), "n3") {
+			t.Errorf("Publish = %v, want an error that names n3", err)
+		}
+		c.SetLink("n1", "n2", slotmeshtest.Link{Delay: 300 * time.Millisecond})
+		ended = publish("n1")
+		wantErr(t, "Close", c.Node("n1").Close(), nil)
+		wantErr(t, "Publish", <-ended, slotmesh.ErrClosed)
+	})
+}
+
 func TestSlowSubscriberIsToldWhatItMissed(t *testing.T) {
 	c := slotmeshtest.Start(t, 1)[0]
 	s, err := c.Subscription(slotmesh.SubscribeChannel("a"), slotmesh.SubscribeBuffer(3))

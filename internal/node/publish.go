@@ -277,8 +277,12 @@ func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (int
 		select {
 		case a := <-answers:
 			receivers += int(max(a.count, 0))
-			if a.err != nil {
-				faults = append(faults, fmt.Errorf("publish to node %v: %w", a.from, a.err))
+			switch {
+			case a.err == nil:
+			case n.closing.Load():
+				return receivers, n.closedErr()
+			default:
+				faults = append(faults, fmt.Errorf("publish to %s: %w", n.who(a.from), a.err))
 			}
 		case <-ctx.Done():
 			for _, s := range under {
