@@ -36,8 +36,9 @@ type Tx struct {
 }
 
 type txRead struct {
-	key string
-	res node.Result
+	key  string
+	res  node.Result
+	bare bool // without the value
 }
 
 // version is 0 for an absent key.
@@ -66,7 +67,7 @@ func (r *txRead) version() uint64 {
 // itself.
 //
 // Cost: a round trip for each call that reads, unless the slot is served here,
-// and one for the commit; GetMany reads many keys in one. Where this node holds
+// and one for the commit; GetMany and ExistsMany read many keys in one. Where this node holds
 // a backup of the slot f first reads there, for nothing; the commit, or a message
 // of its own before anything else that f led to is returned, confirms that this was
 // how the keys were. A transaction that wrote nothing otherwise commits for nothing.
@@ -195,15 +196,20 @@ func (tx *Tx) writeOf(key string) *node.TxnWrite {
 	return nil
 }
 
-// read has keys among the reads, all of them as they are at one moment.
-func (tx *Tx) read(keys ...string) error {
-	missing := make([]string, 0, len(keys))
+// read has keys among the reads, all of them as they are at one moment; bare:
+// without their values.
+func (tx *Tx) read(bare bool, keys ...string) error {
+	missing, count := make([]string, 0, len(keys)), len(tx.reads)
 	for _, key := range keys {
-		if tx.readOf(key) == nil && !contains(missing, key) {
-			missing = append(missing, key)
+		before := tx.readOf(key)
+		if before != nil && (bare || !before.bare) || contains(missing, key) {
+			continue
+		}
+		if missing = append(missing, key); before == nil {
+			count++
 		}
 	}
-	if len(tx.reads)+len(missing) > node.MaxTxnKeys {
+	if count > node.MaxTxnKeys {
 		return tx.fail(fmt.Errorf("%w: a transaction that reads more than %d keys", ErrTooLarge, node.MaxTxnKeys))
 	}
 	if tx.mayGuess && len(missing) > 0 && (len(tx.reads) == 0 || tx.guessed) {
@@ -216,7 +222,7 @@ func (tx *Tx) read(keys ...string) error {
 	for len(missing) > 0 || !confirmed {
 		var got []node.Result
 		if !alone {
-			r, err := tx.send(&node.Txn{Reads: missing})
+			r, err := tx.send(&node.Txn{Reads: missing, Bare: bare})
 			if tx.guessed = false; err != nil {
 				return tx.fail(err)
 			}
@@ -228,6 +234,9 @@ func (tx *Tx) read(keys ...string) error {
 		}
 		if len(got) == 0 && len(missing) > 0 { // too large, or a peer that knows no such reads
 			call := keyCall(transport.OpGet, missing[0])
+			if bare {
+				call.Op = transport.OpPeek
+			}
 			r, err := tx.c.n.Do(tx.ctx, &call)
 			if err != nil {
 				tx.guessed = false // it led to nothing
@@ -236,7 +245,9 @@ func (tx *Tx) read(keys ...string) error {
 			got, confirmed = []node.Result{r}, len(tx.reads) == 0
 		}
 		for i := range got {
-			tx.remember(missing[i], got[i])
+			if err := tx.remember(missing[i], got[i], bare); err != nil {
+				return err
+			}
 		}
 		missing, alone = missing[len(got):], false
 	}
@@ -260,15 +271,26 @@ func (tx *Tx) guess(missing []string) (ok bool, err error) {
 		}
 	}
 	for i, key := range missing {
-		tx.remember(key, got[i])
+		if err := tx.remember(key, got[i], false); err != nil {
+			return true, err
+		}
 	}
 	tx.guessed = true
 	return true, nil
 }
 
-func (tx *Tx) remember(key string, r node.Result) {
-	tx.reads = append(tx.reads, txRead{key, r})
+func (tx *Tx) remember(key string, r node.Result, bare bool) error {
+	now := txRead{key, r, bare}
+	if before := tx.readOf(key); before != nil { // its value was not wanted then
+		if before.version() != now.version() {
+			return tx.fail(ErrConflict)
+		}
+		*before = now
+		return nil
+	}
+	tx.reads = append(tx.reads, now)
 	tx.size += len(key) + 16
+	return nil
 }
 
 func contains(keys []string, key string) bool {
@@ -281,12 +303,12 @@ func contains(keys []string, key string) bool {
 }
 
 // result is a key as the transaction sees it, its own writes included.
-func (tx *Tx) result(key string) (node.Result, error) {
+func (tx *Tx) result(bare bool, key string) (node.Result, error) {
 	if err := tx.check(key); err != nil {
 		return node.Result{}, err
 	}
 	if tx.writeOf(key) == nil {
-		if err := tx.read(key); err != nil {
+		if err := tx.read(bare, key); err != nil {
 			return node.Result{}, err
 		}
 	}
@@ -304,7 +326,7 @@ func (tx *Tx) known(key string) node.Result {
 // Get returns key's value, the transaction's own write included. It is the
 // caller's own. Its errors are those of Cache.Get, and ErrCrossSlot.
 func (tx *Tx) Get(key string) ([]byte, error) {
-	r, err := tx.result(key)
+	r, err := tx.result(false, key)
 	switch {
 	case err != nil:
 		return nil, err
@@ -316,7 +338,13 @@ func (tx *Tx) Get(key string) ([]byte, error) {
 
 // GetMany reads keys of the transaction's slot in one message: results are in
 // the order of keys, and one at fault ends the transaction.
-func (tx *Tx) GetMany(keys ...string) []ItemResult {
+func (tx *Tx) GetMany(keys ...string) []ItemResult { return tx.many(false, keys) }
+
+// ExistsMany is GetMany without the values, which do not travel: Err is ErrNotFound
+// where there is no such key.
+func (tx *Tx) ExistsMany(keys ...string) []ItemResult { return tx.many(true, keys) }
+
+func (tx *Tx) many(bare bool, keys []string) []ItemResult {
 	err := tx.check(keys...)
 	if err == nil {
 		unwritten := make([]string, 0, len(keys))
@@ -325,7 +353,7 @@ func (tx *Tx) GetMany(keys ...string) []ItemResult {
 				unwritten = append(unwritten, key)
 			}
 		}
-		err = tx.read(unwritten...)
+		err = tx.read(bare, unwritten...)
 	}
 	results := make([]ItemResult, len(keys))
 	for i, key := range keys {
@@ -340,7 +368,9 @@ func (tx *Tx) GetMany(keys ...string) []ItemResult {
 			continue
 		}
 		it := newItem(key, r)
-		results[i].Value = append([]byte{}, r.Value...)
+		if !bare {
+			results[i].Value = append([]byte{}, r.Value...)
+		}
 		results[i].Version, results[i].Expires = it.Version, it.Expires
 	}
 	return results
@@ -385,7 +415,7 @@ func (tx *Tx) conditions(key string, call *node.Call) error {
 	if call.Flags&any == 0 {
 		return nil
 	}
-	r, err := tx.result(key)
+	r, err := tx.result(true, key)
 	if err != nil {
 		return err
 	}
@@ -393,7 +423,7 @@ func (tx *Tx) conditions(key string, call *node.Call) error {
 	case call.Flags&transport.FlagIfAbsent != 0 && r.Found, call.Flags&transport.FlagIfPresent != 0 && !r.Found:
 		return ErrConditionFailed
 	case call.Flags&transport.FlagIfVersion != 0:
-		if err := tx.read(key); err != nil {
+		if err := tx.read(true, key); err != nil {
 			return err
 		}
 		if tx.readOf(key).version() != call.Version {
@@ -473,7 +503,7 @@ func (v TypedTx[T]) Get(key string) (T, error) {
 	if v.t.err != nil {
 		return none, v.tx.fail(v.t.err)
 	}
-	r, err := v.tx.result(v.t.prefix + key)
+	r, err := v.tx.result(false, v.t.prefix+key)
 	switch {
 	case err != nil:
 		return none, err

@@ -32,6 +32,7 @@ func TestTxn(t *testing.T) {
 		"bad input":                               txnBadInput,
 		"typed values":                            txnTyped,
 		"large values":                            txnLargeReads,
+		"keys without their values":               txnBareReads,
 		"what was read together belongs together": txnIsolatedErrors,
 	})
 }
@@ -452,6 +453,51 @@ func txnLargeReads(t *testing.T, p pair) {
 	if runs != 1 {
 		t.Errorf("it ran %d times, want once: nothing read had changed", runs)
 	}
+}
+
+func txnBareReads(t *testing.T, p pair) {
+	tag := unique(t, "")
+	none, there, own, huge := "{"+tag+"}none", "{"+tag+"}there", "{"+tag+"}own", "{"+tag+"}huge"
+	set(t, p.w, there, "1")
+	set(t, p.w, huge, strings.Repeat("y", 2<<20))
+	wantErr(t, "Expire", p.w.Expire(t.Context(), huge, time.Hour), nil)
+	item, err := p.w.GetItem(t.Context(), there)
+	wantErr(t, "GetItem", err, nil)
+	runs := 0
+	wantErr(t, "Txn", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		runs++
+		if err := tx.Set(own, []byte("mine")); err != nil {
+			return err
+		}
+		got := tx.ExistsMany(none, there, own, huge, there)
+		if !errors.Is(got[0].Err, slotmesh.ErrNotFound) || errors.Join(got[1].Err, got[2].Err, got[3].Err, got[4].Err) != nil {
+			t.Errorf("ExistsMany = %+v", got)
+		}
+		if got[1].Version != item.Version && runs == 1 || got[3].Expires.IsZero() {
+			t.Errorf("version %d, want %d; expiry %v", got[1].Version, item.Version, got[3].Expires)
+		}
+		for _, r := range got {
+			if r.Value != nil {
+				t.Errorf("%s has a value of %d bytes", r.Key, len(r.Value))
+			}
+		}
+		if runs == 1 { // what was seen of it holds no more
+			set(t, p.w, there, "2")
+		}
+		value, err := tx.Get(there)
+		if runs == 1 && !errors.Is(err, slotmesh.ErrConflict) || runs == 2 && (err != nil || string(value) != "2") {
+			t.Errorf("run %d: Get = %q, %v", runs, value, err)
+		}
+		value, err = tx.Get(huge)
+		if runs == 2 && (err != nil || len(value) != 2<<20) {
+			t.Errorf("Get = %d bytes, %v", len(value), err)
+		}
+		return err
+	}), nil)
+	if runs != 2 {
+		t.Errorf("it ran %d times, want twice", runs)
+	}
+	wantValue(t, p.w, own, "mine")
 }
 
 // TestTxnSurvivesACrash moves money while the node that serves it is lost.

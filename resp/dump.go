@@ -66,7 +66,7 @@ func restore(v *view, args [][]byte) {
 			return
 		}
 	}
-	if !replace && v.get(args[1]).found {
+	if !replace && v.look(args[1]).found {
 		v.out.fail("BUSYKEY Target key name already exists.")
 		return
 	}

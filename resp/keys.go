@@ -52,10 +52,10 @@ var memoryCommands = []command{
 }
 
 func del(v *view, args [][]byte) {
-	v.load(args[1:])
+	v.survey(args[1:])
 	count := int64(0)
 	for _, key := range args[1:] {
-		if v.get(key).found {
+		if v.look(key).found {
 			v.del(key)
 			count++
 		}
@@ -108,10 +108,10 @@ func distinct(keys [][]byte) []string {
 }
 
 func exists(v *view, args [][]byte) {
-	v.load(args[1:])
+	v.survey(args[1:])
 	count := int64(0)
 	for _, key := range args[1:] {
-		if v.get(key).found {
+		if v.look(key).found {
 			count++
 		}
 	}
@@ -156,7 +156,7 @@ func existsAlone(c *conn, args [][]byte) bool {
 }
 
 func typeOf(v *view, args [][]byte) {
-	if v.get(args[1]).found {
+	if v.look(args[1]).found {
 		v.out.simple("string")
 	} else {
 		v.out.simple("none")
@@ -164,7 +164,7 @@ func typeOf(v *view, args [][]byte) {
 }
 
 func ttl(v *view, args [][]byte) {
-	ms := v.get(args[1]).left(v.now)
+	ms := v.look(args[1]).left(v.now)
 	if args[0][0]|0x20 == 't' && ms >= 0 {
 		ms = (ms + 500) / 1000
 	}
@@ -172,7 +172,7 @@ func ttl(v *view, args [][]byte) {
 }
 
 func expireTime(v *view, args [][]byte) {
-	e := v.get(args[1])
+	e := v.look(args[1])
 	switch {
 	case !e.found:
 		v.out.int(-2)
@@ -286,7 +286,7 @@ func rename(v *view, args [][]byte) {
 		v.out.fail(errNoKey)
 		return
 	}
-	if same := string(args[1]) == string(args[2]); onlyNew && (same || v.get(args[2]).found) {
+	if same := string(args[1]) == string(args[2]); onlyNew && (same || v.look(args[2]).found) {
 		v.out.truth(false)
 		return
 	} else if !same {
@@ -330,7 +330,7 @@ func copyKey(v *view, args [][]byte) {
 		return
 	}
 	e := v.get(args[1])
-	if !e.found || !replace && v.get(args[2]).found {
+	if !e.found || !replace && v.look(args[2]).found {
 		v.out.truth(false)
 		return
 	}
@@ -355,7 +355,7 @@ func encoding(v *view, args [][]byte) {
 }
 
 func one(v *view, args [][]byte) {
-	if v.get(args[2]).found {
+	if v.look(args[2]).found {
 		v.out.int(1)
 	} else {
 		v.out.null()
@@ -363,7 +363,7 @@ func one(v *view, args [][]byte) {
 }
 
 func idle(v *view, args [][]byte) {
-	if v.get(args[2]).found {
+	if v.look(args[2]).found {
 		v.out.int(0)
 	} else {
 		v.out.null()
@@ -371,7 +371,7 @@ func idle(v *view, args [][]byte) {
 }
 
 func freq(v *view, args [][]byte) {
-	if v.get(args[2]).found {
+	if v.look(args[2]).found {
 		v.out.fail("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
 	} else {
 		v.out.null()

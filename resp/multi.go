@@ -148,8 +148,8 @@ func exec(c *conn, _ [][]byte) {
 			return c.s.cache.Txn(ctx, tag, func(tx *slotmesh.Tx) error {
 				answers = reply{b: answers.b[:0], three: c.out.three}
 				v := &view{tx: tx, now: time.Now().UnixMilli(), out: &answers}
-				for key, version := range watched {
-					if now := v.get([]byte(key)).version; now != version {
+				for _, now := range tx.ExistsMany(slices.Collect(maps.Keys(watched))...) {
+					if now.Version != watched[now.Key] {
 						return errTouched
 					}
 				}

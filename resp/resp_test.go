@@ -385,6 +385,38 @@ func TestExistsCountsKeysOfAllNodes(t *testing.T) {
 	}
 }
 
+// DEL, EXISTS and what watched keys are checked by read no values: a transaction reads
+// them a megabyte at a time.
+func TestKeysAreCountedWithoutTheirValues(t *testing.T) {
+	f := serve(t, 1)
+	c := dial(t, f.addrs[0])
+	keys := ""
+	for i := range 8 {
+		key := fmt.Sprint("{t}", i)
+		c.do("set", key, strings.Repeat("v", 900<<10))
+		keys += " " + key
+	}
+	calls := func() (n uint64) {
+		for _, s := range f.caches[0].Stats().Calls {
+			if s.Op == "txn" {
+				n += s.Count
+			}
+		}
+		return n
+	}
+	for _, tt := range []struct{ commands, want string }{
+		{"exists" + keys, "8"}, {"touch" + keys, "8"}, {"watch" + keys + "; multi; get {t}none; exec", "[nil]"}, {"del" + keys, "8"},
+	} {
+		before, got := calls(), ""
+		for command := range strings.SplitSeq(tt.commands, "; ") {
+			got = c.line(command)
+		}
+		if n := calls() - before; got != tt.want || n > 2 {
+			t.Errorf("%s = %s after %d calls, want %s after two", tt.commands, got, n, tt.want)
+		}
+	}
+}
+
 func TestRedirects(t *testing.T) {
 	f := serve(t, 3)
 	clients := make([]*client, 3)

@@ -127,8 +127,11 @@ func set(v *view, args [][]byte) {
 		return
 	}
 	var before entry
-	if s.absent || s.present || s.old || s.keep {
+	switch {
+	case s.old:
 		before = v.get(args[1])
+	case s.absent || s.present || s.keep:
+		before = v.look(args[1])
 	}
 	if s.keep {
 		ms, v.label = before.expires, labelKept
@@ -198,7 +201,7 @@ func setEx(v *view, args [][]byte) {
 }
 
 func setNX(v *view, args [][]byte) {
-	found := v.get(args[1]).found
+	found := v.look(args[1]).found
 	if !found {
 		v.set(args[1], args[2], 0)
 	}
@@ -356,7 +359,7 @@ func msetNX(v *view, args [][]byte) {
 		return
 	}
 	for i := 1; i < len(args); i += 2 {
-		if v.get(args[i]).found {
+		if v.look(args[i]).found {
 			v.out.truth(false)
 			return
 		}

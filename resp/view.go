@@ -51,6 +51,23 @@ func (v *view) get(key []byte) entry {
 	return v.own[string(key)]
 }
 
+// look is get without the value, which may be there all the same.
+func (v *view) look(key []byte) entry {
+	if _, ok := v.own[string(key)]; ok || v.tx == nil {
+		return v.get(key)
+	}
+	return entryOf(v.tx.ExistsMany(string(key))[0])
+}
+
+// survey is load for look.
+func (v *view) survey(keys [][]byte) {
+	if v.tx == nil {
+		v.load(keys)
+		return
+	}
+	v.tx.ExistsMany(distinct(keys)...)
+}
+
 // load reads keys side by side, for get.
 func (v *view) load(keys [][]byte) {
 	names := distinct(keys)

@@ -24,6 +24,7 @@ type Txn struct {
 	Checks []TxnCheck
 	Writes []TxnWrite
 	Reads  []string // a peer that does not know them ignores them
+	Bare   bool     // their values are not wanted; a peer that does not know that gives them
 }
 
 // TxnCheck is a key as the transaction saw it.
@@ -74,6 +75,9 @@ func (t *Txn) Pack(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(t.Reads)))
 	for _, key := range t.Reads {
 		b = packString(b, key)
+	}
+	if t.Bare {
+		b = append(b, 1)
 	}
 	return b
 }
@@ -134,6 +138,7 @@ func unpackTxn(b []byte, slot uint16, maxKey, maxValue int) (t Txn, ok bool) {
 		for range count {
 			t.Reads = append(t.Reads, str(f.bytes(maxKey)))
 		}
+		t.Bare = f.more() && f.num() != 0
 	}
 	if f.bad {
 		return Txn{}, false
@@ -188,6 +193,9 @@ func (n *Node) decideTxn(c *Call, r *Result, now int64) (recs []store.Record, se
 		cur, err := look(key)
 		if err != nil {
 			return nil, seen, err
+		}
+		if t.Bare {
+			cur.Value = nil
 		}
 		if len(r.Value)+len(cur.Value) > min(maxTxnReads, n.cfg.MaxValue)-64 {
 			break

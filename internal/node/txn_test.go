@@ -18,6 +18,7 @@ func TestTxnRoundTrips(t *testing.T) {
 			{Key: "t", Value: []byte("v"), Delete: true},
 		},
 		Reads: []string{"t", "{t}c"},
+		Bare:  true,
 	}
 	got, ok := unpackTxn(want.Pack(nil), hashtag.Slot("t"), 100, 100)
 	if !ok || !reflect.DeepEqual(got, want) {
