@@ -2,7 +2,6 @@ package resp
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"strconv"
 )
@@ -118,7 +117,7 @@ func (p *parser) next(args [][]byte) (_ [][]byte, ok bool, err error) {
 				if len(line) > 0 {
 					got = line[0]
 				}
-				return args, false, protocolError(fmt.Sprintf("expected '$', got '%c'", got))
+				return args, false, protocolError("expected '$', got '" + string([]byte{got}) + "'")
 			}
 			n, numeric := number(line[1:])
 			switch {
@@ -212,7 +211,7 @@ func split(words [][]byte, line []byte) ([][]byte, bool) {
 			return words, true
 		}
 		word := []byte{}
-		for len(line) > 0 && !bytes.ContainsAny(line[:1], " \t\n\v\f\r\x00") {
+		for len(line) > 0 && !bytes.ContainsAny(line[:1], " \t\n\r\x00") { // others do not end a word, as in Redis
 			if line[0] != '"' && line[0] != '\'' {
 				word = append(word, line[0])
 				line = line[1:]

@@ -47,10 +47,12 @@ func TestParse(t *testing.T) {
 		{"a large argument", "*2\r\n$4\r\nECHO\r\n$49152\r\n" + big + "\r\n*1\r\n$4\r\nPING\r\n", "ECHO," + big + ";PING", ""},
 		{"inline", "SET a  b\r\nget a\n", "SET,a,b;get,a", ""},
 		{"inline with quotes", `set "a\x41\n" 'it\'s'` + "\r\n", "set,aA\n,it's", ""},
+		{"inline with rare blanks", "\v\fset\v a\fb\n", "set\v,a\fb", ""}, // which only precede a word
 		{"an empty line", "\r\nPING\r\n", ";PING", ""},
 		{"an empty array", "*0\r\n*-1\r\nPING\r\n", ";;PING", ""},
 		{"unfinished", "*2\r\n$3\r\nGET\r\n$5\r\nab", "", ""},
 		{"no bulk", "*1\r\n:3\r\n", "", "Protocol error: expected '$', got ':'"},
+		{"no text", "*1\r\n\xd33\r\n", "", "Protocol error: expected '$', got '\xd3'"},
 		{"negative bulk", "*1\r\n$-1\r\n", "", "Protocol error: invalid bulk length"},
 		{"a huge bulk", "*1\r\n$99999999999\r\n", "", "Protocol error: invalid bulk length"},
 		{"no number", "*x\r\n", "", "Protocol error: invalid multibulk length"},
