@@ -8,7 +8,7 @@ import (
 
 // together runs the commands at the beginning of a pipeline that can be made
 // as one group of calls, and returns how many those were; 0: the first has to
-// run by itself. They are plain GET, SET and INCR and their like: calls on one
+// run by itself. They are GET, SET, INCR, DEL, EXPIRE and their like: calls on one
 // key keep their order, and each is by itself, as it would be without the
 // pipeline.
 func (c *conn) together(batch [][][]byte) int {
@@ -40,12 +40,16 @@ func (c *conn) together(batch [][][]byte) int {
 			c.out.fail("TRYAGAIN the slot is moving")
 		case what == plainGet:
 			c.answerGet(r.Value, r.Err)
+		case what == plainSet, what == plainSetEx:
+			c.answerSet(r.Err)
+		case what == plainExpire && missing(r.Err):
+			c.out.truth(false)
 		case r.Err != nil:
 			c.fault(r.Err)
-		case what == plainSet:
-			c.out.ok()
-		default:
+		case what == plainIncr:
 			c.out.int(r.Int)
+		default:
+			c.out.truth(r.Existed)
 		}
 	}
 	return n
@@ -90,22 +94,14 @@ func (c *conn) readEach(gets [][][]byte) (done int) {
 // answers when its turn comes.
 func (c *conn) enlist(group *slotmesh.Batch, batch [][][]byte, kinds *[maxTogether]plainness) []*slotmesh.BatchResult {
 	results := make([]*slotmesh.BatchResult, 0, len(batch))
+	mark := len(c.out.b)
 	for i, args := range batch {
-		key := string(args[1])
-		switch kinds[i] {
-		case plainGet:
-			results = append(results, group.Get(key))
-		case plainSet:
-			results = append(results, group.Set(key, args[2]))
-		case plainIncr:
-			mark := len(c.out.b)
-			delta, ok := c.out.delta(args)
-			if !ok {
-				c.out.b = c.out.b[:mark]
-				return results
-			}
-			results = append(results, group.Incr(key, delta))
+		r := c.add(group, kinds[i], args)
+		if r == nil {
+			c.out.b = c.out.b[:mark]
+			break
 		}
+		results = append(results, r)
 	}
 	return results
 }
@@ -122,35 +118,4 @@ func addrless(err error) bool {
 	}
 	ask, ok := errors.AsType[*slotmesh.AskError](err)
 	return ok && addrOf(ask.Node) == ""
-}
-
-type plainness uint8
-
-const (
-	notPlain plainness = iota
-	plainGet
-	plainSet
-	plainIncr
-)
-
-// plain says what a command is that needs nothing but its key and value.
-func plain(args [][]byte) plainness {
-	name := args[0]
-	switch len(args) {
-	case 2:
-		switch {
-		case word(name, "GET"):
-			return plainGet
-		case word(name, "INCR"), word(name, "DECR"):
-			return plainIncr
-		}
-	case 3:
-		switch {
-		case word(name, "SET"):
-			return plainSet
-		case word(name, "INCRBY"), word(name, "DECRBY"):
-			return plainIncr
-		}
-	}
-	return notPlain
 }

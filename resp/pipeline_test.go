@@ -32,6 +32,36 @@ func TestPipelinesKeepTheirOrder(t *testing.T) {
 	}
 }
 
+// What of a pipeline is called together answers as it does alone, faults too.
+func TestPipelinesAnswerAsCommandsAlone(t *testing.T) {
+	commands := []string{
+		"set {p}a 1 ex 100", "incrby {p}a 5", "get {p}a", "set {p}a x nx", "set {p}b y nx px 100000", "set {p}c z xx",
+		"setex {p}d 100 v", "psetex {p}e 100000 v", "expire {p}a 1000", "pexpire {p}none 1000", "del {p}b", "unlink {p}b",
+		"set {p}a 2 keepttl", "get {p}a", "expiretime {p}d", "setex {p}d 0 v", "psetex {p}d x v", "set {p}a 3 ex -1", "set {p}a 3 ex",
+		"set {p}a 4 get", "incrby {p}a x", "expire {p}a 0", "get {p}a", "set {p}a", "set {p}a 1 exat 1", "get {p}a", "del {p}c {p}d {p}e",
+	}
+	for _, forward := range []bool{false, true} {
+		var opts []resp.Option
+		if forward {
+			opts = append(opts, resp.WithForwarding())
+		}
+		f := serve(t, 3, opts...)
+		c := f.to(t, "{p}")
+		var alone []string
+		for _, command := range commands {
+			alone = append(alone, c.line(command))
+		}
+		for _, command := range commands {
+			fmt.Fprint(c, pack(strings.Fields(command)...))
+		}
+		for i, command := range commands {
+			if got := c.read(); got != alone[i] && !strings.HasPrefix(command, "expiretime") {
+				t.Errorf("forwarding %v: %s = %s in a pipeline, %s alone", forward, command, got, alone[i])
+			}
+		}
+	}
+}
+
 // A client that sends and never reads keeps its own connection waiting, and
 // that is all.
 func TestClientThatNeverReadsIsNotReadFrom(t *testing.T) {

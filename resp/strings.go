@@ -152,30 +152,36 @@ func set(v *view, args [][]byte) {
 
 // setAlone is SET without GET: one call.
 func setAlone(c *conn, args [][]byte) bool {
-	var opts [2]slotmesh.SetOption
-	if len(args) > 3 {
-		s, ok := parseSet(args)
-		if !ok || s.old {
-			return false
-		}
-		ms, ok := c.out.expires(s.amount, s.how, time.Now().UnixMilli(), "set")
-		switch {
-		case !ok:
-			return true
-		case s.keep:
-			opts[0] = slotmesh.KeepTTL()
-		case ms != 0:
-			opts[0] = slotmesh.ExpireAt(time.UnixMilli(ms))
-		}
-		switch {
-		case s.absent:
-			opts[1] = slotmesh.IfAbsent()
-		case s.present:
-			opts[1] = slotmesh.IfPresent()
-		}
+	s, ok := parseSet(args)
+	if !ok || s.old {
+		return false
+	}
+	opts, ok := c.out.options(&s, "set")
+	if !ok {
+		return true
 	}
 	c.answerSet(c.call(func(ctx context.Context) error { return c.s.cache.Set(ctx, string(args[1]), args[2], opts[:]...) }))
 	return true
+}
+
+// options are the library's for a SET without GET, now; false: it has answered.
+func (r *reply) options(s *setting, name string) (opts [2]slotmesh.SetOption, ok bool) {
+	ms, ok := r.expires(s.amount, s.how, time.Now().UnixMilli(), name)
+	switch {
+	case !ok:
+		return opts, false
+	case s.keep:
+		opts[0] = slotmesh.KeepTTL()
+	case ms != 0:
+		opts[0] = slotmesh.ExpireAt(time.UnixMilli(ms))
+	}
+	switch {
+	case s.absent:
+		opts[1] = slotmesh.IfAbsent()
+	case s.present:
+		opts[1] = slotmesh.IfPresent()
+	}
+	return opts, true
 }
 
 func (c *conn) answerSet(err error) {
