@@ -75,6 +75,16 @@ func serve(t *testing.T, n int, opts ...resp.Option) *fleet {
 	return f
 }
 
+// transactions counts the calls that transactions made on the first node.
+func (f *fleet) transactions() (n uint64) {
+	for _, s := range f.caches[0].Stats().Calls {
+		if s.Op == "txn" {
+			n += s.Count
+		}
+	}
+	return n
+}
+
 // client is a connection that shows answers as text: simple strings and
 // numbers as they are, bulk strings quoted, arrays in brackets.
 type client struct {

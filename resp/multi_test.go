@@ -51,8 +51,9 @@ func TestWhatIsTooLargeIsSaid(t *testing.T) {
 		{`error ERR key or value too large: key "{t}kkkk`, []string{"mget", long, "{t}a"}},
 		{`error ERR key or value too large: key "{t}kkkk`, []string{"msetnx", "{t}a", "v", long, "v"}},
 		{`error ERR key or value too large: key `, []string{"set", "{t}a", strings.Repeat("v", 16<<20+1)}},
-		{`error ERR key or value too large: 1 keys and`, []string{"setex", "{t}a", "100", strings.Repeat("v", 16<<20)}},
+		{`error ERR key or value too large: 1 keys and`, []string{"msetnx", "{t}a", strings.Repeat("v", 16<<20)}},
 		{`error ERR key or value too large: value of 100000001 bytes`, []string{"setrange", "{t}a", "100000000", "v"}},
+		{`OK`, []string{"setex", "{t}a", "100", strings.Repeat("v", 16<<20)}}, // no transaction
 		{`error ERR string exceeds maximum allowed size (proto-max-bulk-len)`, []string{"setrange", "{t}a", "600000000", "v"}},
 	} {
 		if got := c.do(tt.args...); !strings.HasPrefix(got, tt.want) {

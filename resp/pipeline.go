@@ -42,6 +42,8 @@ func (c *conn) together(batch [][][]byte) int {
 			c.answerGet(r.Value, r.Err)
 		case what == plainSet, what == plainSetEx:
 			c.answerSet(r.Err)
+		case what == plainSetNX:
+			c.answerSetNX(r.Err)
 		case what == plainExpire && missing(r.Err):
 			c.out.truth(false)
 		case r.Err != nil:

@@ -36,9 +36,9 @@ func TestPipelinesKeepTheirOrder(t *testing.T) {
 func TestPipelinesAnswerAsCommandsAlone(t *testing.T) {
 	commands := []string{
 		"set {p}a 1 ex 100", "incrby {p}a 5", "get {p}a", "set {p}a x nx", "set {p}b y nx px 100000", "set {p}c z xx",
-		"setex {p}d 100 v", "psetex {p}e 100000 v", "expire {p}a 1000", "pexpire {p}none 1000", "del {p}b", "unlink {p}b",
+		"setex {p}d 100 v", "psetex {p}e 100000 v", "expire {p}a 1000", "pexpire {p}none 1000", "del {p}b", "unlink {p}b", "setnx {p}b 1", "setnx {p}b 2",
 		"set {p}a 2 keepttl", "get {p}a", "expiretime {p}d", "setex {p}d 0 v", "psetex {p}d x v", "set {p}a 3 ex -1", "set {p}a 3 ex",
-		"set {p}a 4 get", "incrby {p}a x", "expire {p}a 0", "get {p}a", "set {p}a", "set {p}a 1 exat 1", "get {p}a", "del {p}c {p}d {p}e",
+		"set {p}a 4 get", "incrby {p}a x", "expire {p}a 0", "get {p}a", "set {p}a", "set {p}a 1 exat 1", "get {p}a", "del {p}b {p}c {p}d {p}e",
 	}
 	for _, forward := range []bool{false, true} {
 		var opts []resp.Option

@@ -10,6 +10,7 @@ const (
 	plainGet
 	plainSet // but with GET
 	plainSetEx
+	plainSetNX
 	plainIncr
 	plainDel    // of one key
 	plainExpire // from now on, without conditions
@@ -29,6 +30,8 @@ func plain(args [][]byte) plainness {
 		if s, ok := parseSet(args); ok && !s.old {
 			return plainSet
 		}
+	case n == 3 && word(name, "SETNX"):
+		return plainSetNX
 	case n == 4 && (word(name, "SETEX") || word(name, "PSETEX")):
 		return plainSetEx
 	case n == 3 && (word(name, "EXPIRE") || word(name, "PEXPIRE")):
@@ -53,17 +56,18 @@ func (c *conn) add(group *slotmesh.Batch, what plainness, args [][]byte) *slotme
 		return group.Incr(key, delta)
 	case plainDel:
 		return group.Delete(key)
+	case plainSetNX:
+		return group.Set(key, value, slotmesh.IfAbsent())
 	case plainExpire:
 		d, _ := lifetime(value, word(args[0], "EXPIRE"))
 		return group.Expire(key, d)
 	}
-	s, name := setting{how: inSeconds, amount: args[2]}, "setex"
-	switch {
-	case what == plainSet:
+	s, name := setting{}, "set"
+	if what == plainSetEx {
+		s, name = parseSetEx(args)
+	} else {
 		s, _ = parseSet(args)
-		value, name = args[2], "set"
-	case word(args[0], "PSETEX"):
-		s.how, name = inMillis, "psetex"
+		value = args[2]
 	}
 	opts, ok := c.out.options(&s, name)
 	if !ok {

@@ -396,24 +396,33 @@ func TestKeysAreCountedWithoutTheirValues(t *testing.T) {
 		c.do("set", key, strings.Repeat("v", 900<<10))
 		keys += " " + key
 	}
-	calls := func() (n uint64) {
-		for _, s := range f.caches[0].Stats().Calls {
-			if s.Op == "txn" {
-				n += s.Count
-			}
-		}
-		return n
-	}
 	for _, tt := range []struct{ commands, want string }{
 		{"exists" + keys, "8"}, {"touch" + keys, "8"}, {"watch" + keys + "; multi; get {t}none; exec", "[nil]"}, {"del" + keys, "8"},
 	} {
-		before, got := calls(), ""
+		before, got := f.transactions(), ""
 		for command := range strings.SplitSeq(tt.commands, "; ") {
 			got = c.line(command)
 		}
-		if n := calls() - before; got != tt.want || n > 2 {
+		if n := f.transactions() - before; got != tt.want || n > 2 {
 			t.Errorf("%s = %s after %d calls, want %s after two", tt.commands, got, n, tt.want)
 		}
+	}
+}
+
+// What one call can do is no transaction, which others could make run again and again.
+func TestCommandsOfOneCallAreNoTransactions(t *testing.T) {
+	f := serve(t, 1)
+	c := dial(t, f.addrs[0])
+	for _, tt := range []struct{ command, want string }{
+		{"setnx a 1", "1"}, {"setnx a 2", "0"}, {"getset a 3", `"1"`}, {"getdel a", `"3"`}, {"getdel a", "nil"}, {"getset a 4", "nil"},
+		{"setex a 100 5", "OK"}, {"psetex a 100000 6", "OK"}, {"set a 7 keepttl", "OK"}, {"incr a", "8"}, {"append a 9", "2"}, {"expire a 10", "1"},
+	} {
+		if got := c.line(tt.command); got != tt.want {
+			t.Errorf("%s = %s, want %s", tt.command, got, tt.want)
+		}
+	}
+	if n := f.transactions(); n > 0 {
+		t.Errorf("%d transactions", n)
 	}
 }
 

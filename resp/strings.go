@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/slotmesh/slotmesh"
@@ -13,11 +12,11 @@ import (
 var stringCommands = []command{
 	{name: "get", arity: 2, flags: readonly | fast | blindly, group: "string", about: "Returns the value of a key.", first: 1, last: 1, step: 1, tx: get, alone: getAlone},
 	{name: "set", arity: -3, flags: write | denyOOM, group: "string", about: "Sets the value of a key.", first: 1, last: 1, step: 1, tx: set, alone: setAlone},
-	{name: "setex", arity: 4, flags: write | denyOOM, group: "string", about: "Sets value and expiry of a key.", first: 1, last: 1, step: 1, tx: setEx},
-	{name: "psetex", arity: 4, flags: write | denyOOM, group: "string", about: "Sets value and expiry in milliseconds of a key.", first: 1, last: 1, step: 1, tx: setEx},
-	{name: "setnx", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Sets the value of a key that does not exist.", first: 1, last: 1, step: 1, tx: setNX},
-	{name: "getset", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Sets the value of a key and returns the one before.", first: 1, last: 1, step: 1, tx: getSet},
-	{name: "getdel", arity: 2, flags: write | fast, group: "string", about: "Returns the value of a key and deletes it.", first: 1, last: 1, step: 1, tx: getDel},
+	{name: "setex", arity: 4, flags: write | denyOOM, group: "string", about: "Sets value and expiry of a key.", first: 1, last: 1, step: 1, tx: setEx, alone: setExAlone},
+	{name: "psetex", arity: 4, flags: write | denyOOM, group: "string", about: "Sets value and expiry in milliseconds of a key.", first: 1, last: 1, step: 1, tx: setEx, alone: setExAlone},
+	{name: "setnx", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Sets the value of a key that does not exist.", first: 1, last: 1, step: 1, tx: setNX, alone: setNXAlone},
+	{name: "getset", arity: 3, flags: write | denyOOM | fast, group: "string", about: "Sets the value of a key and returns the one before.", first: 1, last: 1, step: 1, tx: getSet, alone: getSetAlone},
+	{name: "getdel", arity: 2, flags: write | fast, group: "string", about: "Returns the value of a key and deletes it.", first: 1, last: 1, step: 1, tx: getDel, alone: getDelAlone},
 	{name: "getex", arity: -2, flags: write | fast, group: "string", about: "Returns the value of a key and sets its expiry.", first: 1, last: 1, step: 1, label: labelTimed, tx: getEx, alone: getExAlone},
 	{name: "mget", arity: -2, flags: readonly | fast | blindly, group: "string", about: "Returns the values of keys.", first: 1, last: -1, step: 1, tx: mget, alone: mgetAlone},
 	{name: "mset", arity: -3, flags: write | denyOOM | blindly, group: "string", about: "Sets the values of keys.", first: 1, last: -1, step: 2, tx: mset, alone: msetAlone},
@@ -195,15 +194,28 @@ func (c *conn) answerSet(err error) {
 	}
 }
 
-func setEx(v *view, args [][]byte) {
-	how, name := inSeconds, strings.ToLower(string(args[0]))
-	if name == "psetex" {
-		how = inMillis
+// parseSetEx reads SETEX or PSETEX.
+func parseSetEx(args [][]byte) (s setting, name string) {
+	if word(args[0], "PSETEX") {
+		return setting{how: inMillis, amount: args[2]}, "psetex"
 	}
-	if ms, ok := v.out.expires(args[2], how, v.now, name); ok {
+	return setting{how: inSeconds, amount: args[2]}, "setex"
+}
+
+func setEx(v *view, args [][]byte) {
+	s, name := parseSetEx(args)
+	if ms, ok := v.out.expires(s.amount, s.how, v.now, name); ok {
 		v.set(args[1], args[3], ms)
 		v.out.ok()
 	}
+}
+
+func setExAlone(c *conn, args [][]byte) bool {
+	s, name := parseSetEx(args)
+	if opts, ok := c.out.options(&s, name); ok {
+		c.answerSet(c.call(func(ctx context.Context) error { return c.s.cache.Set(ctx, string(args[1]), args[3], opts[:]...) }))
+	}
+	return true
 }
 
 func setNX(v *view, args [][]byte) {
@@ -214,67 +226,19 @@ func setNX(v *view, args [][]byte) {
 	v.out.truth(!found)
 }
 
-func getSet(v *view, args [][]byte) {
-	before := v.get(args[1])
-	v.set(args[1], args[2], 0)
-	v.out.value(before)
-}
-
-func getDel(v *view, args [][]byte) {
-	before := v.get(args[1])
-	if before.found {
-		v.del(args[1])
-	}
-	v.out.value(before)
-}
-
-func getEx(v *view, args [][]byte) {
-	var amount []byte
-	how, persist := 0, false
-	for i := 2; i < len(args); i++ {
-		h, timed := expiryOption(args[i])
-		switch {
-		case word(args[i], "PERSIST") && amount == nil:
-			persist = true
-		case timed && !persist && (amount == nil || how == h) && i+1 < len(args):
-			i++
-			how, amount = h, args[i]
-		default:
-			v.out.fail(errSyntax)
-			return
-		}
-	}
-	e := v.get(args[1])
-	if !e.found {
-		v.out.null()
-		return
-	}
-	ms, ok := v.out.expires(amount, how, v.now, "getex")
-	if !ok {
-		return
-	}
-	if amount != nil || persist && e.expires != 0 {
-		v.set(args[1], e.value, ms)
-	}
-	v.out.value(e)
-}
-
-// getExAlone is getEx with EX or PX.
-func getExAlone(c *conn, args [][]byte) bool {
-	if len(args) != 4 || !word(args[2], "EX") && !word(args[2], "PX") {
-		return false
-	}
-	d, ok := lifetime(args[3], word(args[2], "EX"))
-	if !ok {
-		return false
-	}
-	var value []byte
-	err := c.call(func(ctx context.Context) (err error) {
-		value, err = c.s.cache.GetExpire(ctx, string(args[1]), d)
-		return err
-	})
-	c.answerGet(value, err)
+func setNXAlone(c *conn, args [][]byte) bool {
+	c.answerSetNX(c.call(func(ctx context.Context) error {
+		return c.s.cache.Set(ctx, string(args[1]), args[2], slotmesh.IfAbsent())
+	}))
 	return true
+}
+
+func (c *conn) answerSetNX(err error) {
+	if err != nil && !errors.Is(err, slotmesh.ErrConditionFailed) {
+		c.fault(err)
+		return
+	}
+	c.out.truth(err == nil)
 }
 
 func mget(v *view, args [][]byte) {
