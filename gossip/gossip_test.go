@@ -44,7 +44,7 @@ func (p *peer) note(f func()) {
 // now and then, since not everything has a callback.
 func (p *peer) await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		p.mu.Lock()
 		done, changed := ok(), p.changed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -34,43 +35,47 @@ func TestLatenessIsWhatAQueueAdded(t *testing.T) {
 
 // What waited behind a slow handler until its deadline is not run.
 func TestExpiredRequestIsNotRun(t *testing.T) {
-	hb := newHandler()
-	ran, gate := make(chan string, 10), make(chan struct{})
-	hb.request = func(p *Peer, r *Request) {
-		ran <- string([]byte(r.Key))
-		if r.Key == "slow" {
-			<-gate
+	synctest.Test(t, func(t *testing.T) {
+		hb := newHandler()
+		ran, gate := make(chan string, 10), make(chan struct{})
+		hb.request = func(p *Peer, r *Request) {
+			ran <- string([]byte(r.Key))
+			if r.Key == "slow" {
+				<-gate
+			}
+			echo(p, r)
 		}
-		echo(p, r)
-	}
-	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, hb, nil)
-	ab, _ := connect(t, a, b)
-	errs := make(chan error, 3)
-	call := func(key string, timeout time.Duration) {
-		ab.Call(time.Now().Add(timeout), &Request{Call: Call{Key: key}}, func(_ *Response, err error) { errs <- err })
-	}
-	call("first", patience)
-	if err := receive(t, errs); err != nil {
-		t.Fatal(err)
-	}
-	call("slow", patience)
-	for _, want := range []string{"first", "slow"} {
-		if key := receive(t, ran); key != want {
-			t.Fatalf("%s ran, want %s", key, want)
+		nw := newMemory()
+		a, b := startNode(t, nw, 1, newHandler(), nil), startNode(t, nw, 2, hb, nil)
+		ab, _ := connect(t, a, b)
+		<-time.After(time.Second) // at 0 no request has a time
+		errs := make(chan error, 3)
+		call := func(key string, timeout time.Duration) {
+			ab.Call(time.Now().Add(timeout), &Request{Call: Call{Key: key}}, func(_ *Response, err error) { errs <- err })
 		}
-	}
-	call("expired", 50*time.Millisecond)
-	if err := receive(t, errs); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrLost) {
-		t.Errorf("err = %v, want that of a deadline, and ErrLost", err)
-	}
-	time.AfterFunc(50*time.Millisecond, func() { close(gate) })
-	call("last", patience)
-	for range 2 {
+		call("first", patience)
 		if err := receive(t, errs); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if key := receive(t, ran); key != "last" || len(ran) != 0 {
-		t.Errorf("%s ran and %d more, want only the last", key, len(ran))
-	}
+		call("slow", patience)
+		for _, want := range []string{"first", "slow"} {
+			if key := receive(t, ran); key != want {
+				t.Fatalf("%s ran, want %s", key, want)
+			}
+		}
+		call("expired", 50*time.Millisecond)
+		if err := receive(t, errs); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrLost) {
+			t.Errorf("err = %v, want that of a deadline, and ErrLost", err)
+		}
+		time.AfterFunc(50*time.Millisecond, func() { close(gate) })
+		call("last", patience)
+		for range 2 {
+			if err := receive(t, errs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if key := receive(t, ran); key != "last" || len(ran) != 0 {
+			t.Errorf("%s ran and %d more, want only the last", key, len(ran))
+		}
+	})
 }

@@ -77,11 +77,7 @@ func TestStartTellsWhatIsWrongAround(t *testing.T) {
 				c.PartitionWait = 300 * time.Millisecond
 				tt.change(c)
 			})
-			for end := time.Now().Add(20 * time.Second); tt.want != "" && j.count(tt.want) == 0; time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatalf("%q was not logged:\n%s", tt.want, j.text.String())
-				}
-			}
+			awaitNode(t, tt.want+" is logged", func() bool { return tt.want == "" || j.count(tt.want) > 0 })
 			for _, event := range []string{eventClockOff, eventUnreachable, eventNoPackets} {
 				want := 0
 				if event == tt.want {

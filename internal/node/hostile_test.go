@@ -83,15 +83,9 @@ func TestEventsOfPeersAreBounded(t *testing.T) {
 		}
 	}
 	n.eventsMu.Unlock()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	awaitNode(t, "the queue is taken", func() bool {
 		n.eventsMu.Lock()
-		size := n.eventsSize
-		n.eventsMu.Unlock()
-		if size < 100 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the queue still counts %d", size)
-		}
-	}
+		defer n.eventsMu.Unlock()
+		return n.eventsSize < 100
+	})
 }
