@@ -120,8 +120,6 @@ func TestNearReadsSeeEveryAcknowledgedWrite(t *testing.T) {
 	}
 }
 
-// TestNearReadersShareARequest has many readers of one key on a node ask its
-// primary together a few times for each write, not each by itself.
 // Keys of one slot are written side by side while another node may answer reads of
 // them: it gives up each at once, so that no write waits for the end of its lease.
 func TestWritesOfNearKeysOfOneSlotDoNotWait(t *testing.T) {
@@ -157,6 +155,8 @@ func TestWritesOfNearKeysOfOneSlotDoNotWait(t *testing.T) {
 	})
 }
 
+// TestNearReadersShareARequest has many readers of one key on a node ask its
+// primary together a few times for each write, not each by itself.
 func TestNearReadersShareARequest(t *testing.T) {
 	parallel(t)
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithNearCache(1<<20))
