@@ -18,72 +18,61 @@ import (
 // TestHandOversAreNoFailure looks at the health of three nodes all the while
 // slots are handed over for every reason that somebody may have planned.
 func TestHandOversAreNoFailure(t *testing.T) {
-	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
-	for i := range 300 {
-		set(t, caches[0], fmt.Sprint("key", i), "value")
-	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	looks := make([]int, len(caches))
-	moving := make([]int, len(caches))
-	for i, c := range caches {
-		h := c.Handler()
-		wg.Go(func() {
-			pace := time.NewTicker(2 * time.Millisecond)
-			defer pace.Stop()
-			for {
-				select {
-				case <-stop:
-					return
-				case <-pace.C:
-				}
-				state := c.Cluster().Health()
-				if state.State == "failing" || state.NoPrimary > 0 {
-					t.Errorf("node %d is %s: %q", i+1, state.State, state.Reasons)
-					return
-				}
-				if w := ask(h, "GET", "/readyz", ""); w.Code != 200 && !strings.Contains(w.Body.String(), "leaving") && !strings.Contains(w.Body.String(), "closed") {
-					t.Errorf("node %d is not ready: %s", i+1, w.Body)
-					return
-				}
-				looks[i]++
-				moving[i] = max(moving[i], state.Moving)
-			}
-		})
-	}
-	view := caches[0].Cluster()
-	var first, second []uint16
-	for s := range view.Slots() {
-		switch {
-		case s.Primary == "n1" && s.Number%2 == 0:
-			first = append(first, s.Number)
-		case s.Primary == "n2":
-			second = append(second, s.Number)
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 3, Seed: 1}, func(t *testing.T, sc *slotmeshtest.Cluster) {
+		for i := range 300 {
+			set(t, sc.Node("n1"), fmt.Sprint("key", i), "value")
 		}
-	}
-	if err := view.MoveSlots(t.Context(), first, "n3"); err != nil {
-		t.Errorf("MoveSlots = %v", err)
-	}
-	if err := view.Failover(t.Context(), second); err != nil {
-		t.Errorf("Failover = %v", err)
-	}
-	if err := caches[1].Shutdown(t.Context()); err != nil {
-		t.Errorf("Shutdown = %v", err)
-	}
-	await(t, "the two left are at rest", func() error {
-		for _, c := range []*slotmesh.Cache{caches[0], caches[2]} {
-			if h := c.Cluster().Health(); !h.Balanced || h.State != "ok" {
-				return fmt.Errorf("%+v", h)
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		looks := make([]int, 3)
+		moving := make([]int, 3)
+		for i, name := range sc.Names() {
+			c := sc.Node(name)
+			h := c.Handler()
+			wg.Go(func() {
+				pace := time.NewTicker(20 * time.Millisecond)
+				defer pace.Stop()
+				for {
+					select {
+					case <-stop:
+						return
+					case <-pace.C:
+					}
+					state := c.Cluster().Health()
+					if state.State == "failing" || state.NoPrimary > 0 {
+						t.Errorf("%s is %s: %q", name, state.State, state.Reasons)
+						return
+					}
+					if w := ask(h, "GET", "/readyz", ""); w.Code != 200 && !strings.Contains(w.Body.String(), "leaving") && !strings.Contains(w.Body.String(), "closed") {
+						t.Errorf("%s is not ready: %s", name, w.Body)
+						return
+					}
+					looks[i]++
+					moving[i] = max(moving[i], state.Moving)
+				}
+			})
+		}
+		view := sc.Node("n1").Cluster()
+		var first, second []uint16
+		for s := range view.Slots() {
+			switch {
+			case s.Primary == "n1" && s.Number%2 == 0:
+				first = append(first, s.Number)
+			case s.Primary == "n2":
+				second = append(second, s.Number)
 			}
 		}
-		return nil
+		wantErr(t, "MoveSlots", view.MoveSlots(t.Context(), first, "n3"), nil)
+		wantErr(t, "Failover", view.Failover(t.Context(), second), nil)
+		wantErr(t, "Shutdown", sc.Shutdown("n2"), nil)
+		sc.AwaitRest()
+		close(stop)
+		wg.Wait()
+		t.Logf("%d looks saw at most %d slots move", looks, moving)
+		if slices.Min(looks) < 10 || slices.Max(moving) == 0 {
+			t.Errorf("%d looks saw at most %d slots move: too few to tell", looks, moving)
+		}
 	})
-	close(stop)
-	wg.Wait()
-	if slices.Min(looks) < 10 || slices.Max(moving) == 0 {
-		t.Errorf("%d looks saw at most %d slots move: too few to tell", looks, moving)
-	}
 }
 
 // TestLossOfANodeIsNoFailure ends a machine without a word: where backups take over

@@ -556,7 +556,7 @@ func nan() float64 { var zero float64; return zero / zero }
 // takes over.
 func TestLoadPassesOn(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	key := ""
 	for i := 0; ; i++ { // served by the third node, loaded by the first
 		key = fmt.Sprintf("passes%d", i)
@@ -614,7 +614,7 @@ func TestLoadPassesOnFromASilentHost(t *testing.T) {
 // TestLoadSurvivesItsPrimary closes the node that keeps the lease.
 func TestLoadSurvivesItsPrimary(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	key := ""
 	for i := 0; ; i++ {
 		key = fmt.Sprintf("primary%d", i)
@@ -644,21 +644,26 @@ func TestLoadSurvivesItsPrimary(t *testing.T) {
 // TestOneLoadInTheFleet has 200 callers on each of 12 nodes ask for one cold
 // key.
 func TestOneLoadInTheFleet(t *testing.T) {
-	parallel(t)
 	if testing.Short() {
 		t.Skip("a large fleet takes a while to start")
 	}
-	caches := slotmeshtest.Start(t, largeFleet, slotmesh.WithMaxMemory(16<<20))
-	var runs atomic.Int64
-	fromAll(pair{all: caches}, 200, func(c *slotmesh.Cache) {
-		got, err := c.GetOrLoad(t.Context(), "cold", counted(&runs, "v", nil))
-		if string(got) != "v" || err != nil {
-			t.Errorf("GetOrLoad = %q, %v, want v", got, err)
+	small := []slotmesh.Option{slotmesh.WithMaxMemory(16 << 20)}
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: largeFleet, Seed: 1, Options: small}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		var p pair
+		for _, name := range c.Names() {
+			p.all = append(p.all, c.Node(name))
+		}
+		var runs atomic.Int64
+		fromAll(p, 200, func(c *slotmesh.Cache) {
+			got, err := c.GetOrLoad(t.Context(), "cold", counted(&runs, "v", nil))
+			if string(got) != "v" || err != nil {
+				t.Errorf("GetOrLoad = %q, %v, want v", got, err)
+			}
+		})
+		if n := runs.Load(); n != 1 {
+			t.Errorf("the loader ran %d times, want once", n)
 		}
 	})
-	if n := runs.Load(); n != 1 {
-		t.Errorf("the loader ran %d times, want once", n)
-	}
 }
 
 // TestLoadsAreRefusedWhereTooManyWait has more callers wait for a load than a node keeps:

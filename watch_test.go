@@ -411,18 +411,18 @@ func TestBriefWatchesLeaveLittle(t *testing.T) {
 // TestEndedWatchesMakeRoom has more watches of a prefix, one after another, than a
 // node serves at a time.
 func TestEndedWatchesMakeRoom(t *testing.T) {
-	parallel(t)
-	caches := slotmeshtest.Start(t, 2, unhurried...)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // within which idle ones are kept
-	defer cancel()
-	for i := range 300 {
-		for e, err := range caches[0].Watch(ctx, slotmesh.WatchPrefix("")) {
-			if e.Type != slotmesh.EventLive || err != nil {
-				t.Fatalf("watch %d begins with event %v, %v, want live", i, e.Type, err)
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 2, Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // within which idle ones are kept
+		defer cancel()
+		for i := range 300 {
+			for e, err := range c.Node("n1").Watch(ctx, slotmesh.WatchPrefix("")) {
+				if e.Type != slotmesh.EventLive || err != nil {
+					t.Fatalf("watch %d begins with event %v, %v, want live", i, e.Type, err)
+				}
+				break
 			}
-			break
 		}
-	}
+	})
 }
 
 // TestWatchSurvivesAFailover closes the primary under a counter that is watched:
