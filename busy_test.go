@@ -6,7 +6,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
 
@@ -14,7 +16,8 @@ import (
 // waits for a turn of each busy one at every step of a call. The lease has to
 // outlast that, or no primary ever answers.
 func TestCallsAmongBusyGoroutines(t *testing.T) {
-	caches := slotmeshtest.Start(t, 3)
+	caches := slotmeshtest.Start(t, 3, // with their own defaults
+		slotmesh.WithFailureTimeout(1500*time.Millisecond), slotmesh.WithReplicationTimeout(500*time.Millisecond))
 	var over atomic.Bool
 	var busy, callers sync.WaitGroup
 	for range 3 * runtime.GOMAXPROCS(0) {

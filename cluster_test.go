@@ -57,7 +57,7 @@ func inThirds(view slotmesh.Cluster) error {
 
 func TestOwnerIsThePrimaryOfTheKeysSlot(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 2, unhurried...)
+	caches := slotmeshtest.Start(t, 2)
 	view := caches[0].Cluster()
 	slots := slices.Collect(view.Slots())
 	for _, key := range []string{"", "foo", "{user1000}.following", "{user1000}.followers"} {
@@ -91,7 +91,7 @@ func TestNodeOfWeight0HoldsNothing(t *testing.T) {
 
 func TestStatsTellLocalFromForwardedCalls(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 2, unhurried...)
+	caches := slotmeshtest.Start(t, 2)
 	before := caches[0].Stats()
 	const n = 200
 	for i := range n {

@@ -20,17 +20,13 @@ func TestFleetComesBackFromItsDisks(t *testing.T) {
 	names := []string{"n0", "n1", "n2"}
 	start := func(i int, seeds ...string) *slotmesh.Cache {
 		opts := []slotmesh.Option{
-			slotmesh.WithName(names[i]), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithCluster(t.Name()),
+			slotmesh.WithName(names[i]), slotmesh.WithCluster(t.Name()),
 			slotmesh.WithDataDir(dirs[i]), slotmesh.WithColdStartWait(10 * time.Minute), slotmesh.WithMaxMemory(64 << 20),
-			slotmesh.WithOpTimeout(time.Minute), // the disk and both cores are shared with other tests
 		}
 		if len(seeds) > 0 {
 			opts = append(opts, slotmesh.WithSeeds(seeds...))
 		}
-		c, err := slotmesh.Open(t.Context(), opts...)
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = c.Close() })
-		return c
+		return open(t, opts...)
 	}
 	fleet := func(order ...int) []*slotmesh.Cache {
 		caches := make([]*slotmesh.Cache, len(dirs))

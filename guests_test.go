@@ -20,7 +20,7 @@ func TestCloseEndsAllThatWaits(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("clusters", func(t *testing.T) { // its caches are closed before goleak looks
 		for _, n := range []int{1, 2} {
-			caches := slotmeshtest.Start(t, n, unhurried...)
+			caches := slotmeshtest.Start(t, n)
 			c, ctx := caches[n-1], t.Context()
 			held := mustLock(t, c, "lock")
 			set(t, c, "stale", "v", slotmesh.TTL(time.Minute))

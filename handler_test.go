@@ -68,7 +68,7 @@ func TestHandlerAnswersInWhatIsAccepted(t *testing.T) {
 
 func TestProbesTellTheState(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 2, unhurried...)
+	caches := slotmeshtest.Start(t, 2)
 	h := caches[0].Handler()
 	for _, path := range []string{"/healthz", "/readyz", "/safez"} {
 		if w := ask(h, "GET", path, ""); w.Code != 200 || w.Body.String() != "ok\n" {
@@ -101,7 +101,7 @@ func TestProbesTellTheState(t *testing.T) {
 
 func TestPageAsJSONShowsTheCluster(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, append(unhurried, slotmesh.WithCluster("orders"))...)
+	caches := slotmeshtest.Start(t, 3, slotmesh.WithCluster("orders"))
 	set(t, caches[0], "key", "value")
 	w := ask(caches[0].Handler(), "GET", "/debug/slotmesh", "application/json")
 	var v struct {

@@ -28,7 +28,9 @@ func TestKilledProcessUnderTLS(t *testing.T) {
 
 func killsAndWrites(t *testing.T, opts ...slotmesh.Option) {
 	const keys, laps = 200, 20
-	c := open(t, append(opts, slotmesh.WithName("parent"), slotmesh.WithOpTimeout(30*time.Second), slotmesh.WithCluster(processCluster))...)
+	// Only the proof that the child is gone ends what waits for it: silence takes longer than calls have.
+	c := open(t, append(opts, slotmesh.WithName("parent"), slotmesh.WithOpTimeout(30*time.Second), slotmesh.WithFailureTimeout(time.Minute),
+		slotmesh.WithReplicationTimeout(time.Minute), slotmesh.WithCluster(processCluster))...)
 	addr := c.Cluster().Self().Addr
 	kill := startChild(t, addr)
 	awaitBalance(t, c, 2)

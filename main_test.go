@@ -12,9 +12,11 @@ import (
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
 
-// unhurried has nodes wait for one that a busy machine makes late, where a test looks
-// at what is so while all are well. One that closes says so, and is not waited for.
-var unhurried = []slotmesh.Option{slotmesh.WithFailureTimeout(15 * time.Second), slotmesh.WithReplicationTimeout(15 * time.Second)}
+// unhurried has nodes wait for one that a busy machine makes late, and calls for all of
+// them, as slotmeshtest.Start does.
+var unhurried = []slotmesh.Option{
+	slotmesh.WithFailureTimeout(15 * time.Second), slotmesh.WithReplicationTimeout(15 * time.Second), slotmesh.WithOpTimeout(time.Minute),
+}
 
 // TestMain lets the test binary run itself again as another process: see
 // process_test.go.

@@ -19,10 +19,10 @@ import (
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
 
-// open starts a single node, closed at the end of the test.
+// open starts a single node, or one more, that is not hurried; the end of the test closes it.
 func open(t *testing.T, opts ...slotmesh.Option) *slotmesh.Cache {
 	t.Helper()
-	c, err := slotmesh.Open(t.Context(), append([]slotmesh.Option{slotmesh.WithAddr("127.0.0.1:0")}, opts...)...)
+	c, err := slotmesh.Open(t.Context(), slices.Concat(unhurried, []slotmesh.Option{slotmesh.WithAddr("127.0.0.1:0")}, opts)...)
 	if err != nil {
 		t.Fatalf("Open = %v, want nil", err)
 	}
@@ -33,7 +33,7 @@ func open(t *testing.T, opts ...slotmesh.Option) *slotmesh.Cache {
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	t.Run("cluster", func(t *testing.T) {
-		for i, c := range slotmeshtest.Start(t, 3, unhurried...) {
+		for i, c := range slotmeshtest.Start(t, 3) {
 			set(t, c, fmt.Sprint("key", i), "v")
 		}
 	})
@@ -166,7 +166,7 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 
 func TestGarbageOnThePortDoesNoHarm(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 2, unhurried...)
+	caches := slotmeshtest.Start(t, 2)
 	addr := caches[0].Cluster().Self().Addr
 	for _, garbage := range []string{"\x00", "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff", strings.Repeat("\xff", 70_000)} {
 		for _, network := range []string{"tcp", "udp"} {
@@ -194,12 +194,7 @@ func TestLaterStartOfANameSupersedesTheEarlier(t *testing.T) {
 	const cluster = "superseding"
 	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster))
 	seed, old := caches[0].Cluster().Self(), caches[1]
-	next, err := slotmesh.Open(t.Context(), slotmesh.WithAddr("127.0.0.1:0"), slotmesh.WithName("n2"),
-		slotmesh.WithCluster(cluster), slotmesh.WithSeeds(seed.Addr), slotmesh.WithOpTimeout(time.Minute))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer next.Close()
+	next := open(t, slotmesh.WithName("n2"), slotmesh.WithCluster(cluster), slotmesh.WithSeeds(seed.Addr))
 	await(t, "the earlier start has given way", func() error {
 		_, err := old.Get(t.Context(), "key")
 		if errors.Is(err, slotmesh.ErrSuperseded) {

@@ -35,7 +35,7 @@ func slotRange(first, count int) (slots []uint16) {
 
 func TestMoveSlotsPinsThem(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	for i := range 500 {
 		set(t, caches[0], fmt.Sprint("key", i), "v")
 	}
@@ -106,7 +106,7 @@ func TestMoveSlotsToANodeThatStartsAgain(t *testing.T) {
 
 func TestFailoverHandsOverToBackups(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	for i := range 500 {
 		set(t, caches[0], fmt.Sprint("key", i), "v")
 	}
@@ -143,7 +143,7 @@ func TestFailoverHandsOverToBackups(t *testing.T) {
 
 func TestWeightChangesAtRunTime(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	c := caches[0].Cluster()
 	for i := range 500 {
 		set(t, caches[0], fmt.Sprint("key", i), "v")
@@ -263,7 +263,7 @@ func TestPlacementOutlivesARestart(t *testing.T) {
 
 func TestSafeTellsWhetherCopiesExist(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 2, unhurried...)
+	caches := slotmeshtest.Start(t, 2)
 	for i := range 100 {
 		set(t, caches[0], fmt.Sprint("key", i), "v")
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -26,14 +27,14 @@ const processCluster = "processes"
 // runChild is a node until its standard input ends: with its parent, if nobody
 // kills it before.
 func runChild(seed string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	opts := []slotmesh.Option{
+	opts := append(slices.Clone(unhurried),
 		slotmesh.WithName("child"),
 		slotmesh.WithCluster(processCluster),
 		slotmesh.WithAddr("127.0.0.1:0"),
 		slotmesh.WithSeeds(seed),
-	}
+	)
 	if dir := os.Getenv(childTLS); dir != "" {
 		opts = append(opts, slotmesh.WithTLS(pemFiles(dir)))
 	}

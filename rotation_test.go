@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
@@ -47,7 +46,7 @@ func hammer(t *testing.T, wg *sync.WaitGroup, stop chan struct{}, c *slotmesh.Ca
 func TestSecretRotatesAtFullRate(t *testing.T) {
 	const cluster = "hammered"
 	var log lockedBuffer
-	caches := slotmeshtest.Start(t, 3, slotmesh.WithSecret(oldKey), slotmesh.WithCluster(cluster), slotmesh.WithOpTimeout(30*time.Second),
+	caches := slotmeshtest.Start(t, 3, slotmesh.WithSecret(oldKey), slotmesh.WithCluster(cluster),
 		slotmesh.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -85,7 +84,7 @@ func TestSecretRotatesAtFullRate(t *testing.T) {
 	rotate(oldKey, newKey)
 	rotate(newKey, oldKey)
 	fourth := open(t, slotmesh.WithName("n4"), slotmesh.WithCluster(cluster), slotmesh.WithSecret(newKey),
-		slotmesh.WithOpTimeout(30*time.Second), slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
+		slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
 	if err := fourth.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}

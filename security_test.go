@@ -84,7 +84,7 @@ func wantRefused(t *testing.T, who string, want error, opts ...slotmesh.Option) 
 // stand on the old secret are closed meanwhile.
 func TestSecretRotatesUnderTraffic(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 2, slotmesh.WithSecret(oldKey), slotmesh.WithCluster("rotating"), slotmesh.WithOpTimeout(30*time.Second))
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithSecret(oldKey), slotmesh.WithCluster("rotating"))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var calls [2]atomic.Int64

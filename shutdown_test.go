@@ -18,7 +18,7 @@ const shutdownKeys = 500
 // filled is three nodes with keys, and a context for their ends.
 func filled(t *testing.T) ([]*slotmesh.Cache, context.Context) {
 	t.Helper()
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	for i := range shutdownKeys {
 		set(t, caches[i%3], unique(t, fmt.Sprint(i)), fmt.Sprint(i))
 	}

@@ -12,7 +12,7 @@ import (
 // TestAllowStale reads on a node that holds the backup of a key.
 func TestAllowStale(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	ctx := t.Context()
 	const key = "key"
 	var backup, other *slotmesh.Cache

@@ -25,7 +25,7 @@ func callsOf(caches []*slotmesh.Cache, op, source string) (sum slotmesh.CallStat
 
 func TestStatsCountCallsByOperationAndSource(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	const keys = 600
 	for i := range keys {
 		key := fmt.Sprint("key", i)

@@ -65,7 +65,7 @@ func TestAttributesReachTheOthers(t *testing.T) {
 
 func TestNoForwardNamesTheOwner(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	here, stay := caches[0], slotmesh.NoForward(t.Context())
 	for i := range 50 {
 		key := fmt.Sprintf("key-%d", i)
@@ -94,7 +94,7 @@ func TestNoForwardNamesTheOwner(t *testing.T) {
 
 func TestPublishReachesSubscribersOfAllNodes(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	ctx := t.Context()
 	var subs []*slotmesh.Subscription
 	for _, c := range caches {

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
@@ -22,11 +21,11 @@ import (
 func TestVisitorMovesNothing(t *testing.T) {
 	parallel(t)
 	const cluster = "visited"
-	caches := slotmeshtest.Start(t, 2, append(unhurried, slotmesh.WithCluster(cluster))...)
+	caches := slotmeshtest.Start(t, 2, slotmesh.WithCluster(cluster))
 	set(t, caches[0], "key", "v")
 	before := slices.Collect(caches[0].Cluster().Slots())
 	visitor := open(t, slotmesh.WithName("visitor"), slotmesh.WithCluster(cluster), slotmesh.WithVisitor(),
-		slotmesh.WithOpTimeout(time.Minute), slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
+		slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
 	if err := visitor.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +71,7 @@ func opened(opts ...slotmesh.Option) error {
 // TestReportsOfAllNodesAgree has each node report on each.
 func TestReportsOfAllNodesAgree(t *testing.T) {
 	parallel(t)
-	caches := slotmeshtest.Start(t, 3, unhurried...)
+	caches := slotmeshtest.Start(t, 3)
 	var table uint64
 	for _, asking := range caches {
 		for i, asked := range caches {

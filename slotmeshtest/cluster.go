@@ -38,12 +38,18 @@ import (
 // second and a half.
 const startTimeout = 60 * time.Second
 
+// silence is how long a node that Start opened may say nothing: far longer than it is
+// kept from the processor. One that closes says so, and is not waited for.
+const silence = 15 * time.Second
+
 // Start opens a cluster of n nodes named "n1" to "n<n>" and returns once all
 // are ready, know each other and every slot is where it should be. They listen
-// on free ports of 127.0.0.1, expect each other (WithBootstrapExpect(n)), and give
-// calls without a deadline a minute (WithOpTimeout), since tests may run where
-// processors are short. opts are given to every node after that, so they may change
-// it. A failure ends the test; the end of the test closes the nodes.
+// on free ports of 127.0.0.1 and expect each other (WithBootstrapExpect(n)). Since
+// tests may run where processors are short they give calls without a deadline a
+// minute (WithOpTimeout), and wait 15s for one that is silent or late
+// (WithFailureTimeout, WithReplicationTimeout), but not for one that has closed.
+// opts are given to every node after that, so they may change it. A failure ends the
+// test; the end of the test closes the nodes.
 func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
@@ -68,6 +74,8 @@ func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 			slotmesh.WithAddr("127.0.0.1:0"),
 			slotmesh.WithBootstrapExpect(n), // so that no slot moves
 			slotmesh.WithOpTimeout(startTimeout),
+			slotmesh.WithFailureTimeout(silence),
+			slotmesh.WithReplicationTimeout(silence),
 		}
 		if i > 0 {
 			node = append(node, slotmesh.WithSeeds(caches[0].Cluster().Self().Addr))
