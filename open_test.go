@@ -202,7 +202,7 @@ func TestLaterStartOfANameSupersedesTheEarlier(t *testing.T) {
 		}
 		return fmt.Errorf("Get = %v, want ErrSuperseded", err)
 	})
-	_, err = old.Subscription()
+	_, err := old.Subscription()
 	wantErr(t, "Subscription", err, slotmesh.ErrSuperseded)
 	set(t, next, "key", "v")
 	wantValue(t, caches[0], "key", "v")
