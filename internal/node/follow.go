@@ -239,37 +239,10 @@ func (fo *Follow) take(a *feedAnswer) (news News) {
 	}
 	p.answered = number
 	news.Gap = f.num() == 1
-	adopted := 0
-	for range f.count(maxAdopt) {
-		no, upto, lineage, gap := f.num(), f.num(), f.num(), f.num()
-		if f.bad || no >= shard.Slots {
-			break
-		}
-		if fo.at[no] != p {
-			continue
-		}
-		news.Gap = news.Gap || gap == 1
-		fo.upto[no], fo.lineage[no] = max(upto, 1), lineage
-		adopted++
-		if !fo.open[no] {
-			fo.open[no] = true
-			fo.opened++
-		}
-	}
-	if adopted < len(a.q.adopt) { // not served there
-		for _, w := range a.q.adopt {
-			if fo.at[w.slot] == p && !fo.open[w.slot] {
-				fo.release(w.slot)
-				fo.lost = true
-			}
-		}
-		p.restAt = time.Now().Add(followTick)
-	}
+	news.Gap = fo.takeAdopted(a, &f) || news.Gap
 	for range f.count(shard.Slots) {
 		if no := f.num(); !f.bad && no < shard.Slots && fo.at[no] == p {
-			fo.release(uint16(no))
-			fo.lost = true
-			p.restAt = time.Now().Add(followTick)
+			fo.giveBack(uint16(no))
 		}
 	}
 	var told [][2]uint64
@@ -292,6 +265,45 @@ func (fo *Follow) take(a *feedAnswer) (news News) {
 		news.Gap = true
 	}
 	return news
+}
+
+// takeAdopted reads which slots a node has begun, and reports whether news of one
+// may have been missed. Those that it was asked for and has not begun it does not serve.
+func (fo *Follow) takeAdopted(a *feedAnswer, f *fields) (missed bool) {
+	p, adopted := a.from, 0
+	for range f.count(maxAdopt) {
+		no, upto, lineage, gap := f.num(), f.num(), f.num(), f.num()
+		if f.bad || no >= shard.Slots {
+			break
+		}
+		if fo.at[no] != p {
+			continue
+		}
+		missed = missed || gap == 1
+		fo.upto[no], fo.lineage[no] = max(upto, 1), lineage
+		adopted++
+		if !fo.open[no] {
+			fo.open[no] = true
+			fo.opened++
+		}
+	}
+	if adopted < len(a.q.adopt) {
+		for _, w := range a.q.adopt {
+			if fo.at[w.slot] == p && !fo.open[w.slot] {
+				fo.giveBack(w.slot)
+			}
+		}
+		p.restAt = time.Now().Add(followTick)
+	}
+	return missed
+}
+
+// giveBack takes a slot from a node that does not serve it, to be given out again in a
+// moment.
+func (fo *Follow) giveBack(no uint16) {
+	fo.at[no].restAt = time.Now().Add(followTick)
+	fo.release(no)
+	fo.lost = true
 }
 
 // doAt makes a call on a node, whatever it serves, and once.

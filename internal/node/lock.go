@@ -202,11 +202,20 @@ func (n *Node) lineUpLocked(s *slot, token uint64, c *Call, req *transport.Reque
 	if !n.checkIn(len(line)) {
 		return ErrOverloaded
 	}
-	if g.lines == nil {
+	g.setLine(c.Key, append(line, n.newGuest(c, req, r, done)))
+	return nil
+}
+
+// setLine says who waits for a lock, in order.
+func (g *guests) setLine(key string, line []*guest) {
+	switch {
+	case len(line) == 0:
+		delete(g.lines, key)
+		return
+	case g.lines == nil:
 		g.lines = map[string][]*guest{}
 	}
-	g.lines[strings.Clone(c.Key)] = append(line, n.newGuest(c, req, r, done))
-	return nil
+	g.lines[strings.Clone(key)] = line // a map takes over the key that it is assigned by
 }
 
 func inLine(line []*guest, token uint64) int {
@@ -264,11 +273,7 @@ func (n *Node) unlock(c *Call, r *Result, done func(error)) error {
 	if line := n.lineLocked(s, c.Key); line != nil {
 		if i := inLine(line, token); i >= 0 {
 			n.lobby.count.Add(-1)
-			if line = slices.Delete(line, i, i+1); len(line) == 0 {
-				delete(s.guests.lines, c.Key)
-			} else {
-				s.guests.lines[strings.Clone(c.Key)] = line
-			}
+			s.guests.setLine(c.Key, slices.Delete(line, i, i+1))
 		}
 	}
 	it, err := n.lookUp(nil, s.no, kindLock, c.Key, "", n.slotTime(now))
@@ -297,14 +302,10 @@ func (n *Node) grantLocked(s *slot, key string) {
 		return
 	}
 	now := n.now()
-	key = strings.Clone(key) // a map takes over the key that it is assigned by
 	for len(line) > 0 {
 		w := line[0]
-		if line = line[1:]; len(line) == 0 {
-			delete(s.guests.lines, key)
-		} else {
-			s.guests.lines[key] = line
-		}
+		line = line[1:]
+		s.guests.setLine(key, line)
 		n.lobby.count.Add(-1)
 		var l Lock
 		if now >= w.deadline || !l.unpack(w.call.Value) {
