@@ -236,9 +236,9 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 	return nil
 }
 
-// holdsLocked reports whether a write that needs the lease to load its key has
+// holdsLoadLocked reports whether a write that needs the lease to load its key has
 // it.
-func (n *Node) holdsLocked(s *slot, c *Call) bool {
+func (n *Node) holdsLoadLocked(s *slot, c *Call) bool {
 	if s.guests == nil {
 		return false
 	}

@@ -163,7 +163,7 @@ func (n *Node) cover(now int64) {
 			old := n.past.claims[no]
 			n.membersMu.Unlock()
 			if old == nil {
-				n.found(no, n.plan, now)
+				n.foundSlot(no, n.plan, now)
 				continue
 			}
 			h := n.heir(old, n.plan.Primary(no), back(), now)
@@ -248,9 +248,9 @@ func (n *Node) lapsed(p *peer, now int64) bool {
 	return late > int64(n.cfg.ReplicationTimeout)
 }
 
-// found claims a slot that nobody serves and no disk remembers, if it is this node's
+// foundSlot claims a slot that nobody serves and no disk remembers, if it is this node's
 // to claim.
-func (n *Node) found(no uint16, plan *shard.Assignment, now int64) {
+func (n *Node) foundSlot(no uint16, plan *shard.Assignment, now int64) {
 	if plan.Primary(no) != n.id {
 		return
 	}

@@ -48,7 +48,7 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 		n.renew(s.no, sv.claim.Epoch)
 		return errNotYet
 	}
-	if c.Flags&transport.FlagLease != 0 && !n.holdsLocked(s, c) {
+	if c.Flags&transport.FlagLease != 0 && !n.holdsLoadLocked(s, c) {
 		s.mu.Unlock()
 		return ErrConflict
 	}
