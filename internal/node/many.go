@@ -85,6 +85,7 @@ func (n *Node) doMany(ctx context.Context, calls []Call) ([]Result, []error) {
 	return results, errs
 }
 
+// together is DoMany of one group: round after round, until each call has an outcome.
 func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []Call, results []Result, errs []error) {
 	var flights []*flight
 	for i := range calls {
@@ -92,17 +93,8 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 		if errs[i] = n.admit(ctx, c); errs[i] != nil {
 			continue
 		}
-		if looks(c.Op) {
-			if n.lookHere(c, &results[i]) {
-				continue
-			}
-			if n.near != nil && n.near.read(n, c, &results[i]) {
-				continue
-			}
-			if c.MaxAge > 0 && n.readStale(c, &results[i]) {
-				continue
-			}
-			results[i] = Result{}
+		if looks(c.Op) && (n.lookHere(c, &results[i]) || n.lookBeside(c, &results[i])) {
+			continue
 		}
 		f := n.flight()
 		f.call, f.index = c, i
@@ -117,19 +109,13 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 		now := time.Now()
 		rest, hurry := flights[:0], false
 		for _, f := range flights {
-			res, err := f.res, f.err
-			switch {
-			case f.state.Load() == given:
-				errs[f.index] = err
+			if f.state.Load() == given {
+				errs[f.index] = f.err
 				f.source = SourceNone
-				n.ended(&f.trip, f.call, false, began, now, err)
+				n.ended(&f.trip, f.call, false, began, now, f.err)
 				continue // never to be used again
-			case f.to != nil:
-				res, err = n.arrive(f.call, &f.trip, &f.rsp, err)
-			case f.ran:
-				n.servedHere(&f.trip, err)
-				res.Local = true
 			}
+			res, err := n.outcome(f)
 			again, atOnce := false, false
 			if err != nil {
 				if again, atOnce = n.again(&f.trip, err); again && !atOnce {
@@ -153,6 +139,18 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 			pause = min(pause*2, retryMax)
 		}
 	}
+}
+
+// outcome is what a flight came back with.
+func (n *Node) outcome(f *flight) (Result, error) {
+	switch {
+	case f.to != nil:
+		return n.arrive(f.call, &f.trip, &f.rsp, f.err)
+	case f.ran:
+		n.servedHere(&f.trip, f.err)
+		f.res.Local = true
+	}
+	return f.res, f.err
 }
 
 // round makes one attempt of every call and waits for all.

@@ -92,11 +92,7 @@ func (n *Node) do(ctx context.Context, c *Call, r *Result, end *CallEnd) (err er
 
 // lookFar looks where this node does not serve the slot, or has to wait.
 func (n *Node) lookFar(ctx context.Context, c *Call, r *Result, end *CallEnd) (err error) {
-	*r = Result{} // perhaps of a write that is not acknowledged
-	if n.near != nil && n.near.read(n, c, r) {
-		return nil
-	}
-	if c.MaxAge > 0 && n.readStale(c, r) {
+	if n.lookBeside(c, r) {
 		return nil
 	}
 	if n.near != nil {
@@ -110,6 +106,12 @@ func (n *Node) lookFar(ctx context.Context, c *Call, r *Result, end *CallEnd) (e
 	}
 	*r, err = n.route(ctx, c, end)
 	return err
+}
+
+// lookBeside looks in what this node has of slots that others serve.
+func (n *Node) lookBeside(c *Call, r *Result) bool {
+	*r = Result{} // perhaps of a write that is not acknowledged
+	return n.near != nil && n.near.read(n, c, r) || c.MaxAge > 0 && n.readStale(c, r)
 }
 
 // admit refuses a call that cannot be made at all.

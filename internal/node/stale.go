@@ -86,7 +86,7 @@ func (n *Node) readStale(c *Call, r *Result) bool {
 	if again, _, ok := s.shadows(p.id, mark>>seqBits); !ok || again != session {
 		return false // it may be of another generation
 	}
-	*r = Result{Local: true, Age: age, Found: it.State == store.Found && it.Schema&SchemaAbsent == 0, Schema: it.Schema & SchemaAbsent}
+	*r = Result{Local: true, Age: age, Found: exists(&it), Schema: it.Schema & SchemaAbsent}
 	if r.Found {
 		r.Version, r.Expiry, r.Schema = it.Version, it.Expiry, it.Schema
 		if it.Expiry > 0 {
