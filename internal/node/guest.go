@@ -38,6 +38,7 @@ const (
 	maxGuests     = 1 << 16 // of a node
 	maxGuestsHere = 1 << 13 // for one key
 	maxLeases     = 1 << 18 // of a node
+	leftKept      = 1 << 10
 )
 
 // lobby is a node's side of its guests.
@@ -50,6 +51,10 @@ type lobby struct {
 	wake  chan struct{}
 	slots map[uint16]struct{} // with guests or leases
 	shut  bool
+	// left are the last who gave back, or ceased to wait for, the right to load a key:
+	// what they asked before may still be on its way, or in ready.
+	left [leftKept]uint64
+	next int // place in left
 }
 
 func newLobby() lobby {
@@ -68,6 +73,21 @@ func parks(op transport.Op) bool {
 
 // looks reports whether an op is a plain look-up.
 func looks(op transport.Op) bool { return op == transport.OpGet || op == transport.OpPeek }
+
+// leave notes that whoever has a token wants nothing of a key any more.
+func (l *lobby) leave(token uint64, key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left[l.next] = token ^ store.Hash(0, key, "")
+	l.next = (l.next + 1) % leftKept
+}
+
+// hasLeft reports whether it did so lately.
+func (l *lobby) hasLeft(token uint64, key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.left[:], token^store.Hash(0, key, ""))
+}
 
 // newGuest copies what a call needs to outlive its handler.
 func (n *Node) newGuest(c *Call, req *transport.Request, r *Result, done func(error)) *guest {

@@ -161,7 +161,7 @@ func (n *Node) leaseLoadLocked(s *slot, l *Load, c *Call, req *transport.Request
 		have.waiters = append(have.waiters, n.newGuest(c, req, r, done))
 		n.stats.loads.waited.Add(1)
 		return true, nil
-	case taken, l.Look:
+	case taken, l.Look, n.lobby.hasLeft(l.Token, c.Key): // it would keep from others what it makes no use of
 		r.Int = LoadBusy
 		return false, nil
 	case have != nil:
@@ -198,6 +198,7 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 		return err
 	}
 	*r = Result{}
+	n.lobby.leave(l.Token, c.Key)
 	var told []*guest
 	if g := s.guests; g != nil {
 		if have := g.loads[c.Key]; have != nil && have.token == l.Token {

@@ -2,8 +2,11 @@ package node
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/slotmesh/slotmesh/transport"
 )
 
 func TestLoadRoundTrips(t *testing.T) {
@@ -28,6 +31,46 @@ func TestLoadRoundTrips(t *testing.T) {
 	var back Release
 	if ok := back.unpack(free.Call(0, "k").Value); !ok || back != free {
 		t.Errorf("got %+v, %v, want %+v", back, ok, free)
+	}
+}
+
+// Who gives up while its question is on its way, or about to be asked again for it, is
+// granted nothing that it would keep from others.
+func TestWhoLeftIsGrantedNoLoad(t *testing.T) {
+	n, s := openSlot(t)
+	n.env.Uint64 = rand.Uint64
+	ask := func(token uint64) int64 {
+		var r Result
+		c := Load{Token: token, Lease: time.Minute, Wait: true}.Call(s.no, "k")
+		state := int64(-1)
+		if err := n.load(&c, &transport.Request{Call: c, Timeout: 1e6}, &r, func(error) { state = r.Int }); err != nil {
+			t.Fatal(err)
+		}
+		return state
+	}
+	release := func(token uint64) {
+		c := Release{Token: token}.Call(s.no, "k")
+		if err := n.giveBack(&c, new(Result), func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ask(4); got != LoadGranted {
+		t.Fatalf("the first asks: %d", got)
+	}
+	if got := ask(5); got != -1 {
+		t.Fatalf("the second asks: %d, want it to wait", got)
+	}
+	release(4)
+	if len(n.lobby.ready) != 1 {
+		t.Fatal("the second is not about to be asked for again")
+	}
+	release(5)
+	g := n.lobby.ready[0]
+	if err := n.run(&g.call, &g.req, g.r, g.done); err != nil || g.r.Int != LoadBusy {
+		t.Errorf("the second, which has left, is told %d, %v", g.r.Int, err)
+	}
+	if got := ask(6); got != LoadGranted {
+		t.Errorf("the third asks: %d, want the lease", got)
 	}
 }
 
