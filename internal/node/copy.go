@@ -353,9 +353,9 @@ func (b *chunkBuffer) release() {
 // could.
 func (n *Node) sendRecords(t *transport.Peer, c *transport.Chunk, spans []span, last bool, goOn func() bool) bool {
 	var at store.Cursor
-	var sent int64
+	sent := 0
 	st := n.engine.SlotStats(c.Slot)
-	room := int64(outgrown*float64(st.Bytes)) + chunkBytes
+	most := int(outgrown*float64(st.Records)) + 16
 	far := uint64(math.MaxUint64)
 	if st.Records > skipRecords {
 		far = far / uint64(st.Records) * skipRecords
@@ -393,8 +393,8 @@ func (n *Node) sendRecords(t *transport.Peer, c *transport.Chunk, spans []span, 
 		if size == 0 && !c.Last {
 			return true
 		}
-		sent += int64(size)
-		if !goOn() || !n.awaitPace(size, sent > room, goOn) {
+		sent += len(c.Records)
+		if !goOn() || !n.awaitPace(size, sent > most, goOn) {
 			return false
 		}
 		n.stats.copied.Add(uint64(size))

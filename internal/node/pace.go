@@ -203,7 +203,7 @@ func (n *Node) pace(since time.Duration) {
 	n.pacer.tick(n.now(), since)
 }
 
-// outgrown is how many times the size that a slot had when its copy began may
+// outgrown is how many times the records that a slot had when its copy began may
 // be sent at the pace. A copy that still has not ended then, because records
 // are added faster than it may go, goes on without: so that every move ends.
 const outgrown = 1.5
