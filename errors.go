@@ -29,7 +29,7 @@ var (
 	ErrNotInteger = node.ErrNotInteger
 
 	// ErrNoPrimary means that no live node served the key's slot within the
-	// call's time.
+	// call's time, or that no member may hold slots, which calls do not wait for.
 	ErrNoPrimary = node.ErrNoPrimary
 
 	// ErrNotEnoughBackups means that the slot has fewer in-sync backups than
@@ -56,8 +56,8 @@ var (
 	// of the same node name is alive.
 	ErrSuperseded = node.ErrSuperseded
 
-	// ErrIncompatible means that a seed or peer speaks no protocol version
-	// that this release speaks too.
+	// ErrIncompatible means that a seed or peer is of another cluster, see
+	// WithCluster, or speaks no protocol version that this release speaks too.
 	ErrIncompatible = node.ErrIncompatible
 
 	// ErrUntrusted means that a seed, or this node to it, could not prove to

@@ -3,6 +3,8 @@ package slotmesh_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,17 @@ import (
 	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
+
+// Where no member may hold slots calls do not wait for one, and say why.
+func TestNobodyHoldsSlots(t *testing.T) {
+	c := open(t, slotmesh.WithWeight(0))
+	const why = "no member may hold slots"
+	_, err := c.Get(t.Context(), "key")
+	wantErr(t, "Get", err, slotmesh.ErrNoPrimary)
+	if reasons := c.Cluster().Health().Reasons; !strings.Contains(err.Error(), why) || !slices.Contains(reasons, why) {
+		t.Errorf("Get = %v, Health gives %q, want both to say %q", err, reasons, why)
+	}
+}
 
 // TestCloseEndsAllThatWaits closes caches under a load, a background refresh, a
 // held lock, callers in line for it, and a watch: each call gets ErrClosed, soon,

@@ -156,8 +156,8 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 	defer cancel()
 	_, err := slotmesh.Open(ctx, slotmesh.WithAddr("127.0.0.1:0"),
 		slotmesh.WithCluster("stock"), slotmesh.WithName("s1"), slotmesh.WithSeeds(addr))
-	if err == nil || !strings.Contains(err.Error(), addr) {
-		t.Errorf("Open = %v, want an error that names the seed %s", err, addr)
+	if !errors.Is(err, slotmesh.ErrIncompatible) || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "of another cluster") {
+		t.Errorf("Open = %v, want an error that says which seed is of another cluster", err)
 	}
 	if nodes := c.Cluster().Nodes(); len(nodes) != 1 {
 		t.Errorf("the cluster has %d nodes, want 1: %+v", len(nodes), nodes)

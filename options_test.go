@@ -127,7 +127,7 @@ func TestValidateAcceptsBounds(t *testing.T) {
 }
 
 func TestOpenReportsAllFaultsAtOnce(t *testing.T) {
-	_, err := Open(t.Context(), WithBackups(-1), WithAddr("x"), WithWeight(-3), nil)
+	_, err := Open(t.Context(), WithBackups(-1), WithAddr("x"), WithWeight(-3), WithMaxMemory(1), nil)
 	if !errors.Is(err, ErrInvalid) {
 		t.Fatalf("Open = %v, want ErrInvalid", err)
 	}
@@ -135,6 +135,9 @@ func TestOpenReportsAllFaultsAtOnce(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("Open = %v, want it to name %s", err, want)
 		}
+	}
+	if strings.Contains(err.Error(), "WithLimits") {
+		t.Errorf("Open = %v, want it to name what was given alone", err)
 	}
 }
 

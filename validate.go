@@ -101,6 +101,9 @@ func (o *options) validateNumbers(f *faults) {
 	f.unless(minMaxMemory <= o.maxMemory && o.maxMemory <= store.MaxMemory, "WithMaxMemory(%d): want 0, or %d to %d", o.maxMemory, minMaxMemory, store.MaxMemory)
 	f.unless(cfg.NearBytes == 0 || mib <= cfg.NearBytes && cfg.NearBytes <= 64<<10*mib, "WithNearCache(%d): want 0, or 1 MiB to 64 GiB", cfg.NearBytes)
 	inRange("WithLimits: MaxKey", cfg.MaxKey, 1, maxKey)
+	if o.limits.MaxValue == 0 {
+		return // it follows from WithMaxMemory
+	}
 	inRange("WithLimits: MaxValue", cfg.MaxValue, 1, maxValue)
 	f.unless(int64(cfg.MaxValue) <= o.maxMemory/valuesInMemory || cfg.MaxValue > maxValue,
 		"WithLimits: MaxValue of %d needs WithMaxMemory of at least %d, have %d",

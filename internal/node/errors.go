@@ -20,7 +20,7 @@ var (
 	ErrUnknownOutcome   = errors.New("slotmesh: outcome of the write is unknown")
 	ErrOverloaded       = errors.New("slotmesh: queue to a peer is full")
 	ErrSchema           = errors.New("slotmesh: value has an unknown schema")
-	ErrIncompatible     = errors.New("slotmesh: peer speaks no common protocol version")
+	ErrIncompatible     = errors.New("slotmesh: peer is of another cluster or speaks no common protocol version")
 	ErrUntrusted        = errors.New("slotmesh: peer is not trusted, or does not trust this node")
 	ErrNotInteger       = errors.New("slotmesh: value is not an integer or would overflow")
 	ErrInvalid          = errors.New("slotmesh: invalid argument")

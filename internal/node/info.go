@@ -175,6 +175,9 @@ func (n *Node) Health() Health {
 		}
 	}
 	say(h.Unclaimed, "are claimed by nobody yet")
+	if h.Unclaimed > 0 && n.noData() {
+		h.Reasons = append(h.Reasons, "no member may hold slots")
+	}
 	if names, slots := n.Awaited(); slots > 0 {
 		say(slots, "wait for what is on the disks of "+strings.Join(names, ", "))
 	}

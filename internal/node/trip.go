@@ -68,7 +68,7 @@ func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error
 	if ask == nil {
 		if t.claim == nil || t.claim.Primary == n.id {
 			if t.claim == nil && n.noData() {
-				return nil, ErrNoPrimary
+				return nil, fmt.Errorf("%w: no member may hold slots", ErrNoPrimary)
 			}
 			return nil, nil
 		}
