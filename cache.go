@@ -108,7 +108,8 @@ func (c *Cache) StepDown(ctx context.Context) error { return c.n.StepDown(ctx) }
 
 // Close leaves at once: the others take over from their backups. It returns
 // when every goroutine of the cache has ended. Calls under way and later ones
-// get ErrClosed. A second Close does nothing.
+// get ErrClosed, or ErrUnknownOutcome where a write was on its way to another node
+// or from here to its backups. A second Close does nothing.
 //
 // Errors: ErrDisk where what the data directory has is that of a node that crashed.
 func (c *Cache) Close() error { return c.n.Close() }

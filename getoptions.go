@@ -8,7 +8,7 @@ import (
 )
 
 // GetOption changes what one Get, GetItem, GetInto, GetMany or Exists does, or
-// as an option of For what all reads of a typed view do.
+// as an option of For what each Get and GetMany of a typed view does.
 //
 // It is a plain value, so that a call with options allocates nothing for them.
 type GetOption struct {

@@ -16,8 +16,8 @@ type Item struct {
 	// Expires is when the key goes, to the millisecond and by the clock of
 	// the slot's primary. The zero time means never.
 	Expires time.Time
-	// Source says where the item came from; SourceUnknown in what Scan yields
-	// and transactions see.
+	// Source says where the item came from; SourceUnknown in what Scan yields,
+	// transactions see and a loader of GetOrLoadMany gave.
 	Source Source
 	// Age is, of SourceStale, how long ago at most the value may have been
 	// replaced or removed; 0 of all others, which are the present value.

@@ -252,7 +252,8 @@ func WithNearCache(bytes int64) Option { return func(o *options) { o.cfg.NearByt
 // agree.
 func WithLimits(l Limits) Option { return func(o *options) { o.limits = l } }
 
-// WithOpTimeout bounds calls whose context has no deadline: 1ms to 24h, default 5s.
+// WithOpTimeout bounds calls whose context has no deadline, of those that ask several
+// times, such as Txn and Scan, each question: 1ms to 24h, default 5s.
 func WithOpTimeout(d time.Duration) Option { return func(o *options) { o.cfg.OpTimeout = d } }
 
 // WithSlowCalls lets calls made here be logged that take d or longer, with the
