@@ -64,10 +64,13 @@ func withPort(seed, port string) string {
 }
 
 // validHostPort reports whether hostport is a host, maybe empty, and a port
-// from low to 65535.
+// from low to 65535. Several in one string are none: they would be looked up for ever.
 func validHostPort(hostport string, low int) bool {
 	host, port, err := net.SplitHostPort(hostport)
-	if err != nil || strings.ContainsAny(host, " \t\r\n/") {
+	if err != nil || strings.ContainsAny(host, " \t\r\n/,;") {
+		return false
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.Contains(host, ":") {
 		return false
 	}
 	n, err := strconv.Atoi(port)
