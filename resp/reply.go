@@ -38,10 +38,11 @@ func (r *reply) ok() { r.b = append(r.b, "+OK\r\n"...) }
 // line breaks would end an error too early.
 var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
 
-// fail replies with an error, text beginning with its code.
+// fail replies with an error, text beginning with its code. Line breaks at its end go, as
+// in Redis.
 func (r *reply) fail(text string) {
 	r.b = append(r.b, '-')
-	r.b = append(r.b, oneLine.Replace(text)...)
+	r.b = append(r.b, oneLine.Replace(strings.TrimRight(text, "\r\n"))...)
 	r.b = append(r.b, '\r', '\n')
 }
 

@@ -320,6 +320,7 @@ func TestErrorsNameArgumentsUpToAZero(t *testing.T) {
 		{[]string{"no\x00such", "\x00a", "b\x00c"}, "error ERR unknown command 'no', with args beginning with: '' 'b' "},
 		{[]string{"client", "id\x00"}, "error ERR unknown subcommand 'id'. Try CLIENT HELP."},
 		{[]string{"expire", "a", "1", "no\x00such"}, "error ERR Unsupported option no"},
+		{[]string{"expire", "a", "1", "a\nb\r\n"}, "error ERR Unsupported option a b"},
 	} {
 		if got := c.do(tt.args...); got != tt.want {
 			t.Errorf("%q = %q, want %q", tt.args, got, tt.want)
