@@ -57,9 +57,9 @@ func brokenByKill(err error) bool {
 func TestClientsGoOnThroughChanges(t *testing.T) {
 	nodes := startFleet(t, 3)
 	ctx := t.Context()
-	a := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs(nodes), ClusterStateReloadInterval: time.Second})
+	a := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs(nodes), ClusterStateReloadInterval: time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute})
 	defer a.Close()
-	b, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addrs(nodes), DisableCache: true})
+	b, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addrs(nodes), DisableCache: true, ConnWriteTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,15 +72,17 @@ func TestClientsGoOnThroughChanges(t *testing.T) {
 	var killed atomic.Bool
 	work := func(name string, s store) {
 		wg.Go(func() {
+			pace := time.NewTicker(2 * time.Millisecond) // of eight: the nodes need processors too
+			defer pace.Stop()
 			for round := 0; ; round++ {
 				for i := range 50 {
 					select {
 					case <-stop:
 						return
-					default:
+					case <-pace.C:
 					}
 					key, value := fmt.Sprintf("%s:%d", name, i), fmt.Sprint(round)
-					call, cancel := context.WithTimeout(ctx, 20*time.Second)
+					call, cancel := context.WithTimeout(ctx, time.Minute)
 					err, got := error(nil), ""
 					for {
 						if err = s.set(call, key, value); err == nil {
@@ -109,7 +111,7 @@ func TestClientsGoOnThroughChanges(t *testing.T) {
 	progress := func(what string) {
 		from := calls.Load()
 		await(t, "clients go on after "+what, func() error {
-			if n := calls.Load() - from; n < 2000 {
+			if n := calls.Load() - from; n < 500 {
 				return fmt.Errorf("%d calls", n)
 			}
 			return nil

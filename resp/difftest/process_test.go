@@ -171,9 +171,9 @@ func startRedis(t *testing.T) []*process {
 	var nodes []*process
 	args := []string{"--cluster", "create"}
 	for range 3 {
-		port := freePort(t)
+		port := freePort(t) // another for its peers: of itself it takes one 10,000 above, which may be none
 		p := start(t, &process{name: "redis " + port, addr: "127.0.0.1:" + port}, "redis-server", "--port", port, "--bind", "127.0.0.1",
-			"--dir", t.TempDir(), "--cluster-enabled", "yes", "--save", "", "--appendonly", "no", "--loglevel", "warning")
+			"--cluster-port", freePort(t), "--dir", t.TempDir(), "--cluster-enabled", "yes", "--save", "", "--appendonly", "no", "--loglevel", "warning")
 		nodes = append(nodes, p)
 		args = append(args, p.addr)
 		await(t, "redis answers", func() error { return ping(p.addr) })

@@ -41,8 +41,9 @@ func browserPath(t *testing.T) string {
 // about fails the test.
 func tab(t *testing.T, width, height int) context.Context {
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(browserPath(t)), chromedp.NoSandbox, chromedp.WindowSize(width, height), chromedp.Flag("hide-scrollbars", true))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		chromedp.ExecPath(browserPath(t)), chromedp.NoSandbox, chromedp.WindowSize(width, height), chromedp.Flag("hide-scrollbars", true),
+		chromedp.WSURLReadTimeout(2*time.Minute)) // a busy machine takes long to start it
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, opts...)
 	t.Cleanup(cancel)
@@ -71,7 +72,7 @@ func run(t *testing.T, ctx context.Context, what string, actions ...chromedp.Act
 // eventually waits until a script gives true.
 func eventually(t *testing.T, ctx context.Context, what, script string) {
 	t.Helper()
-	if err := chromedp.Run(ctx, chromedp.Poll(script, nil, chromedp.WithPollingTimeout(30*time.Second))); err != nil {
+	if err := chromedp.Run(ctx, chromedp.Poll(script, nil, chromedp.WithPollingTimeout(time.Minute))); err != nil {
 		var now string
 		_ = chromedp.Run(ctx, chromedp.Text("body", &now))
 		t.Fatalf("%s: %v; the page says:\n%s", what, err, now)
