@@ -66,6 +66,18 @@ func TestReleasesBesideEachOther(t *testing.T) {
 				t.Errorf("a %s release beside this one: %v, want ErrIncompatible", name, err)
 			}
 		}
+		if err := c.StartRelease("n3", low, low); err != nil { // an earlier one
+			t.Fatal(err)
+		}
+		c.AwaitRest()
+		for _, name := range []string{"n1", "n3"} {
+			if err := c.Node(name).Set(ctx, c.KeyServedBy("n3"), []byte("v")); err != nil {
+				t.Fatalf("Set from %s: %v", name, err)
+			}
+		}
+		if err := c.Shutdown("n3"); err != nil {
+			t.Fatal(err)
+		}
 		if err := c.StartRelease("n3", low, high+1); err != nil { // a rolling deploy begins
 			t.Fatal(err)
 		}

@@ -71,6 +71,14 @@ func body(kind byte, nums ...uint64) []byte {
 
 func claimsBody(claims []*shard.Claim) []byte { return shard.AppendClaims([]byte{ctlClaims}, claims) }
 
+// sendClaims sends a claimsBody. Earlier releases take claims from the data stream.
+func (n *Node) sendClaims(tp *transport.Peer, body []byte) error {
+	if !n.speaks(tp, protoClaims) {
+		return tp.SendClaims(body[1:])
+	}
+	return tp.SendControl(body)
+}
+
 func settleBody(slots []uint16, epochs map[uint16]uint64) []byte {
 	b := []byte{ctlSettle}
 	for _, no := range slots {
@@ -159,7 +167,9 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 	case ctlHeard:
 		n.onHeard(id, &f)
 	case ctlClaims:
-		n.Claims(tp, f.b)
+		if n.speaks(tp, protoClaims) {
+			n.Claims(tp, f.b)
+		}
 	case ctlStepDown:
 		n.onStepDown(id)
 	case ctlTableEnd:

@@ -235,6 +235,6 @@ func (n *Node) onDigests(tp *transport.Peer, f *fields) {
 		}
 	}
 	if len(claims) > 0 {
-		_ = tp.SendControl(claimsBody(claims))
+		_ = n.sendClaims(tp, claimsBody(claims))
 	}
 }

@@ -332,7 +332,9 @@ func (n *Node) spread(now int64) (waiting bool) {
 		}
 		b := claimsBody(claims)
 		for _, p := range n.allPeers() {
-			p.control(b)
+			if t := p.live(); t != nil {
+				_ = n.sendClaims(t, b)
+			}
 		}
 	}
 	n.unspread, n.spreadAt = n.unspread[:0], 0

@@ -163,7 +163,7 @@ func (n *Node) PeerUp(tp *transport.Peer) {
 		table = append(table, claimsBody(claims))
 	}
 	table = append(table, claimsBody(nil)) // an empty batch ends it, on the stream that carried it
-	n.inTurn(p, tp.SendControl, table)
+	n.inTurn(p, func(b []byte) error { return n.sendClaims(tp, b) }, table)
 	n.tellPast(p)
 	n.tellSettings(p.id)
 	if n.stepping.Load() {

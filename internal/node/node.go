@@ -21,7 +21,9 @@ import (
 // The range of protocol versions this release speaks.
 const (
 	protoMin = 1
-	protoMax = 1
+	protoMax = protoClaims
+
+	protoClaims = 2 // claims in force travel on the control stream
 )
 
 // protocols is the range that this node says it speaks.
@@ -30,6 +32,12 @@ func (n *Node) protocols() (low, high uint8) {
 		return p[0], p[1]
 	}
 	return protoMin, protoMax
+}
+
+// speaks reports whether this node and a peer both speak a protocol version.
+func (n *Node) speaks(tp *transport.Peer, version uint8) bool {
+	_, high := n.protocols()
+	return min(high, tp.Identity().MaxProto) >= version
 }
 
 // Node is one member of the cluster.
