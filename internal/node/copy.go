@@ -287,13 +287,17 @@ func (n *Node) sendRanges(t *transport.Peer, c *transport.Chunk, g *learning, go
 	}
 }
 
-// stallRest is how long no copies are begun on a peer that took in nothing for copyStall:
-// those of others go by the same few goroutines.
-const stallRest = 2 * copyStall
+// A peer that takes in nothing for chunkStall has more of a fault than little processor
+// time: for stallRest no copies are begun there, since those of others go by the same few
+// goroutines.
+const (
+	chunkStall = 6 * copyStall
+	stallRest  = 2 * chunkStall
+)
 
 // sendChunk hands a chunk to a peer, unless that takes in nothing for too long.
 func (n *Node) sendChunk(t *transport.Peer, c *transport.Chunk) error {
-	ctx, cancel := context.WithTimeout(n.ctx, copyStall)
+	ctx, cancel := context.WithTimeout(n.ctx, chunkStall)
 	defer cancel()
 	err := t.SendChunk(ctx, c)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {

@@ -61,11 +61,11 @@ func TestNoCopiesBeginOnAPeerThatStalls(t *testing.T) {
 		_, lacks := n.fillLocked(s, n.id, []shard.NodeID{p.id}, int64(now))
 		return lacks && s.learner != nil
 	}
-	p.stalledAt.Store(int64(copyStall))
-	if begins(copyStall + time.Second) {
+	p.stalledAt.Store(int64(chunkStall))
+	if begins(chunkStall + time.Second) {
 		t.Error("a copy begins on a peer that has just stalled")
 	}
-	if !begins(copyStall + stallRest) {
+	if !begins(chunkStall + stallRest) {
 		t.Error("no copy begins later")
 	}
 }

@@ -35,7 +35,7 @@ type peer struct {
 	pastSeen             atomic.Bool  // and what it knows from disks
 	lostDisk             atomic.Bool  // it can store nothing any more
 	stepping             atomic.Bool  // it is about to be away for a while
-	stalledAt            atomic.Int64 // when it last had taken in no chunk for copyStall; 0: never
+	stalledAt            atomic.Int64 // when it last had taken in no chunk for chunkStall; 0: never
 	fresh                freshness
 	idleSince            atomic.Int64 // since when nothing needs it, to houseLoop; 0: something does
 
