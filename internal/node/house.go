@@ -128,6 +128,9 @@ func (n *Node) houseLoop() {
 func (n *Node) purge() {
 	may := n.nobodyMissed() || n.engine.Short(2*n.headroom)
 	for i := range n.slots {
+		if n.jam != nil && n.jam.Jammed() {
+			return // the disk would be waited for under a slot's lock, and by the control loop for that
+		}
 		s := &n.slots[i]
 		if s.serving.Load() == nil {
 			continue
