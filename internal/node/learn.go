@@ -126,6 +126,10 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 	whole := false
 	switch c.Kind {
 	case chunkDigest:
+		if n.keepsLocked(st, c) {
+			n.followLocked(p, s, c)
+			return
+		}
 		whole = n.takeDigestLocked(p, s, c)
 	case chunkRanges:
 		whole = n.takeRangesLocked(p, s, c)
@@ -219,12 +223,27 @@ func (n *Node) commitCopyLocked(p *transport.Peer, s *slot, c *transport.Chunk) 
 		n.log.Error("learner cannot commit", "slot", c.Slot, "err", err)
 		return
 	}
-	st.filling = false
+	n.followLocked(p, s, c)
+}
+
+// followLocked ends a copy that is complete: from here on the slot follows the stream.
+func (n *Node) followLocked(p *transport.Peer, s *slot, c *transport.Chunk) {
+	s.stream.filling = false
 	s.leftAt.Store(0)
 	n.filling.Add(-1)
 	s.standLocked(n.id)
 	s.noteLocked()
 	_ = p.SendControl(body(ctlCopy, uint64(c.Slot), c.Session, copyDone))
+}
+
+// keepsLocked reports whether what this node has of a slot is the whole copy, as it mostly
+// is after a restart; then it is not made anew, nor written to disk once more.
+func (n *Node) keepsLocked(st *stream, c *transport.Chunk) bool {
+	if c.Lo != 0 || c.Hi != math.MaxUint64 || st.pos != st.base {
+		return false // what came with the stream is in the generation alone
+	}
+	d, err := n.engine.Digest(c.Slot, 0, math.MaxUint64)
+	return err == nil && d == store.Digest{Sum: c.Sum, Records: int(c.Count)} && n.engine.Abort(c.Slot, st.gen) == nil
 }
 
 // takeFateLocked: see sendFatesLocked.

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"math"
+	"strconv"
 	"testing"
 
 	"github.com/slotmesh/slotmesh/internal/env"
@@ -59,6 +61,59 @@ func TestCopyThatWaitedGivesWay(t *testing.T) {
 	n.beginCopies([]copyBegin{waited})
 	if s.stream.session != 100 {
 		t.Errorf("copy %d is under way, want 100", s.stream.session)
+	}
+}
+
+// confirming counts the copies made of records that were there.
+type confirming struct {
+	store.Engine
+	confirms int
+}
+
+func (e *confirming) Confirm(slot uint16, gen store.Generation, lo, hi uint64, want store.Digest) (bool, error) {
+	e.confirms++
+	return e.Engine.Confirm(slot, gen, lo, hi, want)
+}
+
+// A learner that has what its primary has makes no copy of that, unless something came
+// with the stream meanwhile; and follows the stream then.
+func TestLearnerKeepsWhatItHas(t *testing.T) {
+	for _, live := range []int{0, 1} {
+		n := newMetaDisk().started(shard.NewNodeID(1, 1))
+		e := &confirming{Engine: n.engine}
+		n.engine, n.peers = e, map[shard.NodeID]*peer{}
+		n.granting, n.lobby = newGranting(), newLobby()
+		p := new(transport.Peer)
+		s, base := &n.slots[5], firstVersion(3)+100
+		s.view.Promised = shard.Ballot{Epoch: 3, To: shard.NodeID(p.ID())}
+		if err := e.Apply(5, []store.Record{{Key: "old", Value: []byte("v"), Version: base - 1}}); err != nil {
+			t.Fatal(err)
+		}
+		d, err := e.Digest(5, 0, math.MaxUint64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.beginCopyLocked(s, &copyBegin{from: shard.NodeID(p.ID()), slot: 5, epoch: 3, session: 9, version: base, mark: base})
+		pos := base
+		follow := func() {
+			pos++
+			n.Append(p, &transport.Append{Slot: 5, Epoch: 3, Session: 9, Prev: pos - 1, Version: pos, Mark: pos - 1,
+				Records: []transport.Record{{Key: strconv.FormatUint(pos, 10), Version: pos}}})
+		}
+		for range live {
+			follow()
+		}
+		n.Chunk(p, &transport.Chunk{Slot: 5, Session: 9, Kind: chunkDigest, Hi: math.MaxUint64, Sum: d.Sum, Count: uint64(d.Records)})
+		follow()
+		if e.confirms != live {
+			t.Errorf("%d writes came meanwhile, and %d copies were made", live, e.confirms)
+		}
+		if s.stream.filling || s.stream.pos != pos {
+			t.Errorf("%d writes came meanwhile: filling %v, at %d of %d", live, s.stream.filling, s.stream.pos, pos)
+		}
+		if got := e.SlotStats(5).Records; got != 2+live {
+			t.Errorf("%d writes came meanwhile: %d records, want %d", live, got, 2+live)
+		}
 	}
 }
 
