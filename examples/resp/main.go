@@ -35,18 +35,21 @@ func main() {
 	name := flag.String("name", "", "name of this node; default: host name and port")
 	backups := flag.Int("backups", 1, "backups of each slot")
 	forward := flag.Bool("forward", false, "answer for every slot, for clients that know no clusters")
+	silence := flag.Duration("failure-timeout", 1500*time.Millisecond, "how long a node may be silent, or late with a copy, before others go on without it")
 	password := flag.String("password", "", "password of the default user; none: anybody may connect")
 	flag.Parse()
-	if err := run(*addr, *redis, *join, *data, *name, *backups, *forward, *password); err != nil {
+	if err := run(*addr, *redis, *join, *data, *name, *backups, *forward, *password, *silence); err != nil {
 		fmt.Fprintln(os.Stderr, "resp:", err)
 		os.Exit(1)
 	}
 }
 
-func run(addr, redis, join, data, name string, backups int, forward bool, password string) error {
+func run(addr, redis, join, data, name string, backups int, forward bool, password string, silence time.Duration) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	opts := []slotmesh.Option{slotmesh.WithAddr(addr), slotmesh.WithBackups(backups)}
+	opts := []slotmesh.Option{
+		slotmesh.WithAddr(addr), slotmesh.WithBackups(backups), slotmesh.WithFailureTimeout(silence), slotmesh.WithReplicationTimeout(silence / 3),
+	}
 	if join != "" {
 		opts = append(opts, slotmesh.WithSeeds(strings.Split(join, ",")...))
 	}
