@@ -266,7 +266,7 @@ func (n *Node) fillLocked(s *slot, planned shard.NodeID, backups []shard.NodeID,
 			return unsettled, true
 		case n.lapsed(p, now), n.stalls(p, now): // the copy would be given up, as soon as it is there or before
 			return unsettled, true
-		case n.crowded, n.agenda.counts[copying] >= n.atOnce(&n.copies, maxCopies, s):
+		case n.agenda.counts[copying] >= n.atOnce(&n.copies, maxCopies, s):
 			if len(s.view.Known.Backups) < len(backups) {
 				return toRepair, true
 			}
@@ -309,7 +309,7 @@ func (n *Node) moveLocked(s *slot, to shard.NodeID, now int64) progress {
 		return atRest // whoever died may be back soon: until the outlook changes
 	case !s.view.Known.Holds(to), !n.outlook.settled && !leaving, n.peer(to).live() == nil, s.gather != nil, now < max(s.notBefore, s.stayTill):
 		return unsettled
-	case n.crowded, n.agenda.counts[handing] >= n.atOnce(&n.handovers, n.handoversAtOnce(), s):
+	case n.agenda.counts[handing] >= n.atOnce(&n.handovers, n.handoversAtOnce(), s):
 		return toMove
 	case !leaving && !n.settings.Load().Placed(s.no) && !n.pacer.turn(now):
 		return toMove

@@ -199,7 +199,6 @@ type tending struct {
 	unclaimed     bool            // there are slots to found
 	begins        []copyBegin     // copies to begin in this step
 	leaveOuts     int             // how many more copies of who steps down this step may give up
-	crowded       bool            // what is said of claims waits for the link to a peer: no more moves begin
 	moved         bool            // slots were on their way since that was told last
 	opened        int             // slots opened since Open
 	steppedAt     int64           // when the loop last ran

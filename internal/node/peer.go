@@ -129,14 +129,11 @@ func (p *peer) control(b []byte) {
 const muchQueued = 64 << 10
 
 // behind reports whether what this node has to say of claims waits for the link to a
-// peer. More would wait too, and what is repeated may not have left yet.
+// peer: what would be repeated may not have left yet.
 func (p *peer) behind() bool {
 	t := p.live()
 	return t != nil && t.ControlQueued() > muchQueued
 }
-
-// slow is behind of a peer that is heard: it is the link's speed that is waited for.
-func (p *peer) slow() bool { return p.behind() && !p.silent.Load() && !p.cut.Load() }
 
 // told reports whether all it knows of claims has arrived.
 func (p *peer) told() bool { return p.tableSeen.Load() && p.pastSeen.Load() }

@@ -43,9 +43,6 @@ type outlook struct {
 func (n *Node) reconcile(now int64) {
 	defer func() { n.moved = n.moved || n.reconciling() }()
 	n.leaveOuts = leaveOutAtOnce
-	if n.crowded = slices.ContainsFunc(n.allPeers(), (*peer).slow); n.crowded {
-		n.leaveOuts = 0
-	}
 	changed := n.replan(now)
 	if n.plan == nil {
 		return
@@ -96,7 +93,7 @@ func (n *Node) reconcile(now int64) {
 	}
 	for i := range a.queues {
 		waits := toRepair + progress(i)
-		for !n.crowded && a.counts[copying] < n.copies.size && a.counts[handing] < n.handovers.size {
+		for a.counts[copying] < n.copies.size && a.counts[handing] < n.handovers.size {
 			no, ok := a.next(&a.queues[i], waits)
 			if !ok {
 				break
