@@ -377,6 +377,7 @@ func TestWholeSurfaceGivesItsErrors(t *testing.T) {
 		}
 		wantErr(t, what+" out of time", err, context.Canceled)
 	}
+	wantErr(t, "Rebalance", view.Rebalance(ctx), nil) // what those changed has taken effect
 	for what, err := range timeless(over, c, dir) {
 		wantErr(t, what+" out of time", err, nil)
 	}

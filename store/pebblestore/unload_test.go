@@ -231,7 +231,7 @@ func TestStubsThatFillMemoryAreVictims(t *testing.T) {
 			}
 		}
 	}
-	write(250_000, 200, 40) // stubs of which take more than there is
+	write(350_000, 200, 40) // stubs of which take more than there is
 	before := s.Stats()
 	if evicted == 0 || before.Bytes > limit+limit/8 {
 		t.Errorf("%d evicted, %+v", evicted, before)
