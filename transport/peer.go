@@ -37,8 +37,13 @@ type PeerAddr struct {
 func (p *Peer) ID() NodeID { return p.id }
 
 // Identity returns what the peer said of itself when it was last connected;
-// before that, its ID and address as far as known.
-func (p *Peer) Identity() Identity { return *p.ident.Load() }
+// before that, its ID and address as far as known. A zero Peer has said nothing.
+func (p *Peer) Identity() Identity {
+	if id := p.ident.Load(); id != nil {
+		return *id
+	}
+	return Identity{}
+}
 
 // Up says whether the peer is connected. It turns true before PeerUp runs and
 // false before PeerDown runs.
