@@ -289,7 +289,7 @@ func TestDaemonRefusesWrongFlags(t *testing.T) {
 		{[]string{"--weight", "heavy"}, nil, []string{"weight"}},
 		{[]string{"--fsync", "often", "--eviction", "some", "--partition", "no", "--data-dir", "/tmp/x"}, nil, []string{"--fsync", "--eviction", "--partition", "needs --name"}},
 		{nil, []string{"SLOTMESH_MEMORY=lots", "SLOTMESH_BACKUPS=x"}, []string{"SLOTMESH_MEMORY", "SLOTMESH_BACKUPS"}},
-		{[]string{"--backups", "9", "--zone", "a b"}, nil, []string{"WithBackups", "WithZone"}},
+		{[]string{"--backups", "9", "--zone", "a b"}, nil, []string{"--backups", "--zone"}},
 		{[]string{"surplus"}, nil, []string{"surplus"}},
 		{[]string{"--secret-file", "/nonexistent"}, nil, []string{"/nonexistent"}},
 		{[]string{"--log-level", "loud"}, nil, []string{"loud"}},
