@@ -288,8 +288,8 @@ func (n *Node) sendRanges(t *transport.Peer, c *transport.Chunk, g *learning, go
 }
 
 // A peer that takes in nothing for chunkStall has more of a fault than little processor
-// time: for stallRest no copies are begun there, since those of others go by the same few
-// goroutines.
+// time: for stallRest no copies are begun there, and nothing is offered, since the copies
+// of others go by the same few goroutines.
 const (
 	chunkStall = 6 * copyStall
 	stallRest  = 2 * chunkStall

@@ -69,3 +69,21 @@ func TestNoCopiesBeginOnAPeerThatStalls(t *testing.T) {
 		t.Error("no copy begins later")
 	}
 }
+
+// Nor is it offered what a fork left, by the same few goroutines.
+func TestNothingIsOfferedToAPeerThatStalls(t *testing.T) {
+	n, _ := openSlot(t)
+	s, p := &n.slots[6], n.peer(shard.NewNodeID(2, 2))
+	s.duty = &duty{claim: &shard.Claim{Slot: 6, Epoch: 2}}
+	s.view.Known = &shard.Claim{Slot: 6, Epoch: 3, Primary: p.id}
+	p.stalledAt.Store(max(n.now(), 1))
+	n.onOfferWord(p.id, 6, 3, offerSend)
+	if s.duty.offering != 0 || len(n.jobs) != 0 {
+		t.Error("records are offered to a peer that has just stalled")
+	}
+	p.stalledAt.Store(0)
+	n.onOfferWord(p.id, 6, 3, offerSend)
+	if s.duty.offering == 0 || len(n.jobs) != 1 || !n.jobs[0].digest {
+		t.Error("its digest is not offered later")
+	}
+}

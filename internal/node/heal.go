@@ -188,8 +188,8 @@ func (n *Node) onOfferWord(from shard.NodeID, no uint16, session, what uint64) {
 		n.sendControl(from, body(ctlGathered, uint64(no)))
 		return
 	}
-	if d.offering == session {
-		return // under way
+	if d.offering == session || n.stalls(n.peer(from), n.now()) {
+		return // under way, or said again when it may take in some
 	}
 	// The digest first: mostly, after a start of all, the winner has the same. One
 	// that says nothing to that may know no such chunk, and gets the records.
@@ -210,7 +210,8 @@ func (n *Node) sendOffer(j copyJob) {
 	s.mu.Lock()
 	owed := s.duty != nil
 	s.mu.Unlock()
-	if t := n.peer(j.offer.Primary).live(); t != nil && owed {
+	p := n.peer(j.offer.Primary)
+	if t := p.live(); t != nil && owed && !n.stalls(p, n.now()) {
 		c := transport.Chunk{Slot: j.slot, Session: j.session, Kind: chunkOffer, Epoch: j.offer.Epoch}
 		if !j.digest {
 			n.sendRecords(t, &c, wholeSlot, true, func() bool { return !n.closing.Load() })
