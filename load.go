@@ -265,7 +265,7 @@ func (c *Cache) loadIt(ctx context.Context, f *flight, k flightKey, l lease, loa
 		c.forget(keyCall(0, k.key).Slot, k.key, l.token)
 		return node.Result{}, ctx.Err()
 	case errors.Is(err, ErrNotFound):
-		c.landAbsent(ctx, k, l, o)
+		f.overtaken = c.landAbsent(ctx, k, l, o)
 		return node.Result{}, ErrNotFound
 	case err != nil:
 		call := failedCall(k.key, l, err)
@@ -295,13 +295,16 @@ func absentCall(key string, l lease) node.Call {
 const releaseWait = time.Second
 
 // release ends a load without a value before its callers are told: who calls
-// after them is not to be answered with a load that was over by then.
-func (c *Cache) release(ctx context.Context, call *node.Call) {
+// after them is not to be answered with a load that was over by then. It reports
+// whether the key was written or deleted meanwhile.
+func (c *Cache) release(ctx context.Context, call *node.Call) (overtaken bool) {
 	ctx, cancel := context.WithTimeout(ctx, releaseWait)
 	defer cancel()
-	if _, err := c.n.Do(ctx, call); err != nil {
+	r, err := c.n.Do(ctx, call)
+	if err != nil {
 		c.n.Forget(call)
 	}
+	return r.Int == node.LoadOvertaken
 }
 
 // land stores a loaded value. Where the right to load was lost meanwhile, or
@@ -319,19 +322,22 @@ func (c *Cache) land(ctx context.Context, f *flight, k flightKey, l lease, value
 }
 
 // landAbsent tells the others that there is no value, removes the one that was to
-// be loaded anew, and remembers it as o says.
-func (c *Cache) landAbsent(ctx context.Context, k flightKey, l lease, o *loadOptions) {
+// be loaded anew, and remembers it as o says. It reports whether the key was written
+// or deleted meanwhile.
+func (c *Cache) landAbsent(ctx context.Context, k flightKey, l lease, o *loadOptions) (overtaken bool) {
 	if o.negative > 0 || k.refresh {
 		call := fillCall(k.key, node.SchemaAbsent, l.grant, nil, o.negative)
 		if o.negative == 0 {
 			call.Op = transport.OpDelete
 		}
-		if _, err := c.n.Do(ctx, &call); err == nil {
-			return
+		_, err := c.n.Do(ctx, &call)
+		if err == nil {
+			return false
 		}
+		overtaken = errors.Is(err, ErrConflict)
 	}
 	call := absentCall(k.key, l)
-	c.release(ctx, &call)
+	return c.release(ctx, &call) || overtaken
 }
 
 func fillCall(key string, schema uint32, grant uint64, value []byte, life time.Duration) node.Call {

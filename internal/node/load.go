@@ -42,6 +42,11 @@ const (
 	LoadBusy    int64 = 2 // somebody else does; with Look nobody does any more
 )
 
+// LoadOvertaken is what a Release with a Grant gives, in Result.Int, where the lease has
+// ended before: the key was written or deleted, or the load took too long. Earlier
+// releases do not say it.
+const LoadOvertaken int64 = 1
+
 // Call returns the call that asks.
 func (l Load) Call(slot uint16, key string) Call {
 	b := binary.AppendUvarint(nil, l.Token)
@@ -198,6 +203,9 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 		return err
 	}
 	*r = Result{}
+	if l.Grant != 0 && !n.grantedLocked(s, c.Key, l.Grant) {
+		r.Int = LoadOvertaken
+	}
 	n.lobby.leave(l.Token, c.Key)
 	var told []*guest
 	if g := s.guests; g != nil {
@@ -240,11 +248,16 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 // holdsLoadLocked reports whether a write that needs the lease to load its key has
 // it.
 func (n *Node) holdsLoadLocked(s *slot, c *Call) bool {
+	return n.grantedLocked(s, c.Key, c.Version)
+}
+
+// grantedLocked reports whether a lease to load a key is still good.
+func (n *Node) grantedLocked(s *slot, key string, grant uint64) bool {
 	if s.guests == nil {
 		return false
 	}
-	l := s.guests.loads[c.Key]
-	return l != nil && l.grant == c.Version && n.now() < l.until
+	l := s.guests.loads[key]
+	return l != nil && l.grant == grant && n.now() < l.until
 }
 
 // unleaseLocked ends the lease on a key that somebody deleted though it was
