@@ -45,7 +45,7 @@
 // Every call takes a context and ends within its deadline. Where it has none
 // WithOpTimeout bounds the call; of those that ask several times, such as Txn,
 // Update and Scan, each question; and GetOrLoad waits as long as somebody loads.
-// Calls wait out a failover rather than failing. Errors are matched with errors.Is; of those a write can return,
-// only ErrUnknownOutcome and the context's own error leave open whether it
-// took effect.
+// Calls wait out a failover rather than failing. Errors are matched with errors.Is;
+// of those a write can return, only ErrUnknownOutcome and the context's own error
+// leave open whether it took effect.
 package slotmesh

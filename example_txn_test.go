@@ -36,3 +36,29 @@ func ExampleCache_Txn() {
 	// true
 	// x <nil>
 }
+
+// What is to be deleted need not be read.
+func ExampleTx_ExistsMany() {
+	ctx := context.Background()
+	c := exampleCache()
+	defer c.Close()
+
+	_ = c.Set(ctx, "{user:42}cart", make([]byte, 1<<20))
+	_ = c.Set(ctx, "{user:42}seen", make([]byte, 1<<20))
+	gone := 0
+	err := c.Txn(ctx, "user:42", func(tx *slotmesh.Tx) error {
+		gone = 0
+		for _, r := range tx.ExistsMany("{user:42}cart", "{user:42}seen", "{user:42}name") {
+			if errors.Is(r.Err, slotmesh.ErrNotFound) {
+				continue
+			}
+			if err := tx.Delete(r.Key); err != nil {
+				return err
+			}
+			gone++
+		}
+		return nil
+	})
+	fmt.Println(gone, err)
+	// Output: 2 <nil>
+}

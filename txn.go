@@ -67,10 +67,10 @@ func (r *txRead) version() uint64 {
 // itself.
 //
 // Cost: a round trip for each call that reads, unless the slot is served here,
-// and one for the commit; GetMany and ExistsMany read many keys in one. Where this node holds
-// a backup of the slot f first reads there, for nothing; the commit, or a message
-// of its own before anything else that f led to is returned, confirms that this was
-// how the keys were. A transaction that wrote nothing otherwise commits for nothing.
+// and one for the commit; GetMany and ExistsMany read many keys in one. Where this
+// node holds a backup of the slot f first reads there, for nothing; the commit, or a
+// message of its own before anything else that f led to is returned, confirms that
+// this was how the keys were. A transaction that wrote nothing otherwise commits for nothing.
 //
 // Errors, beside those of f: ErrCrossSlot, already from the call inside;
 // ErrConflict; ErrTooLarge beyond 1024 keys read, or written, or where the writes
@@ -341,7 +341,7 @@ func (tx *Tx) Get(key string) ([]byte, error) {
 func (tx *Tx) GetMany(keys ...string) []ItemResult { return tx.many(false, keys) }
 
 // ExistsMany is GetMany without the values, which do not travel: Err is ErrNotFound
-// where there is no such key.
+// where there is no such key, and otherwise Version and Expires are the key's.
 func (tx *Tx) ExistsMany(keys ...string) []ItemResult { return tx.many(true, keys) }
 
 func (tx *Tx) many(bare bool, keys []string) []ItemResult {

@@ -51,10 +51,10 @@ type Event struct {
 	Value   []byte
 	Version uint64
 	Expires time.Time // of what was written; the zero time means never
-	// Op is what an EventSet was written by, named as in Stats: "expire", by Expire and
-	// Persist alike, which left the value as it was, "incr" or "append"; "keepttl" by a
-	// Set with KeepTTL. "" means any other write, a transaction among them, and comes
-	// with a snapshot and from nodes of releases before this field.
+	// Op is what an EventSet was written by: "expire", by Expire and Persist alike,
+	// which left the value as it was, "incr", "append", or "keepttl", by a Set with
+	// KeepTTL. "" means any other write, a transaction among them, and comes with a
+	// snapshot and from nodes of releases before this field.
 	Op string
 	// Label is what Tx.SetLabel said of an EventSet or EventDelete; 0 with a snapshot and
 	// from nodes of releases before this field.
