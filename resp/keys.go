@@ -136,12 +136,13 @@ func existsAlone(c *conn, args [][]byte) bool {
 		for _, key := range distinct(keys) {
 			results[key] = group.Exists(key)
 		}
-		if err := group.Do(ctx); err != nil {
-			return err
-		}
+		_ = group.Do(ctx) // each result has its error
 		count = 0
 		for _, key := range keys { // what is named twice counts twice
-			if results[string(key)].Existed {
+			switch r := results[string(key)]; {
+			case r.Err != nil:
+				return r.Err
+			case r.Existed:
 				count++
 			}
 		}

@@ -100,10 +100,11 @@ func watch(c *conn, args [][]byte) {
 		for i, name := range names {
 			results[i] = group.Exists(name)
 		}
-		if err := group.Do(ctx); err != nil {
-			return err
-		}
+		_ = group.Do(ctx) // each result has its error
 		for i, r := range results {
+			if r.Err != nil {
+				return r.Err
+			}
 			versions[names[i]] = r.Version // 0: absent
 		}
 		return nil

@@ -60,6 +60,20 @@ func TestWhatIsTooLargeIsSaid(t *testing.T) {
 			t.Errorf("%s = %s, want %s", tt.args[0], got, tt.want)
 		}
 	}
+	for _, command := range []string{"watch", "exists", "mget"} {
+		args := []string{command}
+		for i := range 2 {
+			args = append(args, fmt.Sprint(long, i))
+		}
+		if command == "exists" { // beyond what one transaction reads
+			for i := range 1024 {
+				args = append(args, fmt.Sprint("{t}", i))
+			}
+		}
+		if got := c.do(args...); strings.Count(got, "too large") != 1 {
+			t.Errorf("%s of two keys that are too large = %.300s, want one error", command, got)
+		}
+	}
 	for _, tt := range []struct{ first, each, last, want string }{
 		{"multi", "set {t}%d v", "exec", "error ERR key or value too large: 1025 keys and "},
 		{"multi", "get {t}%d", "exec", "error ERR key or value too large: a transaction that reads more than 1024 keys"},
