@@ -15,8 +15,8 @@ var keyCommands = []command{
 	{name: "exists", arity: -2, flags: readonly | fast | blindly, group: "generic", about: "Counts those of the keys that exist.", first: 1, last: -1, step: 1, tx: exists, alone: existsAlone},
 	{name: "touch", arity: -2, flags: readonly | fast | blindly, group: "generic", about: "Counts those of the keys that exist.", first: 1, last: -1, step: 1, tx: exists, alone: existsAlone},
 	{name: "type", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the type of a value.", first: 1, last: 1, step: 1, tx: typeOf},
-	{name: "ttl", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the seconds a key has to live.", first: 1, last: 1, step: 1, tx: ttl},
-	{name: "pttl", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the milliseconds a key has to live.", first: 1, last: 1, step: 1, tx: ttl},
+	{name: "ttl", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the seconds a key has to live.", first: 1, last: 1, step: 1, tx: ttl, alone: ttlAlone},
+	{name: "pttl", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the milliseconds a key has to live.", first: 1, last: 1, step: 1, tx: ttl, alone: ttlAlone},
 	{name: "expiretime", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the Unix second at which a key expires.", first: 1, last: 1, step: 1, tx: expireTime},
 	{name: "pexpiretime", arity: 2, flags: readonly | fast, group: "generic", about: "Returns the Unix millisecond at which a key expires.", first: 1, last: 1, step: 1, tx: expireTime},
 	{name: "expire", arity: -3, flags: write | fast, group: "generic", about: "Lets a key expire in seconds.", first: 1, last: 1, step: 1, label: labelTimed, tx: expire, alone: expireAlone},
@@ -170,6 +170,31 @@ func ttl(v *view, args [][]byte) {
 		ms = (ms + 500) / 1000
 	}
 	v.out.int(ms)
+}
+
+// ttlAlone is TTL or PTTL by the clock of the slot's primary. A time that is longer than
+// the library can say it is told by this node's.
+func ttlAlone(c *conn, args [][]byte) bool {
+	var left time.Duration
+	err := c.call(func(ctx context.Context) (err error) {
+		left, err = c.s.cache.TTL(ctx, string(args[1]))
+		return err
+	})
+	switch ms := left.Milliseconds(); {
+	case missing(err):
+		c.out.int(-2)
+	case err != nil:
+		c.fault(err)
+	case left == slotmesh.NoTTL:
+		c.out.int(-1)
+	case left > maxLifetime:
+		return false
+	case args[0][0]|0x20 == 't':
+		c.out.int((ms + 500) / 1000)
+	default:
+		c.out.int(ms)
+	}
+	return true
 }
 
 func expireTime(v *view, args [][]byte) {

@@ -173,6 +173,11 @@ func (r *reply) options(s *setting, name string) (opts [2]slotmesh.SetOption, ok
 		opts[0] = slotmesh.KeepTTL()
 	case ms != 0:
 		opts[0] = slotmesh.ExpireAt(time.UnixMilli(ms))
+		if s.how == inSeconds || s.how == inMillis { // from now on, by the primary's clock
+			if d, ok := lifetime(s.amount, s.how == inSeconds); ok {
+				opts[0] = slotmesh.TTL(d)
+			}
+		}
 	}
 	switch {
 	case s.absent:
