@@ -9,7 +9,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -78,11 +77,15 @@ func main() {
 	if slices.ContainsFunc(chosen, func(s scenario) bool { return s.name == scenarios[0].name }) && !*noRedis && rediscluster.Available() {
 		redis = startRedis()
 		err := st.set(scenarios[0], *keys, *verbose) // side by side, before anything is measured
-		if err = errors.Join(err, redis.ready()); err != nil {
+		switch ready := redis.ready(); {
+		case err != nil:
 			fmt.Fprintln(os.Stderr, err)
 			st.stop()
 			redis.stop()
 			os.Exit(1)
+		case ready != nil:
+			report(line{System: "redis", Scenario: scenarios[0].name}, ready)
+			redis = nil
 		}
 	}
 	for _, s := range chosen {
