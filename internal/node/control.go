@@ -107,7 +107,7 @@ func (n *Node) Control(tp *transport.Peer, b []byte) {
 			return
 		}
 		if p := n.peer(id); p.up.Load() {
-			p.heardAt.Store(n.now()) // heartbeats may stand in line behind thousands of these
+			p.heardAt.Store(n.now()) // an earlier release's heartbeats stand in line behind these
 		}
 		n.post(event{kind: evMessages, id: id, messages: ms})
 	case ctlBeat:

@@ -217,7 +217,8 @@ func (n *Node) carryOut() {
 	}
 }
 
-// messageBatch messages fill about one of the transport's batches.
+// messageBatch messages, or claims, fill about one of the transport's batches. More in
+// one would hold up heartbeats, which overtake whole batches only.
 const messageBatch = 256
 
 // sendMessages sends what the core has to say. What repeats an earlier message is left
@@ -325,7 +326,7 @@ func (n *Node) spread(now int64) (waiting bool) {
 	}
 	slices.Sort(n.unspread)
 	slots, t := slices.Compact(n.unspread), n.table.Load()
-	for part := range slices.Chunk(slots, claimBatch) {
+	for part := range slices.Chunk(slots, messageBatch) {
 		claims := make([]*shard.Claim, len(part))
 		for i, slot := range part {
 			claims[i] = t.Claim(slot)

@@ -159,7 +159,7 @@ func (n *Node) setPeers() {
 func (n *Node) PeerUp(tp *transport.Peer) {
 	p := n.peerUp(tp)
 	var table [][]byte
-	for claims := range slices.Chunk(slices.Collect(n.table.Load().All()), claimBatch) {
+	for claims := range slices.Chunk(slices.Collect(n.table.Load().All()), messageBatch) {
 		table = append(table, claimsBody(claims))
 	}
 	table = append(table, claimsBody(nil)) // an empty batch ends it, on the stream that carried it
