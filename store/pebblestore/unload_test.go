@@ -192,6 +192,7 @@ func TestStubsThatFillMemoryAreVictims(t *testing.T) {
 		limit    = 16 << 20
 		headroom = limit / 32
 		slots    = 64
+		most     = limit + limit/4 // what waits for a busy disk comes on top
 	)
 	s := open(t, pebblestore.Options{FS: vfs.NewMem(), Limit: limit, Fsync: pebblestore.Never})
 	version, evicted := uint64(0), 0
@@ -233,11 +234,11 @@ func TestStubsThatFillMemoryAreVictims(t *testing.T) {
 	}
 	write(350_000, 200, 40) // stubs of which take more than there is
 	before := s.Stats()
-	if evicted == 0 || before.Bytes > limit+limit/8 {
+	if evicted == 0 || before.Bytes > most {
 		t.Errorf("%d evicted, %+v", evicted, before)
 	}
 	write(20_000, 20, 1000)
-	if after := s.Stats(); after.Records < before.Records/3 || after.Bytes > limit+limit/8 {
+	if after := s.Stats(); after.Records < before.Records/3 || after.Bytes > most {
 		t.Errorf("of %d records %d are left", before.Records, after.Records)
 	}
 }
