@@ -3,10 +3,11 @@
 //
 // Between two nodes there are three long-lived bidirectional streams, each on a
 // connection of its own: data, for calls and appends; control, for heartbeats and
-// fences, which must not wait behind them; and bulk, for copies and for messages
+// claims, which must not wait behind them; and bulk, for copies and for messages
 // too large for the others. Of two nodes the one with the lower ID dials. A message
 // on the wire is a batch of what was queued; messages of one stream arrive in order
-// or the stream ends. The package never knows who owns a slot or what is stored.
+// or the stream ends, but that those of SendFirst overtake others. The package never
+// knows who owns a slot or what is stored.
 //
 // Senders encode into the batch being filled. Who finds nobody writing writes it,
 // where that needs no waiting; a writer goroutine per stream does the rest, so that
@@ -24,8 +25,8 @@
 //   - dial.go, serve.go, handshake.go, registry.go, session.go, conn.go: how peers
 //     get connected, and how that ends.
 //   - peer.go, calls.go, sweep.go, late.go: requests, answers and deadlines.
-//   - outbox.go, outflow.go, writenow_*.go, corks.go: a stream's way out. inflow.go,
-//     ahead.go: its way in.
+//   - outbox.go, outflow.go, writenow_*.go, unsent_*.go, corks.go: a stream's way
+//     out. inflow.go, ahead.go: its way in.
 //   - bulk.go, stage.go: copies and large messages.
 package transport
 

@@ -7,8 +7,8 @@
 // lock of one slot at a time. The control loop is one goroutine, the only one
 // that decides on claims; it tells the data path of each slot what the claims
 // say (applyView), and is told by events (post). What it alone touches is in the
-// struct tending. docs/design.md follows a Set, a
-// Get, a failover, a move and a start from disk from function to function.
+// struct tending. docs/design.md follows a Set, a Get, a failover, a move and a
+// start from disk from function to function.
 //
 // # A call
 //
