@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slotmesh/slotmesh/internal/node"
@@ -128,8 +129,9 @@ func (b *Batch) Incr(key string, delta int64, opts ...IncrOption) *BatchResult {
 
 // Do makes the calls and fills in their results. Calls on different keys run
 // side by side, and those for one node travel together; calls on one key run
-// in the order in which they were added. Each is by itself: together they are
-// not atomic, see Txn. A batch can be done once; what is added afterwards gets
+// in the order in which they were added: at once where this node serves the key, or
+// else each when the one before it has its answer. Each is by itself: together they
+// are not atomic, see Txn. A batch can be done once; what is added afterwards gets
 // ErrInvalid.
 //
 // It returns the calls' errors joined, but for ErrNotFound, ErrConditionFailed
@@ -139,31 +141,22 @@ func (b *Batch) Do(ctx context.Context) error {
 		return errBatchDone
 	}
 	b.done = true
-	rounds := make(map[string]int, len(b.calls))
-	places := [][]int{make([]int, 0, len(b.calls))} // of the calls of each round
-	for i, call := range b.calls {
-		if b.results[i].Err != nil {
-			continue
-		}
-		round := rounds[call.Key]
-		rounds[call.Key]++
-		if round == len(places) {
-			places = append(places, nil)
-		}
-		places[round] = append(places[round], i)
-	}
-	for _, at := range places {
-		calls := b.calls
-		if len(at) < len(b.calls) {
-			calls = make([]node.Call, len(at))
-			for k, i := range at {
-				calls[k] = b.calls[i]
+	calls, at := b.calls, []int(nil)
+	if slices.ContainsFunc(b.results, func(r *BatchResult) bool { return r.Err != nil }) {
+		calls, at = nil, make([]int, 0, len(b.calls))
+		for i, call := range b.calls {
+			if b.results[i].Err == nil {
+				calls, at = append(calls, call), append(at, i)
 			}
 		}
-		got, errs := b.c.n.DoMany(ctx, calls)
-		for k, i := range at {
-			b.results[i].take(&got[k], errs[k])
+	}
+	got, errs := b.c.n.DoInOrder(ctx, calls)
+	for k := range got {
+		i := k
+		if at != nil {
+			i = at[k]
 		}
+		b.results[i].take(&got[k], errs[k])
 	}
 	var faults []error
 	for _, r := range b.results {

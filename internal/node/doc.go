@@ -14,7 +14,8 @@
 //
 //   - route.go, trip.go: attempts until there is an answer; where each goes and
 //     what its error means. detour.go: around a link that is down. redirect.go:
-//     for callers who go themselves. many.go: groups of calls.
+//     for callers who go themselves. many.go: groups of calls; lane.go: the order of
+//     those on one key.
 //   - answer.go, serve.go, write.go, txn.go, scan.go: the primary's side; reads,
 //     writes, transactions, pages. slot.go: the state they work on.
 //   - replicate.go: the streams to the copies, the acknowledged mark, the ring

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,8 @@ type flight struct {
 	err      error
 	state    atomic.Uint32
 	index    int
-	ran      bool // here, in the present round
+	ran      bool  // here, in the present round
+	lane     *lane // nil: no order is to be kept
 	answered func(*transport.Response, error)
 	done     func(error)
 }
@@ -64,13 +66,25 @@ func (f *flight) finish(rsp *transport.Response, err error) {
 // index, also where ctx is done. What goes to one node leaves together, and
 // what fails is tried again by itself.
 func (n *Node) DoMany(ctx context.Context, calls []Call) ([]Result, []error) {
-	if n.cfg.Trace != nil && len(calls) > 0 {
-		return n.manyTraced(ctx, calls)
-	}
-	return n.doMany(ctx, calls)
+	return n.doMany(ctx, calls, false)
 }
 
-func (n *Node) doMany(ctx context.Context, calls []Call) ([]Result, []error) {
+// DoInOrder is DoMany that runs calls on one key in their order.
+func (n *Node) DoInOrder(ctx context.Context, calls []Call) ([]Result, []error) {
+	return n.doMany(ctx, calls, true)
+}
+
+func (n *Node) doMany(ctx context.Context, calls []Call, ordered bool) ([]Result, []error) {
+	if n.cfg.Trace != nil && len(calls) > 0 {
+		end := n.traceMany(ctx, calls)
+		results, errs := n.groups(ctx, calls, ordered)
+		end(results, errs)
+		return results, errs
+	}
+	return n.groups(ctx, calls, ordered)
+}
+
+func (n *Node) groups(ctx context.Context, calls []Call, ordered bool) ([]Result, []error) {
 	results, errs := make([]Result, len(calls)), make([]error, len(calls))
 	began, deadline := n.limits(ctx)
 	for from := 0; from < len(calls); {
@@ -79,26 +93,31 @@ func (n *Node) doMany(ctx context.Context, calls []Call) ([]Result, []error) {
 			bytes += len(calls[to].Key) + len(calls[to].Value) + len(calls[to].Old)
 			to++
 		}
-		n.together(ctx, began, deadline, calls[from:to], results[from:to], errs[from:to])
+		n.together(ctx, began, deadline, calls[from:to], results[from:to], errs[from:to], ordered)
 		from = to
 	}
 	return results, errs
 }
 
 // together is DoMany of one group: round after round, until each call has an outcome.
-func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []Call, results []Result, errs []error) {
+func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []Call, results []Result, errs []error, ordered bool) {
 	var flights []*flight
+	var order lanes
+	if ordered && len(calls) > 1 {
+		order = make(lanes, len(calls))
+	}
 	for i := range calls {
 		c := &calls[i]
 		if errs[i] = n.admit(ctx, c); errs[i] != nil {
 			continue
 		}
-		if looks(c.Op) && (n.lookHere(c, &results[i]) || n.lookBeside(c, &results[i])) {
+		if looks(c.Op) && order[c.Key] == nil && (n.lookHere(c, &results[i]) || n.lookBeside(c, &results[i])) {
 			continue
 		}
 		f := n.flight()
 		f.call, f.index = c, i
 		n.setOut(&f.trip, c)
+		order.enter(f)
 		flights = append(flights, f)
 	}
 	if len(flights) < len(calls) {
@@ -131,6 +150,7 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 			}
 			results[f.index], errs[f.index] = res, err
 			n.ended(&f.trip, f.call, res.Found, began, now, err)
+			hurry = hurry || f.lane != nil // who waits for it is next
 			n.land(f)
 		}
 		flights = rest
@@ -210,8 +230,14 @@ func (n *Node) recall(f *flight) {
 
 func (n *Node) launch(ctx context.Context, deadline time.Time, f *flight) {
 	var err error
-	if f.to, err = n.next(ctx, &f.trip); err != nil {
+	f.to, err = n.next(ctx, &f.trip)
+	if err == nil && f.lane.stands(f) {
+		f.attempts--
+		err = errNotYet
+	}
+	if err != nil {
 		f.to = nil
+		f.lane.close()
 		f.finish(nil, err)
 		return
 	}
@@ -227,6 +253,9 @@ func (n *Node) launch(ctx context.Context, deadline time.Time, f *flight) {
 		f.req.Timeout = time.Until(deadline).Microseconds()
 	}
 	if err := n.run(f.call, &f.req, &f.res, f.done); err != nil {
+		if internal(err) || errors.Is(err, ErrOverloaded) { // to be made again
+			f.lane.close()
+		}
 		f.finish(nil, err)
 	}
 }
@@ -243,6 +272,6 @@ func (n *Node) flight() *flight {
 
 // land gives a flight back; it refers to nothing of the caller's any more.
 func (n *Node) land(f *flight) {
-	f.trip, f.call, f.group, f.to, f.res, f.rsp, f.err = trip{}, nil, nil, nil, Result{}, transport.Response{}, nil
+	f.trip, f.call, f.group, f.lane, f.to, f.res, f.rsp, f.err = trip{}, nil, nil, nil, nil, Result{}, transport.Response{}, nil
 	n.flights.Put(f)
 }

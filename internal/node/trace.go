@@ -46,16 +46,19 @@ func (n *Node) doTraced(ctx context.Context, c *Call, r *Result) error {
 	return e.Err
 }
 
-// manyTraced makes calls side by side under one trace.
-func (n *Node) manyTraced(ctx context.Context, calls []Call) ([]Result, []error) {
+// traceMany follows calls that are made side by side as one; what it returns is called
+// with how they ended.
+func (n *Node) traceMany(ctx context.Context, calls []Call) func([]Result, []error) {
 	trace, end := n.cfg.Trace.Call(ctx, "batch", calls[0].Slot)
-	if end != nil && len(trace) <= transport.MaxTrace {
+	if end == nil {
+		return func([]Result, []error) {}
+	}
+	if len(trace) <= transport.MaxTrace {
 		for i := range calls {
 			calls[i].Trace = trace
 		}
 	}
-	results, errs := n.doMany(ctx, calls)
-	if end != nil {
+	return func(results []Result, errs []error) {
 		e := CallEnd{Source: SourceLocal, Attempts: 1}
 		for i := range results {
 			if !results[i].Local {
@@ -67,7 +70,6 @@ func (n *Node) manyTraced(ctx context.Context, calls []Call) ([]Result, []error)
 		}
 		end(e)
 	}
-	return results, errs
 }
 
 // serveTraced follows a call of a peer's; nil: it is not followed.

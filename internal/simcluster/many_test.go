@@ -94,3 +94,43 @@ func TestManyWritesWithoutAnswerMayTakeEffect(t *testing.T) {
 		}
 	})
 }
+
+// Calls on one key keep their order, wherever its primary goes meanwhile.
+func TestCallsInOrderWhileSlotsMove(t *testing.T) {
+	t.Parallel()
+	const keys, each = 60, 5
+	Run(t, Config{Nodes: 3, Seed: 8}, func(sc *Cluster) {
+		calls := make([]node.Call, keys*each)
+		for i := range calls {
+			key := fmt.Sprintf("count%d", i%keys)
+			calls[i] = node.Call{Op: transport.OpIncr, Slot: hashtag.Slot(key), Key: key, Delta: 1}
+		}
+		moved := make(chan struct{})
+		go func() {
+			defer close(moved)
+			for _, name := range []string{"n3", "n2", "n3"} {
+				sc.Must(sc.StepDown(name, time.Minute))
+				sc.Start(name)
+				sc.AwaitStable(time.Minute)
+			}
+			sc.Kill("n2")
+		}()
+		round := int64(0)
+		for more := 20; more > 0; round++ {
+			ctx, cancel := context.WithTimeout(context.Background(), soon)
+			results, errs := sc.Node("n1").DoInOrder(ctx, calls)
+			cancel()
+			for i := range calls {
+				if want := round*each + int64(i/keys) + 1; errs[i] != nil || results[i].Int != want {
+					t.Fatalf("round %d, call %d of key %d: %d, %v, want %d", round, i/keys, i%keys, results[i].Int, errs[i], want)
+				}
+			}
+			select {
+			case <-moved:
+				more--
+			default:
+			}
+		}
+		t.Logf("%d rounds", round)
+	})
+}
