@@ -305,6 +305,7 @@ func (d *decoder) append() *Append {
 	a.Result.Expiry = d.int()
 	a.Result.Int = d.int()
 	a.Result.Schema = d.u32()
+	a.Answers = d.u64()
 	return a
 }
 

@@ -208,6 +208,7 @@ func (e *encoder) append(a *Append) {
 	e.int(a.Result.Expiry)
 	e.int(a.Result.Int)
 	e.uint(uint64(a.Result.Schema))
+	e.uint(a.Answers)
 	e.end()
 }
 

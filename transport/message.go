@@ -42,6 +42,7 @@ const (
 	FlagLease      uint16 = 1 << 8  // only if Version is that of the grant of the lease to load the key
 	FlagNear       uint16 = 1 << 9  // OpGet: with a read lease, if there can be one
 	FlagRelay      uint16 = 1 << 10 // hand it on to the slot's primary: the sender can't reach it
+	FlagCopy       uint16 = 1 << 11 // the sender is a backup: an append of it may be the answer, see Append.Answers
 )
 
 // Call is one operation on one key. Strings and slices of a received Call
@@ -170,6 +171,7 @@ type Append struct {
 	Call    CallID
 	Result  Result // kept with the call ID; a large Value is left out
 	Records []Record
+	Answers uint64 // the receiver's request that this is the answer to, once it has it; 0: none
 }
 
 // AppendAck acknowledges all appends of a slot up to Version.

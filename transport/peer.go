@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -194,6 +195,16 @@ func (p *Peer) expire(now int64) (earliest int64) {
 		}
 	}
 	return earliest
+}
+
+// Answer ends the call that an append answers, if it still waits. Its done runs before
+// Answer returns.
+func (p *Peer) Answer(a *Append) {
+	if c, ok := p.calls.take(a.Answers); ok {
+		r := Response{ID: a.Answers, Mark: a.Mark, Result: a.Result}
+		r.Value = bytes.Clone(r.Value)
+		c.done(&r, nil)
+	}
 }
 
 // Respond answers the request id that the handler was given. It is dropped if

@@ -31,6 +31,9 @@ func (n *Node) Request(p *transport.Peer, req *transport.Request) {
 	if req.Flags&transport.FlagRelay != 0 && n.relay(p, req) {
 		return
 	}
+	if req.Flags&transport.FlagCopy != 0 && req.CallID.Node != p.ID() {
+		req.Flags &^= transport.FlagCopy // it came by way of another, to whom the answer goes
+	}
 	id, slot := req.ID, req.Slot
 	if looks(req.Op) {
 		n.answerRead(p, req)
@@ -68,7 +71,11 @@ func (n *Node) answering() *answering {
 	}
 	w := &answering{}
 	w.done = func(err error) {
-		n.respond(w.p, w.id, w.slot, &w.res, err)
+		if errors.Is(err, errAnswered) {
+			err = nil
+		} else {
+			n.respond(w.p, w.id, w.slot, &w.res, err)
+		}
 		n.served(w, err)
 		if w.end != nil {
 			w.end(err)

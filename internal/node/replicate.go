@@ -15,7 +15,11 @@ const slotRing = 256 << 10 // bytes one slot's ring keeps at most while all have
 const crampedRing = 2 << 10
 
 // appendLocked puts an entry into the ring and sends it to every copy.
-func (n *Node) appendLocked(s *slot, e entry) {
+func (n *Node) appendLocked(s *slot, e entry) { n.appendToLocked(s, e, nil, 0) }
+
+// appendToLocked is appendLocked of a call to which the append is the answer at the
+// copy told; see tellsLocked.
+func (n *Node) appendToLocked(s *slot, e entry, told *link, answers uint64) {
 	e.size = entrySize(&e)
 	prev := s.ringTopLocked()
 	s.ring.add(e)
@@ -28,8 +32,42 @@ func (n *Node) appendLocked(s *slot, e entry) {
 	a := n.appendOf(s, &e, prev, one[:0])
 	for _, l := range s.links {
 		if l.started && !l.parked {
-			a.Session = l.session
+			a.Session, a.Answers = l.session, 0
+			if l == told {
+				a.Answers = answers
+			}
 			n.sendInTurn(l, &a)
+		}
+	}
+}
+
+// tellsLocked returns the caller's own copy where no other is waited for: once the
+// append is there, all that are to have the write have it, and the caller needs no
+// further message to know. nil: this node answers.
+func (n *Node) tellsLocked(s *slot, req *transport.Request, r *Result) *link {
+	if req.Flags&transport.FlagCopy == 0 || n.cfg.SyncWrites || n.ackAtOnce(&req.Call) || s.learner != nil ||
+		s.guests != nil && s.guests.near != nil || len(r.Value) > maxKept {
+		return nil
+	}
+	caller := shard.NodeID(req.CallID.Node)
+	if all := s.view.Required; len(all) != 1 || all[0] != caller {
+		return nil
+	}
+	if l := s.links.to(caller); l != nil && l.started && !l.parked {
+		return l
+	}
+	return nil
+}
+
+// errAnswered ends a call whose caller knows the answer by an append.
+var errAnswered = errors.New("answered by an append")
+
+// untellLocked has this node answer calls itself: what the copy gets may not be what was
+// to answer them. One that is answered twice ignores the second.
+func (s *slot) untellLocked(l *link) {
+	for i := range s.waiters {
+		if s.waiters[i].told == l {
+			s.waiters[i].told = nil
 		}
 	}
 }
@@ -180,6 +218,7 @@ func (n *Node) resendLocked(s *slot, l *link, from uint64) bool {
 		return false
 	}
 	l.started, l.parked = true, false
+	s.untellLocked(l)
 	prev := from
 	for i := range s.ring.entries {
 		e := &s.ring.entries[i]
@@ -280,7 +319,13 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 		n.wakeEvict()
 	}
 	s.mu.Unlock()
-	finish(ready, nil)
+	for _, w := range ready {
+		if l != nil && w.told == l {
+			w.done(errAnswered)
+		} else {
+			w.done(nil)
+		}
+	}
 }
 
 // Append stores what a primary sends to this copy. (transport.Handler)
@@ -338,11 +383,16 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		if !n.storeLocked(p, s, a, &ack) {
 			return
 		}
+	default:
+		a.Answers = 0 // it did when it came first
 	}
 	if s.stream.primary != from || s.stream.epoch != a.Epoch {
 		return
 	}
 	n.ackLocked(s)
+	if a.Answers != 0 {
+		p.Answer(a)
+	}
 }
 
 // storeLocked stores an append that follows what this copy has, and reports whether it

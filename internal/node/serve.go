@@ -234,7 +234,7 @@ func (s *slot) insertWaiterLocked(version uint64, done func(error)) {
 	}
 	s.waiters = append(s.waiters, waiter{})
 	copy(s.waiters[i+1:], s.waiters[i:])
-	s.waiters[i] = waiter{version, done}
+	s.waiters[i] = waiter{version: version, done: done}
 }
 
 // lookUp reads a record, from disk where memory has no more than its place.

@@ -156,7 +156,8 @@ func (s *slot) shut() {
 
 type waiter struct {
 	version uint64
-	done    func(err error) // nil: acknowledged
+	told    *link           // the copy whose append is the answer; nil if none is
+	done    func(err error) // nil: acknowledged; errAnswered: and the caller knows
 }
 
 // hold says to whom a primary is about to hand over, and since when.

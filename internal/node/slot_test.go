@@ -113,3 +113,15 @@ func TestTrimKeepsWhatIsUnknown(t *testing.T) {
 		t.Errorf("fates are known from %x, want %x", r.fates, firstVersion(3))
 	}
 }
+
+// What a copy is sent once more does not answer its own calls: this node does.
+func TestWhatIsSentAgainAnswersNothing(t *testing.T) {
+	n := newMetaDisk().started(shard.NewNodeID(1, 1))
+	s := &n.slots[5]
+	s.view.Known = &shard.Claim{Slot: 5, Epoch: 1}
+	l, other := &link{peer: &peer{}}, &link{}
+	s.waiters = []waiter{{version: 1, told: l}, {version: 2, told: other}}
+	if !n.resendLocked(s, l, firstVersion(1)) || s.waiters[0].told != nil || s.waiters[1].told != other {
+		t.Errorf("waiters are %+v, want the first told by none, the second by its copy", s.waiters)
+	}
+}

@@ -82,6 +82,9 @@ func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error
 	if to == nil {
 		return nil, transport.ErrNotSent
 	}
+	if t.req.Flags &^= transport.FlagCopy; n.backsAlone(t.claim) && !n.cfg.SyncWrites {
+		t.req.Flags |= transport.FlagCopy
+	}
 	if t.req.Repeat { // it may have taken effect: what became of it is looked up
 		return to, nil
 	}
@@ -89,6 +92,11 @@ func (n *Node) next(ctx context.Context, t *trip) (to *transport.Peer, err error
 		return nil, n.redirected(redirect, t, ask.id)
 	}
 	return to, nil
+}
+
+// backsAlone reports whether this node is the only backup of a claim.
+func (n *Node) backsAlone(cl *shard.Claim) bool {
+	return cl != nil && len(cl.Backups) == 1 && cl.Backups[0] == n.id
 }
 
 // overtaken reports whether the slot's primary has changed since next looked:

@@ -281,11 +281,12 @@ func (n *Node) commitLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 	for i := range recs {
 		recs[i] = own(recs[i])
 	}
-	n.appendLocked(s, entry{version: version, call: req.CallID, result: kept(r), records: recs})
+	told := n.tellsLocked(s, req, r)
+	n.appendToLocked(s, entry{version: version, call: req.CallID, result: kept(r), records: recs}, told, req.ID)
 	for i := range recs {
 		n.wroteLocked(s, &recs[i], recs[0].Version, false)
 	}
-	n.writtenLocked(s, c, version, done)
+	n.writtenLocked(s, c, version, told, done)
 	return nil
 }
 

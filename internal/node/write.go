@@ -91,11 +91,12 @@ func (n *Node) write(c *Call, req *transport.Request, r *Result, done func(error
 	if c.Op == opRemove {
 		e.cause = uint8(c.Delta)
 	}
-	n.appendLocked(s, e)
+	told := n.tellsLocked(s, req, r)
+	n.appendToLocked(s, e, told, req.ID)
 	if s.guests != nil {
 		n.wroteLocked(s, &recs[0], version, c.Op == opRemove)
 	}
-	n.writtenLocked(s, c, version, done)
+	n.writtenLocked(s, c, version, told, done)
 	return nil
 }
 
@@ -140,11 +141,12 @@ func (n *Node) repeatLocked(s *slot, sv *serving, c *Call, req *transport.Reques
 }
 
 // writtenLocked ends a call that wrote up to version: done is called when all copies
-// have it, or at once where the primary's word is enough. It unlocks the slot.
-func (n *Node) writtenLocked(s *slot, c *Call, version uint64, done func(error)) {
-	atOnce := (c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary) && s.revocationsLocked(version) == version
+// have it, or at once where the primary's word is enough. told is of tellsLocked. It
+// unlocks the slot.
+func (n *Node) writtenLocked(s *slot, c *Call, version uint64, told *link, done func(error)) {
+	atOnce := n.ackAtOnce(c) && s.revocationsLocked(version) == version
 	if !atOnce {
-		s.waiters = append(s.waiters, waiter{version, done})
+		s.waiters = append(s.waiters, waiter{version, told, done})
 	}
 	ready := n.advanceLocked(s)
 	s.mu.Unlock()
@@ -152,6 +154,11 @@ func (n *Node) writtenLocked(s *slot, c *Call, version uint64, done func(error))
 	if atOnce {
 		done(nil)
 	}
+}
+
+// ackAtOnce reports whether the primary's word is enough for a write.
+func (n *Node) ackAtOnce(c *Call) bool {
+	return c.Flags&transport.FlagAckPrimary != 0 || n.cfg.AckPrimary
 }
 
 // answerLocked ends a call that writes nothing, with err or none: like a read it
