@@ -30,13 +30,16 @@ type freezingFS struct {
 	flushed *vfs.MemFS
 }
 
-func newFreezingFS(fs vfs.FS, dir string, p *parking) freezingFS {
-	return freezingFS{FS: fs, parking: p, dir: fs.PathJoin(dir), flushed: vfs.NewMem()}
+func newFreezingFS(fs vfs.FS, dir string, p *parking, w *watch) freezingFS {
+	dir = fs.PathJoin(dir)
+	return freezingFS{FS: watchedFS{fs, w, dir}, parking: p, dir: dir, flushed: vfs.NewMem()}
 }
 
 // owns reports whether a file is the engine's directory or lies in it, not below.
-func (fs freezingFS) owns(name string) bool {
-	return fs.PathJoin(name) == fs.dir || fs.PathDir(name) == fs.dir
+func (fs freezingFS) owns(name string) bool { return owns(fs.FS, fs.dir, name) }
+
+func owns(fs vfs.FS, dir, name string) bool {
+	return fs.PathJoin(name) == dir || fs.PathDir(name) == dir
 }
 
 type freezingFile struct {

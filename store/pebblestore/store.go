@@ -36,6 +36,7 @@ type Store struct {
 	db     *pebble.DB
 	queue  *queue
 	slots  [store.Slots]atomic.Pointer[slot]
+	watch  *watch
 	*warming
 
 	*teller
@@ -84,7 +85,7 @@ func Open(opts Options) (*Store, error) {
 func open(opts Options) (*Store, error) {
 	b := opts.budget()
 	s := &Store{
-		parking: newParking(opts.Logger), opts: opts, budget: b,
+		parking: newParking(opts.Logger), opts: opts, budget: b, watch: newWatch(),
 		warming: newWarming(), teller: newTeller(), marks: map[uint16]uint64{}, moved: map[uint16]struct{}{},
 	}
 	if err := makeDir(opts.FS, opts.Dir); err != nil {
@@ -134,6 +135,7 @@ func open(opts Options) (*Store, error) {
 		_ = errors.Join(s.shut(), s.mem.Close())
 		return nil, fmt.Errorf("open %s: %w", opts.Dir, damage(err))
 	}
+	go s.watchDisk()                 // ends at the end of Close
 	go s.run()                       // ends when the queue is closed and empty, or at a park
 	go s.teller.run()                // ends after that, when all is told
 	s.warming.group.Go(s.warmBehind) // ends with the last slot, or at Close
@@ -142,7 +144,7 @@ func open(opts Options) (*Store, error) {
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	return &pebble.Options{
-		FS: newFreezingFS(s.opts.FS, s.opts.Dir, s.parking), Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
+		FS: newFreezingFS(s.opts.FS, s.opts.Dir, s.parking, s.watch), Lock: s.lock, Cache: s.cache, Logger: pebbleLogger{s.parking}, EventListener: s.events(),
 		FormatMajorVersion: pebble.FormatWALSyncChunks,
 		MemTableSize:       uint64(s.budget.memtable), MemTableStopWritesThreshold: 2,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
@@ -162,8 +164,12 @@ func damage(err error) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
-// disk calls fn, which may read from db, unless the engine is closed.
+// disk calls fn, which may read from db, unless the engine is closed. A disk that hangs
+// is asked nothing more.
 func (s *Store) disk(fn func() error) error {
+	if s.watch.hangs.Load() {
+		return s.reason()
+	}
 	s.reading.RLock()
 	defer s.reading.RUnlock()
 	if s.closed {
@@ -172,24 +178,26 @@ func (s *Store) disk(fn func() error) error {
 	return fn()
 }
 
-// closeWait is how long Close waits for a Pebble that a failed operation may
-// have left with locks held for ever.
+// closeWait is how long Close waits, each time, for what a disk that has failed may
+// have left waiting, or with locks held, for ever.
 const closeWait = 5 * time.Second
 
 // Close implements store.Engine. After a failure of the disk it returns what
-// the failure was; what was dirty then is lost.
+// the failure was; what was dirty then is lost. It waits no longer for a disk that hangs
+// than until that counts as failed.
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
 		close(s.warming.stop)
-		s.warming.group.Wait()
+		s.awaitOrPark(s.warming.group.Wait)
 		s.queue.close()
-		s.awaitOrPark(s.teller.ended)
-		err = s.reason()
-		s.reading.Lock()
-		s.closed = true
-		s.reading.Unlock()
-		err = errors.Join(err, s.shut(), s.mem.Close())
+		s.awaitOrPark(func() { <-s.teller.ended })
+		err = errors.Join(s.shut(), s.mem.Close())
+		close(s.watch.stop)
+		<-s.watch.ended
+		if reason := s.reason(); !errors.Is(err, reason) {
+			err = errors.Join(reason, err)
+		}
 	})
 	return err
 }
@@ -199,12 +207,13 @@ func (s *Store) shut() error {
 	var err error
 	close(s.freed)
 	if s.db != nil {
-		done := make(chan struct{})
-		go func() { // ends with db.Close, or leaks where Pebble hangs
-			defer close(done)
+		closed := s.awaitOrPark(func() {
+			s.reading.Lock()
+			s.closed = true
+			s.reading.Unlock()
 			err = s.guard(s.db.Close)
-		}()
-		if !s.awaitOrPark(done) {
+		})
+		if !closed {
 			s.log.Error("pebble does not close after the failure")
 			return s.lock.Close()
 		}
@@ -213,13 +222,21 @@ func (s *Store) shut() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// awaitOrPark returns when done is closed; in a parked engine it gives up after
-// some seconds and reports false.
-func (s *Store) awaitOrPark(done <-chan struct{}) bool {
+// awaitOrPark returns when fn has; in a parked engine it gives up after some seconds, at
+// once where the disk hangs still, and reports false. Then the goroutine of fn stays.
+func (s *Store) awaitOrPark(fn func()) bool {
+	done := make(chan struct{})
+	go func() { // ends with fn
+		defer close(done)
+		fn()
+	}()
 	select {
 	case <-done:
 		return true
 	case <-s.parked:
+	}
+	if s.watch.hangs.Load() && s.watch.awaited() {
+		return false
 	}
 	timer := time.NewTimer(closeWait)
 	defer timer.Stop()
