@@ -122,7 +122,8 @@ func IncrTTL(d time.Duration) IncrOption { return IncrOption{incrTTL, int64(d)} 
 // Incr adds delta, which may be negative, to the decimal integer under key and
 // returns the sum. An absent key counts as 0; a present one keeps its expiry.
 // Integers are written without a plus sign and leading zeros, as Incr writes
-// them and Redis wants them: anything else is ErrNotInteger.
+// them and Redis wants them: anything else is ErrNotInteger, and so is any value that
+// a typed view wrote with Msgpack or Protobuf.
 // With IncrMin or IncrMax a sum beyond them gives ErrConditionFailed and the
 // number as it is.
 //

@@ -41,6 +41,7 @@ func TestAtomicCalls(t *testing.T) {
 		"incr within bounds":             incrWithinBounds,
 		"incr with an initial TTL":       incrWithTTL,
 		"bounds hold among many callers": incrBoundsAmongMany,
+		"incr of typed values":           incrOfTyped,
 		"options combined":               optionsCombined,
 		"invalid arguments":              invalidAtomics,
 	})
@@ -173,6 +174,26 @@ func incrWithTTL(t *testing.T, p pair) {
 		t.Errorf("Incr = %d, %v, want 2", n, err)
 	}
 	wantTTL(t, p.r, key, 59*time.Second, time.Minute)
+}
+
+// incrOfTyped: the msgpack of 53 is the one byte that is the digit 5.
+func incrOfTyped(t *testing.T, p pair) {
+	key, ctx := unique(t, ""), t.Context()
+	packed, text := slotmesh.For[int](p.w, key), slotmesh.For[int](p.w, key, slotmesh.WithCodec(slotmesh.JSON()))
+	wantErr(t, "Set", packed.Set(ctx, "", 53), nil)
+	wantValue(t, p.r, key, "5")
+	_, err := p.r.Incr(ctx, key, 1)
+	wantErr(t, "Incr of msgpack", err, slotmesh.ErrNotInteger)
+	if n, err := packed.Get(ctx, ""); n != 53 || err != nil {
+		t.Errorf("Get = %d, %v, want 53", n, err)
+	}
+	wantErr(t, "Set", text.Set(ctx, "", 53), nil)
+	if n, err := p.r.Incr(ctx, key, 1); n != 54 || err != nil {
+		t.Errorf("Incr of JSON = %d, %v, want 54", n, err)
+	}
+	if n, err := text.Get(ctx, ""); n != 54 || err != nil {
+		t.Errorf("Get = %d, %v, want 54", n, err)
+	}
 }
 
 func incrBoundsAmongMany(t *testing.T, p pair) {

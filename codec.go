@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+
+	"github.com/slotmesh/slotmesh/internal/node"
 )
 
 // Codec turns values into bytes and back. Both functions may be called from
@@ -21,9 +23,9 @@ type Codec struct {
 }
 
 const (
-	codecMsgpack  = 1
+	codecMsgpack  = node.CodecMsgpack
 	codecJSON     = 2
-	codecProtobuf = 3
+	codecProtobuf = node.CodecProtobuf
 	firstOwnCodec = 64
 	maxCodec      = 127
 )

@@ -36,7 +36,7 @@ func incr(v *view, args [][]byte) {
 	if e.found && !v.out.integer(e.value, &n) {
 		return
 	}
-	if delta > 0 && n > math.MaxInt64-delta || delta < 0 && n < math.MinInt64-delta {
+	if overflows(n, delta) {
 		v.out.fail(errOverflow)
 		return
 	}
@@ -44,9 +44,12 @@ func incr(v *view, args [][]byte) {
 	v.out.int(n + delta)
 }
 
-// incrAlone is one call. Where that gives an error, incr says which.
+func overflows(n, delta int64) bool {
+	return delta > 0 && n > math.MaxInt64-delta || delta < 0 && n < math.MinInt64-delta
+}
+
+// incrAlone is one call.
 func incrAlone(c *conn, args [][]byte) bool {
-	mark := len(c.out.b)
 	delta, ok := c.out.delta(args)
 	if !ok {
 		return true
@@ -60,8 +63,18 @@ func incrAlone(c *conn, args [][]byte) bool {
 	case err == nil:
 		c.out.int(sum)
 	case errors.Is(err, slotmesh.ErrNotInteger):
-		c.out.b = c.out.b[:mark]
-		return false
+		// Which of the two that means, the value tells. Nothing is written by what it
+		// seems to be: it may be of a typed view, and none.
+		var value []byte
+		_ = c.call(func(ctx context.Context) (err error) {
+			value, err = c.s.cache.Get(ctx, string(args[1]))
+			return err
+		})
+		if n, ok := number(value); ok && overflows(n, delta) {
+			c.out.fail(errOverflow)
+		} else {
+			c.fault(err)
+		}
 	default:
 		c.fault(err)
 	}

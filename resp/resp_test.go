@@ -415,8 +415,9 @@ func TestCommandsOfOneCallAreNoTransactions(t *testing.T) {
 	f := serve(t, 1)
 	c := dial(t, f.addrs[0])
 	for _, tt := range []struct{ command, want string }{
+		{"set notes x", "OK"}, {"set most 9223372036854775807", "OK"},
 		{"setnx a 1", "1"}, {"setnx a 2", "0"}, {"getset a 3", `"1"`}, {"getdel a", `"3"`}, {"getdel a", "nil"}, {"getset a 4", "nil"},
-		{"setex a 100 5", "OK"}, {"psetex a 100000 6", "OK"}, {"set a 7 keepttl", "OK"}, {"incr a", "8"}, {"append a 9", "2"}, {"expire a 10", "1"},
+		{"setex a 100 5", "OK"}, {"psetex a 100000 6", "OK"}, {"set a 7 keepttl", "OK"}, {"incr a", "8"}, {"incr notes", "error ERR value is not an integer or out of range"}, {"incr most", "error ERR increment or decrement would overflow"}, {"append a 9", "2"}, {"expire a 10", "1"},
 	} {
 		if got := c.line(tt.command); got != tt.want {
 			t.Errorf("%s = %s, want %s", tt.command, got, tt.want)
@@ -424,6 +425,21 @@ func TestCommandsOfOneCallAreNoTransactions(t *testing.T) {
 	}
 	if n := f.transactions(); n > 0 {
 		t.Errorf("%d transactions", n)
+	}
+}
+
+// The value of a typed view is no number, though the msgpack of 53 is the digit 5.
+func TestIncrOfATypedValue(t *testing.T) {
+	f := serve(t, 1)
+	v := slotmesh.For[int](f.caches[0], "n")
+	if err := v.Set(t.Context(), "", 53); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := dial(t, f.addrs[0]).line("incr n"), "error ERR value is not an integer or out of range"; got != want {
+		t.Errorf("incr = %s, want %s", got, want)
+	}
+	if n, err := v.Get(t.Context(), ""); n != 53 || err != nil {
+		t.Errorf("Get = %d, %v, want 53", n, err)
 	}
 }
 

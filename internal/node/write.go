@@ -397,7 +397,7 @@ func increment(c *Call, r *Result, cur *store.Item, found bool) (next int64, err
 	old := int64(0)
 	if found {
 		var ok bool
-		if old, ok = integer(cur.Value); !ok {
+		if old, ok = integer(cur.Value); !ok || !textual(cur.Schema) {
 			return 0, ErrNotInteger
 		}
 	}
@@ -432,6 +432,20 @@ func integer(b []byte) (int64, bool) {
 	}
 	var buf [20]byte
 	return n, string(strconv.AppendInt(buf[:0], n, 10)) == string(b)
+}
+
+// Codecs of typed values, the highest byte of a record's schema, that write no text:
+// what looks like a digit there is none.
+const (
+	CodecMsgpack  = 1
+	CodecProtobuf = 3
+)
+
+// textual reports whether a value of a schema may be text, as far as is known: codecs
+// of programs may write any.
+func textual(schema uint32) bool {
+	codec := schema >> 24
+	return codec != CodecMsgpack && codec != CodecProtobuf
 }
 
 // bounds reads what FlagBounds puts into Call.Old.
