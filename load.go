@@ -67,8 +67,9 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, load func(ctx context
 type flights struct {
 	asked atomic.Uint64 // questions that flights have asked so far
 
-	mu sync.Mutex // guards below and the flights' callers
-	m  map[flightKey]*flight
+	mu     sync.Mutex // guards below and the flights' callers
+	m      map[flightKey]*flight
+	failed setbacks
 }
 
 type flightKey struct {
@@ -137,20 +138,24 @@ func (c *Cache) miss(ctx context.Context, key string, schema uint32, ask node.Lo
 
 var errAbandoned = errors.New("load was given up by its callers")
 
-// refresh has a value that is still good loaded anew in the background.
+// refresh has a value that is still good loaded anew in the background, unless that has
+// just failed.
 func (c *Cache) refresh(ctx context.Context, key string, schema uint32, version uint64, load func(context.Context, string) ([]byte, error), o loadOptions) {
 	ask := node.Load{Ignore: version}
 	c.join(ctx, flightKey{key, schema, true}, ask, nil, load, &o)
 }
 
 // join returns the flight under way for k, which others have begun, or a new one; nil
-// where the cache is closing.
+// where the cache is closing, or k is to wait.
 func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func(schema uint32) bool, load func(context.Context, string) ([]byte, error), o *loadOptions) (f *flight, joined bool) {
 	c.loads.mu.Lock()
 	defer c.loads.mu.Unlock()
 	if f := c.loads.m[k]; f != nil {
 		f.callers++
 		return f, true
+	}
+	if k.refresh && c.loads.failed.wait(k) {
+		return nil, false
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	f = &flight{done: make(chan struct{}), callers: 1, cancel: cancel}
@@ -169,6 +174,9 @@ func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func
 			err = errAbandoned
 		}
 		c.unlist(f, k)
+		if k.refresh {
+			c.refreshed(k, result, err)
+		}
 		cancel()
 		f.result, f.err = result, err
 		close(f.done)
@@ -179,6 +187,22 @@ func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func
 		return nil, false
 	}
 	return f, false
+}
+
+// refreshed notes how a refresh ended, which nobody waits for.
+func (c *Cache) refreshed(k flightKey, r node.Result, err error) {
+	c.loads.mu.Lock()
+	defer c.loads.mu.Unlock()
+	switch {
+	case errors.Is(err, ErrClosed):
+	case err != nil && !errors.Is(err, ErrNotFound):
+		if c.loads.failed == nil {
+			c.loads.failed = setbacks{}
+		}
+		c.loads.failed.add(k)
+	case err != nil || r.Found: // rather than that somebody else is at it
+		delete(c.loads.failed, k)
+	}
 }
 
 // unlist has nobody join a flight any more.
@@ -268,6 +292,7 @@ func (c *Cache) loadIt(ctx context.Context, f *flight, k flightKey, l lease, loa
 		f.overtaken = c.landAbsent(ctx, k, l, o)
 		return node.Result{}, ErrNotFound
 	case err != nil:
+		c.n.LoadFailed()
 		call := failedCall(k.key, l, err)
 		c.release(ctx, &call)
 		return node.Result{}, &LoadError{k.key, err}
@@ -317,6 +342,9 @@ func (c *Cache) land(ctx context.Context, f *flight, k flightKey, l lease, value
 		f.overtaken = true
 	case err != nil:
 		c.forget(call.Slot, k.key, l.token)
+		if k.refresh {
+			return node.Result{}, err
+		}
 	}
 	return node.Result{Found: true, Value: value, Schema: k.schema}, nil
 }

@@ -166,6 +166,7 @@ func (b *loadBatch) loadAll(keys []string) {
 			res.Err = ErrClosed
 			calls[i] = node.Release{Token: b.token}.Call(keyCall(0, key).Slot, key)
 		case err != nil:
+			b.c.n.LoadFailed()
 			res.Err = &LoadError{key, err}
 			calls[i] = failedCall(key, b.lease(key), err)
 		case !ok && b.o.negative > 0:

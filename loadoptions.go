@@ -98,7 +98,9 @@ func LoadJitter(fraction float64) LoadOption { return LoadOption{what: loadsJitt
 
 // LoadStale keeps a value for d beyond its TTL. In that time callers get it at
 // once and one of them, in the whole fleet, loads anew behind their backs. An
-// error of that load is told nobody and leaves the value; ErrNotFound removes it.
+// error of that load is told nobody and leaves the value, and the node that got it does
+// not load that key anew for 100ms, after each further one twice as long, up to 10s;
+// ErrNotFound removes the value.
 // Get returns it as well until it is gone. More than a hundred years count as that.
 func LoadStale(d time.Duration) LoadOption { return LoadOption{what: loadsStale, d: d} }
 

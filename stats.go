@@ -47,7 +47,7 @@ type Stats struct {
 
 	LoadsGranted uint64 // leases to load a key given out by this primary
 	LoadsWaited  uint64 // calls that waited for somebody else's load
-	LoadsFailed  uint64 // loads whose loader gave an error other than ErrNotFound, or took too long
+	LoadsFailed  uint64 // keys that loaders run here did not load: they gave an error other than ErrNotFound, panicked, or took too long
 
 	// Gauges: slots held here as primary, as in-sync backup and as a copy that
 	// is still being filled.

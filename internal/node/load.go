@@ -191,6 +191,10 @@ func (n *Node) leaseLoadLocked(s *slot, l *Load, c *Call, req *transport.Request
 	return false, nil
 }
 
+// LoadFailed counts a load made here whose loader failed: who granted the right to load
+// may have moved, or granted it anew, before it hears of that.
+func (n *Node) LoadFailed() { n.stats.loads.failed.Add(1) }
+
 // giveBack answers OpRelease. One that comes too late changes nothing.
 func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 	var l Release
@@ -211,9 +215,6 @@ func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 	if g := s.guests; g != nil {
 		if have := g.loads[c.Key]; have != nil && have.token == l.Token {
 			n.endLease(g, c.Key)
-			if l.How == ReleaseFailed {
-				n.stats.loads.failed.Add(1)
-			}
 			if have.grant != l.Grant { // a load that was overtaken tells nobody anything
 				l.How = ReleaseOnly
 			}

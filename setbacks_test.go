@@ -1,0 +1,70 @@
+package slotmesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSetbacks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, k := setbacks{}, flightKey{key: "k", refresh: true}
+		require.False(t, s.wait(k))
+		for _, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000} {
+			s.add(k)
+			time.Sleep(want*time.Millisecond - 1)
+			require.True(t, s.wait(k))
+			time.Sleep(1)
+			require.False(t, s.wait(k))
+		}
+		for i := range 3 * maxSetbacks {
+			s.add(flightKey{key: fmt.Sprint(i)})
+		}
+		require.LessOrEqual(t, len(s), maxSetbacks)
+	})
+}
+
+// A stale value whose source is down is not asked for anew by each read.
+func TestFailedRefreshesWait(t *testing.T) {
+	c, err := Open(t.Context(), WithAddr("127.0.0.1:0"))
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.Ready(t.Context()))
+	down, runs := errors.New("origin is down"), make(chan struct{}, 100)
+	get := func(fail error) string {
+		v, err := c.GetOrLoad(t.Context(), "k", func(context.Context, string) ([]byte, error) {
+			runs <- struct{}{}
+			return []byte("new"), fail
+		}, LoadTTL(time.Nanosecond), LoadStale(time.Hour))
+		require.NoError(t, err)
+		return string(v)
+	}
+	require.NoError(t, c.Set(t.Context(), "k", []byte("old"), TTL(time.Hour-time.Minute)))
+	require.Equal(t, "old", get(down))
+	k := flightKey{key: "k", refresh: true}
+	failed := func() time.Duration {
+		c.loads.mu.Lock()
+		defer c.loads.mu.Unlock()
+		return c.loads.failed[k].wait
+	}
+	require.Eventually(t, func() bool { return failed() == minSetback }, time.Minute, time.Millisecond)
+	<-runs
+	c.loads.mu.Lock()
+	c.loads.failed[k] = setback{minSetback, time.Now().Add(time.Hour)}
+	c.loads.mu.Unlock()
+	require.Equal(t, "old", get(down))
+	require.Empty(t, runs)
+	require.EqualValues(t, 1, c.Stats().LoadsFailed)
+
+	c.loads.mu.Lock()
+	c.loads.failed[k] = setback{minSetback, time.Now()}
+	c.loads.mu.Unlock()
+	require.Equal(t, "old", get(nil))
+	require.Eventually(t, func() bool { return failed() == 0 }, time.Minute, time.Millisecond)
+	require.Equal(t, "new", get(nil))
+}
