@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,15 @@ type LoadError struct {
 
 func (e *LoadError) Error() string { return fmt.Sprintf("slotmesh: load %s: %v", quoted(e.Key), e.Err) }
 func (e *LoadError) Unwrap() error { return e.Err }
+
+// PanicError says that a loader panicked: it is what LoadError wraps on the node where
+// that ran.
+type PanicError struct {
+	Value any    // what it panicked with
+	Stack []byte // of its goroutine, as runtime/debug.Stack formats it
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("loader panicked: %v", e.Value) }
 
 // GetOrLoad returns key's value, and where there is none has load make it: once
 // in the whole fleet, however many callers on however many nodes ask at the
@@ -42,7 +52,7 @@ func (e *LoadError) Unwrap() error { return e.Err }
 // returned all the same: the next caller loads again.
 //
 // A loader says by ErrNotFound that there is no value: see LoadNegative. One
-// that panics gives a LoadError.
+// that panics gives a LoadError that wraps a PanicError.
 //
 // Cost: for a hit that of Get; for a miss a round trip for the right to load,
 // or to wait, and one to store the value.
@@ -176,6 +186,9 @@ func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func
 		c.unlist(f, k)
 		if k.refresh {
 			c.refreshed(k, result, err)
+			if p, ok := errors.AsType[*PanicError](err); ok {
+				c.n.LoaderPanicked(p.Stack)
+			}
 		}
 		cancel()
 		f.result, f.err = result, err
@@ -381,10 +394,8 @@ func fillCall(key string, schema uint32, grant uint64, value []byte, life time.D
 // errLoadTimeout is the error of a load that took longer than LoadTimeout.
 var errLoadTimeout = fmt.Errorf("%w: the loader took too long", context.DeadlineExceeded)
 
-// loaderPanic is what a loader that panicked gives.
-type loaderPanic struct{ value any }
-
-func (e *loaderPanic) Error() string { return fmt.Sprintf("loader panicked: %v", e.value) }
+// errLoaderEnded is the error of a load whose loader called runtime.Goexit.
+var errLoaderEnded = errors.New("loader ended its goroutine")
 
 // runLoader runs a user's function until it returns or its time is up. One
 // that does not heed its context stays behind on a goroutine, which Close waits
@@ -398,10 +409,10 @@ func runLoader[T any](ctx context.Context, c *Cache, timeout time.Duration, f fu
 	defer cancel()
 	ended := make(chan outcome, 1)
 	started := c.n.Go(func() { // ends when f returns
-		out := outcome{err: &loaderPanic{"or ended its goroutine"}}
+		out := outcome{err: errLoaderEnded}
 		defer func() {
 			if p := recover(); p != nil {
-				out.err = &loaderPanic{p}
+				out.err = &PanicError{p, debug.Stack()}
 			}
 			ended <- out
 		}()

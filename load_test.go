@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -127,6 +128,15 @@ func loadPanics(t *testing.T, p pair) {
 			t.Errorf("GetOrLoad = %v, want a LoadError of the panic", err)
 		}
 	})
+	_, err := p.r.GetOrLoad(t.Context(), key, func(context.Context, string) ([]byte, error) { panic("oops") })
+	var pe *slotmesh.PanicError
+	if !errors.As(err, &pe) || pe.Value != "oops" || !strings.Contains(string(pe.Stack), "loadPanics") {
+		t.Errorf("GetOrLoad = %v, want where it panicked", err)
+	}
+	_, err = p.r.GetOrLoad(t.Context(), key, func(context.Context, string) ([]byte, error) { runtime.Goexit(); return nil, nil })
+	if !strings.Contains(fmt.Sprint(err), "loader ended its goroutine") {
+		t.Errorf("GetOrLoad = %v, want that the loader's goroutine ended", err)
+	}
 	results := p.r.GetOrLoadMany(t.Context(), []string{key}, func(context.Context, []string) (map[string][]byte, error) { panic("oops") })
 	if !strings.Contains(fmt.Sprint(results[0].Err), "oops") {
 		t.Errorf("GetOrLoadMany = %v, want the panic", results[0].Err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,4 +69,21 @@ func TestFailedRefreshesWait(t *testing.T) {
 	require.Equal(t, "old", get(nil))
 	require.Eventually(t, func() bool { return failed() == 0 }, time.Minute, time.Millisecond)
 	require.Equal(t, "new", get(nil))
+}
+
+// Nobody gets the error of a refresh: where its loader panicked, the log tells.
+func TestPanicsOfRefreshesAreLogged(t *testing.T) {
+	c, err := Open(t.Context(), WithAddr("127.0.0.1:0"))
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.Ready(t.Context()))
+	require.NoError(t, c.Set(t.Context(), "k", []byte("old"), TTL(time.Minute)))
+	v, err := c.GetOrLoad(t.Context(), "k", func(context.Context, string) ([]byte, error) { panic("oops") }, LoadTTL(time.Nanosecond), LoadStale(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, "old", string(v))
+	require.Eventually(t, func() bool {
+		return slices.ContainsFunc(c.Events(), func(e NodeEvent) bool {
+			return strings.HasPrefix(e.Name, "loader panics") && strings.Contains(e.Attrs, "TestPanicsOfRefreshes")
+		})
+	}, time.Minute, time.Millisecond)
 }

@@ -195,6 +195,16 @@ func (n *Node) leaseLoadLocked(s *slot, l *Load, c *Call, req *transport.Request
 // may have moved, or granted it anew, before it hears of that.
 func (n *Node) LoadFailed() { n.stats.loads.failed.Add(1) }
 
+// panicLogEvery is how often panics of loaders are logged at most.
+const panicLogEvery = 10 * time.Second
+
+// LoaderPanicked logs where a loader panicked whose error nobody gets.
+func (n *Node) LoaderPanicked(stack []byte) {
+	if unlogged, ok := n.panicLines.due(n.now(), panicLogEvery); ok {
+		n.log.Error("loader panics: the value was not loaded anew", "stack", string(stack), "unlogged", unlogged)
+	}
+}
+
 // giveBack answers OpRelease. One that comes too late changes nothing.
 func (n *Node) giveBack(c *Call, r *Result, done func(error)) error {
 	var l Release

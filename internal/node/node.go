@@ -166,9 +166,8 @@ type Node struct {
 	stats counters
 	hot   *meter.Hot
 
-	slowCalls *meter.Ring[SlowCall]
-	slowAt    atomic.Int64 // when one was last logged
-	slowHeld  atomic.Int64 // how many were not since
+	slowCalls             *meter.Ring[SlowCall]
+	slowLines, panicLines lines
 
 	tending
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/slotmesh/slotmesh/transport"
@@ -35,14 +36,26 @@ func (n *Node) slowCall(op transport.Op, slot uint16, t *trip, took time.Duratio
 		s.Err = s.Err[:min(len(s.Err), 256)]
 	}
 	n.slowCalls.Add(s)
-	now := n.now()
-	last := n.slowAt.Load()
-	if last > 0 && now-last < int64(slowLogEvery) || !n.slowAt.CompareAndSwap(last, now) {
-		n.slowHeld.Add(1)
-		return
+	if unlogged, ok := n.slowLines.due(n.now(), slowLogEvery); ok {
+		n.log.Warn(eventSlow, "op", s.Op, "slot", s.Slot, "source", s.Source.String(), "peer", s.Peer, "took", took,
+			"attempts", s.Attempts, "err", s.Err, "unlogged", unlogged)
 	}
-	n.log.Warn(eventSlow, "op", s.Op, "slot", s.Slot, "source", s.Source.String(), "peer", s.Peer, "took", took,
-		"attempts", s.Attempts, "err", s.Err, "unlogged", n.slowHeld.Swap(0))
+}
+
+// lines keeps lines of one kind from filling the log.
+type lines struct {
+	at   atomic.Int64 // of the last one, on the node's clock; 0: there was none
+	held atomic.Uint64
+}
+
+// due reports whether a line may be logged, and how many were not since the one before.
+func (l *lines) due(now int64, every time.Duration) (unlogged uint64, ok bool) {
+	last := l.at.Load()
+	if last > 0 && now-last < int64(every) || !l.at.CompareAndSwap(last, now) {
+		l.held.Add(1)
+		return 0, false
+	}
+	return l.held.Swap(0), true
 }
 
 // SlowCalls returns the last of them, oldest first.
