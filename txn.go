@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/slotmesh/slotmesh/hashtag"
 	"github.com/slotmesh/slotmesh/internal/node"
@@ -317,10 +318,18 @@ func (tx *Tx) result(bare bool, key string) (node.Result, error) {
 
 // known is result of a key that was read or written.
 func (tx *Tx) known(key string) node.Result {
-	if w := tx.writeOf(key); w != nil {
-		return node.Result{Found: !w.Delete, Value: w.Value, Schema: w.Schema}
+	w, read := tx.writeOf(key), tx.readOf(key)
+	if w == nil {
+		return read.res
 	}
-	return tx.readOf(key).res
+	r := node.Result{Found: !w.Delete, Value: w.Value, Schema: w.Schema, Expiry: w.Expiry}
+	switch {
+	case w.Flags&transport.FlagRelative != 0:
+		r.Expiry += time.Now().UnixMilli()
+	case w.Flags&transport.FlagKeepTTL != 0 && read != nil:
+		r.Expiry = read.res.Expiry
+	}
+	return r
 }
 
 // Get returns key's value, the transaction's own write included. It is the
@@ -337,7 +346,9 @@ func (tx *Tx) Get(key string) ([]byte, error) {
 }
 
 // GetMany reads keys of the transaction's slot in one message: results are in
-// the order of keys, and one at fault ends the transaction.
+// the order of keys, and one at fault ends the transaction. Of a key that the
+// transaction has written Version is 0, and Expires is what it will be, with a TTL
+// counted from now by this node's clock.
 func (tx *Tx) GetMany(keys ...string) []ItemResult { return tx.many(false, keys) }
 
 // ExistsMany is GetMany without the values, which do not travel: Err is ErrNotFound
@@ -349,7 +360,7 @@ func (tx *Tx) many(bare bool, keys []string) []ItemResult {
 	if err == nil {
 		unwritten := make([]string, 0, len(keys))
 		for _, key := range keys {
-			if tx.writeOf(key) == nil {
+			if w := tx.writeOf(key); w == nil || w.Flags&transport.FlagKeepTTL != 0 {
 				unwritten = append(unwritten, key)
 			}
 		}

@@ -26,6 +26,7 @@ func TestTxn(t *testing.T) {
 		"a key that others keep writing":          txnConflictForEver,
 		"conditions":                              txnConditions,
 		"expiry":                                  txnExpiry,
+		"expiry of own writes":                    txnOwnExpiry,
 		"absent keys are guarded too":             txnAbsent,
 		"transfers keep the sum":                  txnTransfers,
 		"limits":                                  txnLimits,
@@ -197,6 +198,31 @@ func txnExpiry(t *testing.T, p pair) {
 	wantTTL(t, p.w, key, 59*time.Minute, time.Hour)
 	wantErr(t, "Txn", p.r.Txn(t.Context(), key, func(tx *slotmesh.Tx) error { return tx.Set(key, nil) }), nil)
 	wantTTL(t, p.w, key, slotmesh.NoTTL, slotmesh.NoTTL)
+}
+
+func txnOwnExpiry(t *testing.T, p pair) {
+	tag, at := unique(t, ""), time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	fixed, relative, kept, lasting := "{"+tag+"}fixed", "{"+tag+"}relative", "{"+tag+"}kept", "{"+tag+"}lasting"
+	wantErr(t, "Set", p.w.Set(t.Context(), kept, nil, slotmesh.ExpireAt(at)), nil)
+	wantErr(t, "Txn", p.r.Txn(t.Context(), tag, func(tx *slotmesh.Tx) error {
+		before := time.Now()
+		err := errors.Join(tx.Set(fixed, nil, slotmesh.ExpireAt(at)), tx.Set(relative, nil, slotmesh.TTL(time.Hour)),
+			tx.Set(kept, []byte("own"), slotmesh.KeepTTL()), tx.Set(lasting, nil))
+		for _, got := range [][]slotmesh.ItemResult{tx.ExistsMany(fixed, relative, kept, lasting), tx.GetMany(fixed, relative, kept, lasting)} {
+			err = errors.Join(err, got[0].Err, got[1].Err, got[2].Err, got[3].Err)
+			if !got[0].Expires.Equal(at) || !got[2].Expires.Equal(at) || !got[3].Expires.IsZero() {
+				t.Errorf("Expires = %v, %v and %v, want %v, the same and never", got[0].Expires, got[2].Expires, got[3].Expires, at)
+			}
+			if d := got[1].Expires.Sub(before); d < time.Hour-time.Millisecond || d > time.Hour+time.Minute {
+				t.Errorf("Expires is %v away, want an hour", d)
+			}
+		}
+		if got, err := tx.Get(kept); string(got) != "own" || err != nil {
+			t.Errorf("Get = %q, %v, want own", got, err)
+		}
+		return err
+	}), nil)
+	wantTTL(t, p.w, kept, 59*time.Minute, time.Hour)
 }
 
 func txnAbsent(t *testing.T, p pair) {
