@@ -74,15 +74,16 @@ func (r *txRead) version() uint64 {
 // this was how the keys were. A transaction that wrote nothing otherwise commits for nothing.
 //
 // Errors, beside those of f: ErrCrossSlot, already from the call inside;
-// ErrConflict; ErrTooLarge beyond 1024 keys read, or written, or where the writes
+// ErrConflict, beside ctx's error where ctx ended amid conflicts; ErrTooLarge beyond 1024 keys read, or written, or where the writes
 // together exceed the limit of one value; otherwise those of Set.
 func (c *Cache) Txn(ctx context.Context, tag string, f func(tx *Tx) error) error {
 	if f == nil {
 		return fmt.Errorf("%w: Txn with a nil function", ErrInvalid)
 	}
+	var why error // the run before came to nothing
 	for attempt := range maxAttempts {
 		if err := jitter(ctx, attempt); err != nil {
-			return err
+			return amidConflicts(ctx, err, why, attempt)
 		}
 		tx := &Tx{c: c, ctx: ctx, slot: hashtag.Slot(tag)}
 		tx.reads, tx.writes = tx.someReads[:0], tx.someWrites[:0]
@@ -90,27 +91,43 @@ func (c *Cache) Txn(ctx context.Context, tag string, f func(tx *Tx) error) error
 		err, again := tx.attempt(f)
 		switch {
 		case !again:
-			return err
+			return amidConflicts(ctx, err, why, attempt)
 		case tx.guessed:
 			c.guesses.missed(tx.slot)
 		}
+		why = err
 	}
-	return fmt.Errorf("%w: what the transaction on %s read was written by others %d times", ErrConflict, quoted(tag), maxAttempts)
+	return fmt.Errorf("%w; the transaction on %s was tried %d times", why, quoted(tag), maxAttempts)
 }
+
+// amidConflicts is err, or where that is a context's that has ended after attempts which
+// came to nothing, both.
+func amidConflicts(ctx context.Context, err, why error, attempts int) error {
+	if err == nil || why == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) || errors.Is(err, ErrUnknownOutcome) {
+		return err
+	}
+	return fmt.Errorf("%w, after %d attempts: %w", err, attempts, why)
+}
+
+// Why a transaction is run again.
+var (
+	errWritten    = fmt.Errorf("%w: what was read was written by others", ErrConflict)
+	errAnswerLost = fmt.Errorf("%w: an answer was lost", ErrConflict)
+)
 
 func (tx *Tx) run(f func(*Tx) error) error {
 	defer func() { tx.over = true }() // also where f panics
 	return f(tx)
 }
 
-// attempt runs f once and commits; again says that what f saw has changed. One
+// attempt runs f once and commits; again says that it came to nothing, and err why. One
 // that writes nothing saw its keys as they were together at its last read, unless
 // that was guessed; then no more than that is confirmed, also where f failed.
 func (tx *Tx) attempt(f func(*Tx) error) (err error, again bool) {
 	err = tx.run(f)
 	switch {
 	case errors.Is(tx.err, ErrConflict):
-		return nil, true
+		return tx.err, true
 	case tx.err != nil:
 		err = tx.err
 	}
@@ -123,7 +140,7 @@ func (tx *Tx) attempt(f func(*Tx) error) (err error, again bool) {
 	}
 	switch _, refused := tx.send(&t); {
 	case errors.Is(refused, ErrConflict):
-		return nil, true
+		return refused, true
 	case refused != nil:
 		return refused, false
 	}
@@ -131,7 +148,8 @@ func (tx *Tx) attempt(f func(*Tx) error) (err error, again bool) {
 }
 
 // send has the primary do t if what was read so far still holds. Where it wrote nothing
-// there is no outcome to be unknown: it is done again.
+// there is no outcome to be unknown: it is done again while there is time, and fails as
+// reads do.
 func (tx *Tx) send(t *node.Txn) (node.Result, error) {
 	t.Checks = make([]node.TxnCheck, len(tx.reads))
 	for i := range tx.reads {
@@ -139,8 +157,16 @@ func (tx *Tx) send(t *node.Txn) (node.Result, error) {
 	}
 	call := node.Call{Op: transport.OpTxn, Slot: tx.slot, Value: t.Pack(make([]byte, 0, tx.size+64))}
 	r, err := tx.c.n.Do(tx.ctx, &call)
-	if len(t.Writes) == 0 && errors.Is(err, ErrUnknownOutcome) {
-		err = ErrConflict
+	switch {
+	case errors.Is(err, ErrConflict):
+		err = errWritten
+	case len(t.Writes) > 0 || !errors.Is(err, ErrUnknownOutcome):
+	case errors.Is(err, context.Canceled):
+		err = context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("%w: %w", ErrNoPrimary, context.DeadlineExceeded)
+	default:
+		err = errAnswerLost
 	}
 	return r, err
 }
@@ -268,7 +294,7 @@ func (tx *Tx) guess(missing []string) (ok bool, err error) {
 	}
 	for i := range tx.reads {
 		if now := (txRead{res: got[len(missing)+i]}); now.version() != tx.reads[i].version() {
-			return true, tx.fail(ErrConflict)
+			return true, tx.fail(errWritten)
 		}
 	}
 	for i, key := range missing {
@@ -284,7 +310,7 @@ func (tx *Tx) remember(key string, r node.Result, bare bool) error {
 	now := txRead{key, r, bare}
 	if before := tx.readOf(key); before != nil { // its value was not wanted then
 		if before.version() != now.version() {
-			return tx.fail(ErrConflict)
+			return tx.fail(errWritten)
 		}
 		*before = now
 		return nil

@@ -24,6 +24,7 @@ func TestTxn(t *testing.T) {
 		"keys of another slot":                    txnCrossSlot,
 		"a conflict runs it again":                txnConflict,
 		"a key that others keep writing":          txnConflictForEver,
+		"a context that ends amid conflicts":      txnTimeIsUp,
 		"conditions":                              txnConditions,
 		"expiry":                                  txnExpiry,
 		"expiry of own writes":                    txnOwnExpiry,
@@ -160,6 +161,44 @@ func txnConflictForEver(t *testing.T, p pair) {
 	})
 	wantErr(t, "Txn", err, slotmesh.ErrConflict)
 	wantValue(t, p.w, key, "other")
+}
+
+// A call whose time is up amid conflicts says both.
+func txnTimeIsUp(t *testing.T, p pair) {
+	key := unique(t, "")
+	v := slotmesh.For[int](p.r, key)
+	for name, call := range map[string]func(ctx context.Context, other func()) error{
+		"Txn": func(ctx context.Context, other func()) error {
+			return p.r.Txn(ctx, key, func(tx *slotmesh.Tx) error {
+				_, err := tx.Get(key)
+				other()
+				return errors.Join(err, tx.Set(key, nil))
+			})
+		},
+		"Update": func(ctx context.Context, other func()) error {
+			_, err := v.Update(ctx, "", func(int) (int, error) { other(); return 0, nil })
+			return err
+		},
+	} {
+		wantErr(t, "Set", v.Set(t.Context(), "", 1), nil)
+		ctx, end := context.WithCancel(t.Context())
+		runs := 0
+		err := call(ctx, func() {
+			if runs++; runs <= 3 {
+				wantErr(t, "Set", v.Set(t.Context(), "", 1), nil)
+			} else {
+				end()
+			}
+		})
+		wantErr(t, name, err, context.Canceled)
+		wantErr(t, name, err, slotmesh.ErrConflict)
+		err = call(ctx, func() { t.Error("called") })
+		wantErr(t, name, err, context.Canceled)
+		if errors.Is(err, slotmesh.ErrConflict) {
+			t.Errorf("%s with a done context = %v, want no conflict", name, err)
+		}
+		end()
+	}
 }
 
 func txnConditions(t *testing.T, p pair) {

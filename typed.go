@@ -262,7 +262,7 @@ const (
 // and is returned as it is.
 //
 // Its errors are those of Get and Set but for ErrNotFound; ErrConflict after a
-// hundred attempts; ErrSchema where the value is of an unknown schema, since
+// hundred attempts, or beside ctx's error where ctx ended amid conflicts; ErrSchema where the value is of an unknown schema, since
 // overwriting it would lose what a later release wrote; ErrInvalid where
 // change is nil or a condition is among opts.
 func (t *Typed[T]) Update(ctx context.Context, key string, change func(T) (T, error), opts ...SetOption) (T, error) {
@@ -283,13 +283,14 @@ func (t *Typed[T]) Update(ctx context.Context, key string, change func(T) (T, er
 	if !expires {
 		opts = append(opts[:len(opts):len(opts)], KeepTTL())
 	}
+	var why error // the attempt before came to nothing
 	for attempt := range maxAttempts {
 		if err := jitter(ctx, attempt); err != nil {
-			return none, err
+			return none, amidConflicts(ctx, err, why, attempt)
 		}
 		value, version, err := t.present(ctx, key)
 		if err != nil {
-			return none, err
+			return none, amidConflicts(ctx, err, why, attempt)
 		}
 		if value, err = change(value); err != nil {
 			return none, err
@@ -300,10 +301,11 @@ func (t *Typed[T]) Update(ctx context.Context, key string, change func(T) (T, er
 		}
 		if _, err = t.c.n.Do(ctx, &call); !errors.Is(err, ErrVersionMismatch) {
 			if err != nil {
-				return none, err
+				return none, amidConflicts(ctx, err, why, attempt)
 			}
 			return value, nil
 		}
+		why = errWritten
 	}
 	return none, fmt.Errorf("%w: %s was written by others %d times", ErrConflict, quoted(t.prefix+key), maxAttempts)
 }
