@@ -28,7 +28,8 @@ type metricOptions struct {
 	attrs    []attribute.KeyValue
 }
 
-// WithMeterProvider sets whose meters are used. Default: the global provider.
+// WithMeterProvider sets whose meters are used. Default, also with nil: the global
+// provider.
 func WithMeterProvider(p metric.MeterProvider) MetricOption {
 	return func(o *metricOptions) { o.provider = p }
 }
@@ -47,9 +48,14 @@ func WithAttributes(attrs ...attribute.KeyValue) MetricOption {
 // there are slotmesh.call_duration.count, .sum, and .quantile with the attribute
 // quantile, which is 0.5, 0.9, 0.99 or 0.999 since the cache was opened.
 func Observe(cache *slotmesh.Cache, opts ...MetricOption) (metric.Registration, error) {
-	o := metricOptions{provider: otel.GetMeterProvider()}
+	var o metricOptions
 	for _, opt := range opts {
-		opt(&o)
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	if o.provider == nil {
+		o.provider = otel.GetMeterProvider()
 	}
 	w := watcher{cache: cache, attrs: o.attrs, one: map[*metrics.Metric]metric.Float64Observable{}, three: map[*metrics.Metric]durations{}}
 	meter := o.provider.Meter(scope)

@@ -206,3 +206,18 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+// Options that are nil, and providers, are as if they had not been given.
+func TestNilOptions(t *testing.T) {
+	c := slotmeshtest.Start(t, 1, slotmesh.WithTracer(NewTracer(nil, WithTracerProvider(nil), WithRoots())))[0]
+	if err := c.Set(t.Context(), "key", nil); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Observe(c, nil, WithMeterProvider(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Unregister(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -16,9 +16,10 @@ import (
 // TraceOption changes what a Tracer does.
 type TraceOption func(*Tracer)
 
-// WithTracerProvider sets whose tracer is used. Default: the global provider.
+// WithTracerProvider sets whose tracer is used. Default, also with nil: the global
+// provider.
 func WithTracerProvider(p trace.TracerProvider) TraceOption {
-	return func(t *Tracer) { t.tracer = p.Tracer(scope) }
+	return func(t *Tracer) { t.provider = p }
 }
 
 // WithRoots has calls followed as well whose context has no span: they become
@@ -29,19 +30,23 @@ func WithRoots() TraceOption { return func(t *Tracer) { t.roots = true } }
 // Tracer is a slotmesh.Tracer: a call gets a client span, and a server span at
 // the node that answers it. Keys and values are in none.
 type Tracer struct {
-	tracer trace.Tracer
-	roots  bool
+	provider trace.TracerProvider
+	tracer   trace.Tracer
+	roots    bool
 }
 
 // NewTracer returns what slotmesh.WithTracer takes.
 func NewTracer(opts ...TraceOption) *Tracer {
 	t := &Tracer{}
 	for _, opt := range opts {
-		opt(t)
+		if opt != nil {
+			opt(t)
+		}
 	}
-	if t.tracer == nil {
-		t.tracer = otel.GetTracerProvider().Tracer(scope)
+	if t.provider == nil {
+		t.provider = otel.GetTracerProvider()
 	}
+	t.tracer = t.provider.Tracer(scope)
 	return t
 }
 
