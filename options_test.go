@@ -59,6 +59,7 @@ func TestValidateNamesTheOptionAtFault(t *testing.T) {
 		{"address without port", []Option{WithAddr("localhost")}, "WithAddr"},
 		{"address with a bad port", []Option{WithAddr("localhost:70000")}, "WithAddr"},
 		{"advertised port 0", []Option{WithAdvertiseAddr("10.0.0.1:0")}, "WithAdvertiseAddr"},
+		{"advertised port with a name", []Option{WithAdvertiseAddr("10.0.0.1:http")}, "WithAdvertiseAddr"},
 		{"advertised unspecified host", []Option{WithAdvertiseAddr("0.0.0.0:7946")}, "WithAdvertiseAddr"},
 		{"empty seed", []Option{WithSeeds("")}, `WithSeeds("")`},
 		{"seed with a bad port", []Option{WithSeeds("a:b")}, `WithSeeds("a:b")`},

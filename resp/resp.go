@@ -28,6 +28,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,15 +116,22 @@ func (o *options) validate() error {
 	if o.stale <= 0 {
 		faults = append(faults, fmt.Errorf("WithStaleness(%v): want more than 0", o.stale))
 	}
-	if o.advertise != "" {
-		if _, _, err := net.SplitHostPort(o.advertise); err != nil {
-			faults = append(faults, fmt.Errorf("WithAdvertiseAddr(%q): %w", o.advertise, err))
-		}
+	if o.advertise != "" && !reachable(o.advertise) {
+		faults = append(faults, fmt.Errorf("WithAdvertiseAddr(%q): want a host:port that clients can reach", o.advertise))
 	}
 	if len(faults) > 0 {
 		return fmt.Errorf("resp: %w: %w", slotmesh.ErrInvalid, errors.Join(faults...))
 	}
 	return nil
+}
+
+// reachable reports whether clients could reach hostport, as far as it tells: they
+// take no names of ports.
+func reachable(hostport string) bool {
+	host, port, err := net.SplitHostPort(hostport)
+	n, badPort := strconv.ParseUint(port, 10, 16)
+	ip := net.ParseIP(host)
+	return err == nil && badPort == nil && n > 0 && host != "" && (ip == nil || !ip.IsUnspecified())
 }
 
 // Serve takes clients from the listener until ctx is done, the cache is closed

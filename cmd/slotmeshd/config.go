@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,8 +106,11 @@ func (c *config) options(log *slog.Logger) ([]slotmesh.Option, error) {
 	if fsync != slotmesh.FsyncEverySec && c.dataDir == "" {
 		errs = append(errs, fmt.Errorf("--fsync %s needs --data-dir", c.fsync))
 	}
-	if _, _, err := net.SplitHostPort(c.respAdvertise); err != nil && c.respAdvertise != "" {
-		errs = append(errs, fmt.Errorf("--resp-advertise: %w", err))
+	if c.respAdvertise != "" {
+		host, port, err := net.SplitHostPort(c.respAdvertise)
+		if n, badPort := strconv.ParseUint(port, 10, 16); err != nil || badPort != nil || n == 0 || host == "" {
+			errs = append(errs, fmt.Errorf("--resp-advertise %q: want host:port", c.respAdvertise))
+		}
 	}
 	if c.shutdownTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: want more than 0", c.shutdownTimeout))
