@@ -30,6 +30,9 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	if err == nil && !validPlace(n) {
 		err = fmt.Errorf("address %v port %d", n.Addr, n.Port)
 	}
+	if err == nil && !understood(n) {
+		err = fmt.Errorf("gossips in version %d of %d to %d", n.PCur, n.PMin, n.PMax)
+	}
 	if self := &d.g.cfg.Self; err == nil && !self.compatible(&m) {
 		err = fmt.Errorf("speaks protocol %d to %d, this node %d to %d", m.MinProto, m.MaxProto, self.MinProto, self.MaxProto)
 	}
@@ -185,6 +188,15 @@ func (d *delegate) refuse(n *memberlist.Node, err error) {
 func place(n *memberlist.Node) (netip.AddrPort, bool) {
 	ip, ok := netip.AddrFromSlice(n.Addr)
 	return netip.AddrPortFrom(ip.Unmap(), n.Port), ok
+}
+
+// protocol is the version of memberlist's own protocol that all members speak.
+const protocol = memberlist.ProtocolVersion2Compatible
+
+// understood reports whether n gossips as all do. One that does not would be passed on,
+// and memberlist merges nothing with whoever lists one: nobody could join any more.
+func understood(n *memberlist.Node) bool {
+	return n.PMin <= protocol && protocol <= n.PMax && n.PCur == protocol && n.DMin == 0 && n.DCur == 0
 }
 
 func validPlace(n *memberlist.Node) bool {

@@ -260,6 +260,7 @@ func (c *Config) probeInterval() time.Duration { return min(c.FailureTimeout/5, 
 func (g *Gossip) memberlistConfig() (*memberlist.Config, error) {
 	d := &delegate{g: g, refused: make(map[string]struct{})}
 	c := memberlist.DefaultLANConfig()
+	c.ProtocolVersion = protocol
 	c.Name = formatID(g.self)
 	c.Label = g.cfg.Cluster
 	c.BindPort = int(g.addr.Port())

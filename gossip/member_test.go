@@ -2,8 +2,11 @@ package gossip
 
 import (
 	"bytes"
+	"net"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/memberlist"
 )
 
 func full() Member {
@@ -109,6 +112,31 @@ func FuzzDecodeMeta(f *testing.F) {
 			t.Errorf("%+v has two forms", m)
 		}
 	})
+}
+
+// Members that memberlist could not merge with are refused: they would keep all others
+// from joining.
+func TestOtherGossipIsRefused(t *testing.T) {
+	self, other := Member{ID: NodeID{1}, Name: "a", Addr: "10.0.0.1:1"}, Member{ID: NodeID{2}, Name: "b", Addr: "10.0.0.2:1"}
+	g := &Gossip{self: self.ID, cfg: Config{Self: self}, logs: newLogs(nil), roll: newRoll(self, func(Event) {})}
+	d := &delegate{g: g, refused: map[string]struct{}{}}
+	for _, tt := range []struct {
+		name string
+		n    memberlist.Node
+		want bool
+	}{
+		{"this release", memberlist.Node{PMin: memberlist.ProtocolVersionMin, PMax: memberlist.ProtocolVersionMax, PCur: protocol}, true},
+		{"a later one that speaks this too", memberlist.Node{PMin: 2, PMax: 9, PCur: protocol, DMax: 3}, true},
+		{"too new", memberlist.Node{PMin: 3, PMax: 5, PCur: 3}, false},
+		{"too old", memberlist.Node{PMin: 1, PMax: 1, PCur: 1}, false},
+		{"speaks another version", memberlist.Node{PMin: 1, PMax: 5, PCur: 5}, false},
+		{"another delegate", memberlist.Node{PMin: 1, PMax: 5, PCur: protocol, DMin: 1, DMax: 1, DCur: 1}, false},
+	} {
+		tt.n.Name, tt.n.Addr, tt.n.Port, tt.n.Meta = formatID(other.ID), net.IPv4(10, 0, 0, 2), 1, encodeMeta(&other, false)
+		if err := d.NotifyAlive(&tt.n); (err == nil) != tt.want {
+			t.Errorf("%s: NotifyAlive = %v, want none: %v", tt.name, err, tt.want)
+		}
+	}
 }
 
 func TestEventsCoalesce(t *testing.T) {

@@ -25,15 +25,17 @@ const (
 )
 
 const (
-	maxMap       = 4 << 10        // bytes of one message's fields
-	maxNodes     = 4 * MaxMembers // in a push/pull, the dead included
-	labelHeader  = 2              // bytes before the label
-	crcHeader    = 5              // bytes
-	maxUserStuff = maxState       // bytes of state, or of a user's message
+	maxMap      = 4 << 10        // bytes of one message's fields
+	maxNodes    = 4 * MaxMembers // in a push/pull, the dead included
+	labelHeader = 2              // bytes before the label
+	crcHeader   = 5              // bytes
 )
 
 // screen is a rule for one cluster.
-type screen struct{ label string }
+type screen struct {
+	label    string
+	maxState int // bytes of state in a push/pull, for which memberlist makes room beforehand
+}
 
 var errScreened = errors.New("gossip: malformed message")
 
@@ -236,7 +238,7 @@ func (c *screenedConn) next() int {
 		c.labeled = false
 		return n
 	case !c.typed:
-		if t := b[0]; t > typeLast || t == typeCompound || t == typeCompress || t == typeEncrypt || t == typeCRC {
+		if t := b[0]; t > typeLast || t == typeUser || t == typeCompound || t == typeCompress || t == typeEncrypt || t == typeCRC {
 			return -1
 		}
 		c.typed, c.first, c.maps = true, true, 1
@@ -252,8 +254,8 @@ func (c *screenedConn) next() int {
 			case "Nodes":
 				ok = ok && n <= maxNodes
 				nodes = int(min(n, maxNodes))
-			case "UserStateLen", "UserMsgLen":
-				ok = ok && n <= maxUserStuff
+			case "UserStateLen":
+				ok = ok && n <= uint64(c.s.maxState)
 			}
 		})
 		if n <= 0 {

@@ -11,7 +11,7 @@ import (
 var label = append([]byte{typeLabel, 4}, "test"...)
 
 func TestScreenTellsMessagesFromGarbage(t *testing.T) {
-	s := screen{label: "test"}
+	s := screen{label: "test", maxState: 10000}
 	ping := []byte{0, 0x82, 0xa5, 'S', 'e', 'q', 'N', 'o', 7, 0xa4, 'N', 'o', 'd', 'e', 0xda, 0, 2, 'a', 'b'}
 	with := func(label []byte, parts ...[]byte) []byte {
 		return append(bytes.Clone(label), bytes.Join(parts, nil)...)
@@ -78,13 +78,14 @@ func TestScreenOfStreams(t *testing.T) {
 		{"answer to a push/pull", false, cat(header(2, 10000), node, node, state), true},
 		{"no label", true, cat(header(0, 0)), false},
 		{"a million nodes", true, cat(label, header(1<<20, 0)), false},
-		{"too much state", true, cat(label, header(0, maxState+1)), false},
+		{"too much state", true, cat(label, header(0, 10001)), false},
 		{"fewer nodes than said", true, cat(label, header(3, 10000), node, node, state), false},
 		{"endless map", true, cat(label, header(1, 0), []byte{0x81, 0xda, 0x20, 0}, state), false},
+		{"a user's message", true, cat(label, []byte{typeUser, 0x81, 0xaa}, []byte("UserMsgLen\x01x")), false},
 		{"compressed", true, cat(label, []byte{typeCompress, 0x80}), false},
 	} {
 		for _, step := range []int{1, 7, 4096} {
-			c := &screenedConn{Conn: stutter{r: bytes.NewReader(tt.b), step: step}, s: screen{label: "test"}, labeled: tt.labeled}
+			c := &screenedConn{Conn: stutter{r: bytes.NewReader(tt.b), step: step}, s: screen{label: "test", maxState: 10000}, labeled: tt.labeled}
 			got, err := io.ReadAll(c)
 			if ok := err == nil && bytes.Equal(got, tt.b); ok != tt.want {
 				t.Errorf("%s by %d: %d of %d bytes, %v, want ok: %v", tt.name, step, len(got), len(tt.b), err, tt.want)
@@ -97,7 +98,7 @@ func FuzzScreen(f *testing.F) {
 	f.Add([]byte{0, 0x81, 0xa1, 'a', 0xdb, 0x7f, 0xff, 0xff, 0xff})
 	f.Add([]byte{typeCompound, 2, 0, 2, 0, 2, typeUser, 1, typeUser, 1})
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		s := screen{label: "test"}
+		s := screen{label: "test", maxState: 10000}
 		s.packet(b)
 		s.packet(append(bytes.Clone(label), b...))
 		c := &screenedConn{Conn: stutter{r: bytes.NewReader(b), step: 3}, s: s}

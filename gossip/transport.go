@@ -54,7 +54,7 @@ func newNetwork(cfg *Config, self netip.AddrPort) *network {
 		idle:    make(chan struct{}),
 	}
 	if len(cfg.Secrets) == 0 {
-		t.screen = &screen{label: cfg.Cluster}
+		t.screen = &screen{label: cfg.Cluster, maxState: cfg.MaxState}
 	}
 	t.wg.Go(t.accept)  // ends when ln closes
 	t.wg.Go(t.receive) // ends when packet closes

@@ -309,7 +309,8 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.gossip, err = gossip.Start(ctx, gossip.Config{
 		Cluster: n.cfg.Cluster, Self: n.selfMember(), Listener: n.mux.Gossip(), Packet: countedPackets{pc, &n.stats},
 		Dial: transport.DialGossip(n.guard.Dial(n.env.Dial)), FailureTimeout: n.cfg.FailureTimeout,
-		Seeds: n.cfg.Seeds, Resolve: n.env.Resolve, Secrets: n.cfg.Secret, Events: n.onMember, State: n.gossipState, Merge: n.mergeState, Logger: n.cfg.Logger,
+		Seeds: n.cfg.Seeds, Resolve: n.env.Resolve, Secrets: n.cfg.Secret, Events: n.onMember, State: n.gossipState, Merge: n.mergeState, MaxState: shard.MaxSettings,
+		Logger: n.cfg.Logger,
 	})
 	switch {
 	case errors.Is(err, gossip.ErrConfig):
