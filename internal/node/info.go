@@ -65,17 +65,21 @@ type condition struct {
 // inspect looks at every slot, several times a second where somebody waits, so it
 // looks up no node in a map.
 func (n *Node) inspect(f func(slot uint16, is condition)) {
-	var alive []shard.NodeID
+	var alive, unmet []shard.NodeID // unmet of alive: none of its words has come yet, as to one that has just joined
 	if !n.closing.Load() {
 		alive = append(alive, n.id)
 	}
+	newest := n.idsByName()
 	holders := 0
 	n.membersMu.Lock()
 	for id, m := range n.members {
-		if id == n.id {
+		if id == n.id || newest[m.Name] != id { // an earlier start gives way, if it lives at all
 			continue
 		}
 		alive = append(alive, id)
+		if p := n.peer(id); p.heardAt.Load() == 0 && p.toldAt() == 0 {
+			unmet = append(unmet, id)
+		}
 		if n.weightOf(m) > 0 && !m.Leaving {
 			holders++
 		}
@@ -103,6 +107,8 @@ func (n *Node) inspect(f func(slot uint16, is condition)) {
 		if lost || cl.Primary == n.id && !n.serving(&n.slots[i], now) {
 			is.passes = n.passes(cl, now)
 			is.noPrimary = !is.passes
+		} else if slices.Contains(unmet, cl.Primary) {
+			is.passes = true // if it is dead, this node is about to be told
 		}
 		live := 0
 		for _, id := range cl.Backups {

@@ -3,6 +3,7 @@
 package simcluster_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -92,6 +93,47 @@ func TestRestartWaitsForNobodyElse(t *testing.T) {
 					t.Errorf("all slots were in place %v after the start", took)
 				}
 				sc.CheckFilled("n3", 100)
+			})
+		})
+	}
+}
+
+// Who starts where the only node with data has just died, or is about to give way to
+// this later start of its name, hears of that node as of a living one at first. It is
+// not ready until the slots are served again.
+func TestReadyAmongTheDeadMeansServed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what, name string
+		killed     bool
+	}{
+		{"a later start elsewhere", "n1", true},
+		{"a later start elsewhere, of who still runs", "n1", false},
+		{"a newcomer", "n4", true},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			adjust := func(name string, cfg *node.Config) {
+				switch name {
+				case "n2", "n3":
+					cfg.Weight = 0
+				case "elsewhere":
+					cfg.Name = c.name
+				}
+			}
+			Run(t, Config{Nodes: 3, Seed: 81, Adjust: adjust}, func(sc *Cluster) {
+				if c.killed {
+					sc.Kill("n1")
+				}
+				sc.Start("elsewhere")
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				sc.Must(sc.Node("elsewhere").Ready(ctx))
+				began := time.Now()
+				_, _, err := sc.Get("elsewhere", "key")
+				sc.Must(err)
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("a get took %v after Ready", took)
+				}
 			})
 		})
 	}
