@@ -83,13 +83,13 @@ func restore(v *view, args [][]byte) {
 		v.out.fail("ERR DUMP payload version or checksum are wrong")
 		return
 	}
-	ms := int64(0)
+	var t term
 	if n > 0 {
-		if ms, ok = deadline(n, how, v.now); !ok {
+		if t, ok = deadline(n, how, v.now); !ok {
 			v.out.fail("ERR Invalid TTL value, must be >= 0")
 			return
 		}
 	}
-	v.set(args[1], value, ms)
+	v.setUntil(args[1], value, t)
 	v.out.ok()
 }

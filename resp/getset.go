@@ -8,7 +8,7 @@ import (
 
 func getSet(v *view, args [][]byte) {
 	before := v.get(args[1])
-	v.set(args[1], args[2], 0)
+	v.set(args[1], args[2], term{})
 	v.out.value(before)
 }
 
@@ -64,12 +64,12 @@ func getEx(v *view, args [][]byte) {
 		v.out.null()
 		return
 	}
-	ms, ok := v.out.expires(amount, how, v.now, "getex")
+	t, ok := v.out.expires(amount, how, v.now, "getex")
 	if !ok {
 		return
 	}
 	if amount != nil || persist && e.expires != 0 {
-		v.set(args[1], e.value, ms)
+		v.setUntil(args[1], e.value, t)
 	}
 	v.out.value(e)
 }

@@ -242,7 +242,7 @@ func expire(v *view, args [][]byte) {
 	if !v.out.integer(args[2], &n) {
 		return
 	}
-	ms, ok := deadline(n, how, v.now)
+	t, ok := deadline(n, how, v.now)
 	if !ok {
 		v.out.fail("ERR invalid expire time in '" + name + "' command")
 		return
@@ -250,14 +250,14 @@ func expire(v *view, args [][]byte) {
 	e := v.get(args[1])
 	// Without an expiry a key lasts longer than with any.
 	if !e.found || nx && e.expires != 0 || xx && e.expires == 0 ||
-		gt && (e.expires == 0 || ms <= e.expires) || lt && e.expires != 0 && ms >= e.expires {
+		gt && (e.expires == 0 || t.expires <= e.expires) || lt && e.expires != 0 && t.expires >= e.expires {
 		v.out.truth(false)
 		return
 	}
-	if ms <= v.now {
+	if t.expires <= v.now { // 0 too
 		v.del(args[1])
 	} else {
-		v.set(args[1], e.value, ms)
+		v.set(args[1], e.value, t)
 	}
 	v.out.truth(true)
 }
@@ -300,7 +300,7 @@ func lifetime(arg []byte, seconds bool) (time.Duration, bool) {
 func persist(v *view, args [][]byte) {
 	e := v.get(args[1])
 	if e.expires != 0 {
-		v.set(args[1], e.value, 0)
+		v.set(args[1], e.value, term{})
 	}
 	v.out.truth(e.expires != 0)
 }
@@ -317,7 +317,7 @@ func rename(v *view, args [][]byte) {
 		return
 	} else if !same {
 		v.del(args[1])
-		v.set(args[2], e.value, e.expires)
+		v.set(args[2], e.value, e.term)
 	}
 	if onlyNew {
 		v.out.truth(true)
@@ -360,7 +360,7 @@ func copyKey(v *view, args [][]byte) {
 		v.out.truth(false)
 		return
 	}
-	v.set(args[2], e.value, e.expires)
+	v.set(args[2], e.value, e.term)
 	v.out.truth(true)
 }
 

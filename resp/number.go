@@ -40,7 +40,7 @@ func incr(v *view, args [][]byte) {
 		v.out.fail(errOverflow)
 		return
 	}
-	v.set(args[1], strconv.AppendInt(nil, n+delta, 10), e.expires)
+	v.set(args[1], strconv.AppendInt(nil, n+delta, 10), e.term)
 	v.out.int(n + delta)
 }
 
@@ -146,6 +146,6 @@ func incrByFloat(v *view, args [][]byte) {
 		return
 	}
 	text := formatFloat(n)
-	v.set(args[1], []byte(text), e.expires)
+	v.set(args[1], []byte(text), e.term)
 	v.out.text(text)
 }

@@ -99,20 +99,20 @@ func parseSet(args [][]byte) (s setting, ok bool) {
 	return s, true
 }
 
-// expires is when the key is to expire, 0 for never; false: it has answered.
-func (r *reply) expires(amount []byte, how int, now int64, name string) (ms int64, ok bool) {
+// expires is how long the key is to last; false: it has answered.
+func (r *reply) expires(amount []byte, how int, now int64, name string) (t term, ok bool) {
 	if amount == nil {
-		return 0, true
+		return term{}, true
 	}
 	var n int64
 	if !r.integer(amount, &n) {
-		return 0, false
+		return term{}, false
 	}
-	if ms, ok = deadline(n, how, now); !ok || n <= 0 || ms <= 0 {
+	if t, ok = deadline(n, how, now); !ok || n <= 0 || t.expires <= 0 {
 		r.fail("ERR invalid expire time in '" + name + "' command")
-		return 0, false
+		return term{}, false
 	}
-	return ms, true
+	return t, true
 }
 
 func set(v *view, args [][]byte) {
@@ -121,7 +121,7 @@ func set(v *view, args [][]byte) {
 		v.out.fail(errSyntax)
 		return
 	}
-	ms, ok := v.out.expires(s.amount, s.how, v.now, "set")
+	t, ok := v.out.expires(s.amount, s.how, v.now, "set")
 	if !ok {
 		return
 	}
@@ -132,12 +132,13 @@ func set(v *view, args [][]byte) {
 	case s.absent || s.present || s.keep:
 		before = v.look(args[1])
 	}
-	if s.keep {
-		ms, v.label = before.expires, labelKept
-	}
 	write := !(s.absent && before.found || s.present && !before.found)
-	if write {
-		v.set(args[1], args[2], ms)
+	switch {
+	case write && s.keep:
+		v.label = labelKept
+		v.set(args[1], args[2], before.term)
+	case write:
+		v.setUntil(args[1], args[2], t)
 	}
 	switch {
 	case s.old:
@@ -165,19 +166,12 @@ func setAlone(c *conn, args [][]byte) bool {
 
 // options are the library's for a SET without GET, now; false: it has answered.
 func (r *reply) options(s *setting, name string) (opts [2]slotmesh.SetOption, ok bool) {
-	ms, ok := r.expires(s.amount, s.how, time.Now().UnixMilli(), name)
-	switch {
-	case !ok:
+	t, ok := r.expires(s.amount, s.how, time.Now().UnixMilli(), name)
+	if !ok {
 		return opts, false
-	case s.keep:
+	}
+	if opts[0] = t.option(); s.keep {
 		opts[0] = slotmesh.KeepTTL()
-	case ms != 0:
-		opts[0] = slotmesh.ExpireAt(time.UnixMilli(ms))
-		if s.how == inSeconds || s.how == inMillis { // from now on, by the primary's clock
-			if d, ok := lifetime(s.amount, s.how == inSeconds); ok {
-				opts[0] = slotmesh.TTL(d)
-			}
-		}
 	}
 	switch {
 	case s.absent:
@@ -209,8 +203,8 @@ func parseSetEx(args [][]byte) (s setting, name string) {
 
 func setEx(v *view, args [][]byte) {
 	s, name := parseSetEx(args)
-	if ms, ok := v.out.expires(s.amount, s.how, v.now, name); ok {
-		v.set(args[1], args[3], ms)
+	if t, ok := v.out.expires(s.amount, s.how, v.now, name); ok {
+		v.set(args[1], args[3], t)
 		v.out.ok()
 	}
 }
@@ -226,7 +220,7 @@ func setExAlone(c *conn, args [][]byte) bool {
 func setNX(v *view, args [][]byte) {
 	found := v.look(args[1]).found
 	if !found {
-		v.set(args[1], args[2], 0)
+		v.set(args[1], args[2], term{})
 	}
 	v.out.truth(!found)
 }
@@ -295,7 +289,7 @@ func mset(v *view, args [][]byte) {
 		return
 	}
 	for i := 1; i < len(args); i += 2 {
-		v.set(args[i], args[i+1], 0)
+		v.set(args[i], args[i+1], term{})
 	}
 	v.out.ok()
 }
@@ -340,7 +334,7 @@ func msetNX(v *view, args [][]byte) {
 		}
 	}
 	for i := 1; i < len(args); i += 2 {
-		v.set(args[i], args[i+1], 0)
+		v.set(args[i], args[i+1], term{})
 	}
 	v.out.truth(true)
 }
@@ -352,7 +346,7 @@ const maxString = 512 << 20
 func appendTo(v *view, args [][]byte) {
 	e := v.get(args[1])
 	value := append(append(make([]byte, 0, len(e.value)+len(args[2])), e.value...), args[2]...)
-	v.set(args[1], value, e.expires)
+	v.set(args[1], value, e.term)
 	v.out.int(int64(len(value)))
 }
 
@@ -423,6 +417,6 @@ func setRange(v *view, args [][]byte) {
 	value := make([]byte, max(size, from+int64(len(args[3]))))
 	copy(value, e.value)
 	copy(value[from:], args[3])
-	v.set(args[1], value, e.expires)
+	v.set(args[1], value, e.term)
 	v.out.int(int64(len(value)))
 }

@@ -33,9 +33,27 @@ func (v *view) run(cmd *command, args [][]byte) {
 type entry struct {
 	value   []byte // not to be changed
 	found   bool
-	expires int64 // Unix milliseconds; 0: never
 	version uint64
 	label   uint8 // of what this view wrote
+	term
+}
+
+// term is how long a key lasts.
+type term struct {
+	expires int64 // Unix milliseconds; 0: it lasts
+	// in is how long from the write on, by the primary's clock, which may show another
+	// time than what expires was made by; 0: expires says it all.
+	in time.Duration
+}
+
+func (t term) option() slotmesh.SetOption {
+	switch {
+	case t.in != 0:
+		return slotmesh.TTL(t.in)
+	case t.expires != 0:
+		return slotmesh.ExpireAt(time.UnixMilli(t.expires))
+	}
+	return slotmesh.SetOption{}
 }
 
 // get reads a key. Where that fails the transaction fails, whatever the
@@ -95,17 +113,18 @@ func entryOf(r slotmesh.ItemResult) entry {
 }
 
 // set writes a key; its errors are the transaction's.
-func (v *view) set(key, value []byte, expires int64) {
-	if expires != 0 && expires <= v.now {
-		v.del(key)
-		return
-	}
+func (v *view) set(key, value []byte, t term) {
 	name := string(key)
-	v.note(name, entry{value: value, found: true, expires: expires})
-	if expires == 0 {
-		_ = v.tx.Set(name, value)
+	v.note(name, entry{value: value, found: true, term: t})
+	_ = v.tx.Set(name, value, t.option())
+}
+
+// setUntil is set for a time that the client said, which may be past.
+func (v *view) setUntil(key, value []byte, t term) {
+	if t.expires != 0 && t.expires <= v.now {
+		v.del(key)
 	} else {
-		_ = v.tx.Set(name, value, slotmesh.ExpireAt(time.UnixMilli(expires)))
+		v.set(key, value, t)
 	}
 }
 
@@ -255,22 +274,26 @@ const (
 	atMilli
 )
 
-// deadline makes a Unix time in milliseconds of how a client says it; ok is
-// false where that is out of range. Zero or less stands for a past time.
-func deadline(n int64, how int, now int64) (ms int64, ok bool) {
+// deadline is when a key ends, of how a client says it; ok is false where that is out
+// of range. Zero or less stands for a past time.
+func deadline(n int64, how int, now int64) (t term, ok bool) {
 	if how == inSeconds || how == atSecond {
 		if n > math.MaxInt64/1000 || n < math.MinInt64/1000 {
-			return 0, false
+			return term{}, false
 		}
 		n *= 1000
 	}
 	if how == inSeconds || how == inMillis {
 		if n > math.MaxInt64-now {
-			return 0, false
+			return term{}, false
+		}
+		if n > 0 && n <= maxLifetime.Milliseconds() {
+			t.in = time.Duration(n) * time.Millisecond
 		}
 		n += now
 	}
-	return n, true
+	t.expires = n
+	return t, true
 }
 
 // expiryOption reads EX, PX, EXAT or PXAT.
