@@ -34,6 +34,7 @@ type conn struct {
 	batch   [][][]byte
 	running [][]byte // the command that is run
 	scratch []byte
+	answer  int64 // bytes of s.answers that are this one's
 
 	ctx  context.Context // calls go wherever they have to
 	stay context.Context // calls stay on this node, unless all are forwarded
@@ -168,6 +169,7 @@ func (c *conn) execute() {
 		if len(c.out.b) > flushBytes && c.flush() != nil {
 			c.closing = true
 		}
+		c.settle()
 	}
 	if cap(c.args) > maxInline || cap(c.parser.buf) > keepBuffer {
 		// The parser lets its buffer go, and so does who refers to it.
@@ -372,6 +374,7 @@ var faults = []struct {
 	{slotmesh.ErrSuperseded, "CLUSTERDOWN The cluster is down"},
 	{slotmesh.ErrOverloaded, "TRYAGAIN the queue to the slot's primary is full"},
 	{slotmesh.ErrConflict, "TRYAGAIN others kept writing the same keys"},
+	{errAllAnswers, "TRYAGAIN " + errAllAnswers.Error()},
 	{slotmesh.ErrCrossSlot, errCrossSlot},
 	{slotmesh.ErrNotInteger, errNotInteger},
 	{context.Canceled, "CLUSTERDOWN The cluster is down"},

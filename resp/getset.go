@@ -21,7 +21,7 @@ func getSetAlone(c *conn, args [][]byte) bool {
 		}
 		return err
 	})
-	c.answerGet(old, err)
+	c.answerOld(old, err)
 	return true
 }
 
@@ -39,7 +39,7 @@ func getDelAlone(c *conn, args [][]byte) bool {
 		old, err = c.s.cache.GetDelete(ctx, string(args[1]))
 		return err
 	})
-	c.answerGet(old, err)
+	c.answerOld(old, err)
 	return true
 }
 
@@ -88,6 +88,6 @@ func getExAlone(c *conn, args [][]byte) bool {
 		value, err = c.s.cache.GetExpire(ctx, string(args[1]), d)
 		return err
 	})
-	c.answerGet(value, err)
+	c.answerOld(value, err)
 	return true
 }

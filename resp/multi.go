@@ -148,7 +148,7 @@ func exec(c *conn, _ [][]byte) {
 		err = c.call(func(ctx context.Context) error {
 			return c.s.cache.Txn(ctx, tag, func(tx *slotmesh.Tx) error {
 				answers = reply{b: answers.b[:0], three: c.out.three}
-				v := &view{tx: tx, now: time.Now().UnixMilli(), out: &answers}
+				v := &view{c: c, tx: tx, now: time.Now().UnixMilli(), out: &answers}
 				for _, now := range tx.ExistsMany(slices.Collect(maps.Keys(watched))...) {
 					if now.Version != watched[now.Key] {
 						return errTouched
@@ -164,7 +164,7 @@ func exec(c *conn, _ [][]byte) {
 						}
 					}
 					ends[i] = len(answers.b)
-					if err := bounded(ends[i]); err != nil {
+					if err := c.bounded(ends[i]); err != nil {
 						return err
 					}
 				}

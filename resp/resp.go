@@ -181,6 +181,7 @@ type server struct {
 	wg         sync.WaitGroup
 	stats      stats
 	backlogs   atomic.Int64 // bytes read from clients that take no answers
+	answers    atomic.Int64 // bytes of large answers that are not sent yet
 	topology   shared
 	departed   atomic.Pointer[topology] // set once the cache has left, while clients are sent on
 	settled    chan struct{}            // closed when it is known whether they are

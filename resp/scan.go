@@ -153,15 +153,20 @@ func globbed(pattern string) (opts []slotmesh.ScanOption, here bool) {
 // maxGlob is the longest pattern that ScanGlob takes.
 const maxGlob = 64 << 10
 
+// keyOverhead is about what a key in an answer costs beside its own bytes.
+const keyOverhead = 24
+
 func keys(c *conn, args [][]byte) {
 	pattern := string(args[1])
 	opts, here := globbed(pattern)
 	var found []string
+	size := 0
 	if err := c.each(opts, func(key string) error {
-		if !here || slotmesh.MatchGlob(pattern, key) {
-			found = append(found, key)
+		if here && !slotmesh.MatchGlob(pattern, key) {
+			return nil
 		}
-		return nil
+		found, size = append(found, key), size+len(key)+keyOverhead
+		return c.bounded(size)
 	}); err != nil {
 		c.fault(err)
 		return

@@ -57,7 +57,15 @@ func getAlone(c *conn, args [][]byte) bool {
 	return true
 }
 
+// answerGet answers what has changed nothing: it may be refused.
 func (c *conn) answerGet(value []byte, err error) {
+	if err == nil {
+		err = c.bounded(len(c.out.b) + len(value))
+	}
+	c.answerOld(value, err)
+}
+
+func (c *conn) answerOld(value []byte, err error) {
 	switch {
 	case err == nil:
 		c.s.stats.hits.Add(1)
@@ -248,7 +256,7 @@ func mget(v *view, args [][]byte) {
 		some := keys[:min(n, len(keys))]
 		v.load(some)
 		for _, key := range some {
-			if v.out.value(v.get(key)); bounded(len(v.out.b)-begin) != nil {
+			if v.out.value(v.get(key)); v.c.bounded(len(v.out.b)-begin) != nil {
 				return // whoever runs it refuses
 			}
 		}
@@ -260,8 +268,8 @@ const (
 	// mostKeys is how many keys a transaction may have: more are read or written
 	// each by itself.
 	mostKeys = 1000
-	// firstKeys are read at once in the beginning.
-	firstKeys = 64
+	// firstKeys are read at once in the beginning, of whatever size.
+	firstKeys = 16
 )
 
 // mgetAlone reads each key by itself where they are in different slots, or too

@@ -3,7 +3,6 @@ package resp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"time"
@@ -15,6 +14,7 @@ import (
 // view is the keys of one slot as the commands of a transaction see them: what
 // was there, and what they have written. It answers what they answer.
 type view struct {
+	c     *conn        // whose they are
 	tx    *slotmesh.Tx // nil: read reads keys, each by itself, and nothing is written
 	read  func(names []string) []slotmesh.ItemResult
 	now   int64 // Unix milliseconds, the same for all commands
@@ -168,9 +168,9 @@ func (c *conn) transact(cmd *command, args [][]byte) {
 	err := c.call(func(ctx context.Context) error {
 		return c.s.cache.Txn(ctx, string(args[cmd.first]), func(tx *slotmesh.Tx) error {
 			c.out.b = c.out.b[:mark]
-			v := view{tx: tx, now: time.Now().UnixMilli(), out: &c.out}
+			v := view{c: c, tx: tx, now: time.Now().UnixMilli(), out: &c.out}
 			v.run(cmd, args)
-			return bounded(len(c.out.b) - mark)
+			return c.bounded(len(c.out.b) - mark)
 		})
 	})
 	if err != nil {
@@ -190,7 +190,7 @@ func (c *conn) apart(cmd *command, args [][]byte, opts ...slotmesh.GetOption) {
 	mark := len(c.out.b)
 	err := c.call(func(ctx context.Context) (err error) {
 		c.out.b = c.out.b[:mark]
-		v := view{now: time.Now().UnixMilli(), out: &c.out, read: func(names []string) (results []slotmesh.ItemResult) {
+		v := view{c: c, now: time.Now().UnixMilli(), out: &c.out, read: func(names []string) (results []slotmesh.ItemResult) {
 			if err != nil {
 				return nil
 			}
@@ -209,7 +209,7 @@ func (c *conn) apart(cmd *command, args [][]byte, opts ...slotmesh.GetOption) {
 		}}
 		v.run(cmd, args)
 		if err == nil {
-			err = bounded(len(c.out.b) - mark)
+			err = c.bounded(len(c.out.b) - mark)
 		}
 		return err
 	})
@@ -217,20 +217,6 @@ func (c *conn) apart(cmd *command, args [][]byte, opts ...slotmesh.GetOption) {
 		c.out.b = c.out.b[:mark]
 		c.fault(err)
 	}
-}
-
-// maxAnswers bounds the answers to a command, and to a transaction: a few bytes ask for
-// a large value thousands of times.
-const maxAnswers = 256 << 20
-
-var errAnswers = fmt.Errorf("%w: answers of more than 256 MiB at once", slotmesh.ErrTooLarge)
-
-// bounded fails for answers of more bytes than this process may have room for.
-func bounded(size int) error {
-	if size > maxAnswers {
-		return errAnswers
-	}
-	return nil
 }
 
 // sameSlot reports whether keys are all in one slot.
