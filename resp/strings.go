@@ -304,8 +304,19 @@ func mset(v *view, args [][]byte) {
 
 func msetAlone(c *conn, args [][]byte) bool {
 	n := len(args) / 2
-	if len(args)%2 == 0 || n <= mostKeys && find(args[0]).slotOf(args) >= 0 {
+	if len(args)%2 == 0 {
 		return false
+	}
+	if n <= mostKeys && find(args[0]).slotOf(args) >= 0 {
+		c.answerSet(c.call(func(ctx context.Context) error {
+			return c.s.cache.Txn(ctx, string(args[1]), func(tx *slotmesh.Tx) error {
+				for i := 1; i < len(args); i += 2 {
+					_ = tx.Set(string(args[i]), args[i+1]) // its errors are the transaction's
+				}
+				return nil
+			})
+		}))
+		return true
 	}
 	entries := make([]slotmesh.Entry, 0, n)
 	place := make(map[string]int, n) // the last value of a key counts
