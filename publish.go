@@ -31,8 +31,8 @@ type Message struct {
 // Cost: a round trip to all nodes side by side.
 //
 // Errors: ErrTooLarge by the limits of keys and values; ErrClosed and
-// ErrSuperseded; joined, those of the nodes that did not answer or ctx's, while
-// the others have the message.
+// ErrSuperseded; joined and with their names, those of the nodes that did not answer
+// in time or that only others reach, while the rest have the message.
 func (c *Cache) Publish(ctx context.Context, channel string, payload []byte) (receivers int, err error) {
 	return c.n.Publish(ctx, channel, payload)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,46 @@ func TestPublishReachesSubscribersOfAllNodes(t *testing.T) {
 	if n, err := caches[1].Publish(ctx, "\x00private", nil); n != 0 || err != nil {
 		t.Errorf("Publish to a private channel = %d, %v, want 0: no pattern matches it", n, err)
 	}
+}
+
+// Messages do not go around a link that is down: Publish says whom they did not reach.
+func TestPublishNamesWhomALinkCutsOff(t *testing.T) {
+	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Seed: 1}, func(t *testing.T, c *slotmeshtest.Cluster) {
+		n1 := c.Node("n1")
+		for _, name := range c.Names() {
+			s, err := c.Node(name).Subscription(slotmesh.SubscribeChannel("news"))
+			wantErr(t, "Subscription", err, nil)
+			defer s.Close()
+		}
+		c.Cut("n1", "n2")
+		c.Await("the link is known to be down", func() error {
+			if !slices.ContainsFunc(n1.Events(), func(e slotmesh.NodeEvent) bool { return e.Name == "link to a member is down" }) {
+				return errors.New("it is not")
+			}
+			return nil
+		})
+		unreached := func() {
+			n, err := n1.Publish(t.Context(), "news", nil)
+			if n != 2 || err == nil || !strings.Contains(err.Error(), "publish to n2") {
+				t.Errorf("Publish = %d, %v, want 2 receivers and an error that names n2", n, err)
+			}
+		}
+		unreached()
+		c.Await("the connection has ended", func() error {
+			for _, p := range n1.Stats().Peers {
+				if p.Name == "n2" && p.Connected {
+					return errors.New("it has not")
+				}
+			}
+			return nil
+		})
+		unreached()
+		c.Heal()
+		c.AwaitRest()
+		if n, err := n1.Publish(t.Context(), "news", nil); n != 3 || err != nil {
+			t.Errorf("Publish = %d, %v, want 3 receivers", n, err)
+		}
+	})
 }
 
 // A Publish under way when its cache closes says so, and one that a node does not answer

@@ -255,10 +255,14 @@ func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (int
 		to *transport.Peer
 		id uint64
 	}
-	var under []sent
+	under := map[shard.NodeID]sent{}
+	var faults []error
 	for _, p := range peers {
 		to := p.live()
 		if to == nil {
+			if p.cut.Load() { // it lives, and others reach it
+				faults = append(faults, fmt.Errorf("publish to %s: %w", n.who(p.id), transport.ErrNotSent))
+			}
 			continue
 		}
 		// Asked, so that it does not matter who serves which slot.
@@ -270,12 +274,12 @@ func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (int
 			}
 			answers <- a
 		})
-		under = append(under, sent{to, id})
+		under[p.id] = sent{to, id}
 	}
-	var faults []error
-	for range under {
+	for done := ctx.Done(); len(under) > 0; {
 		select {
 		case a := <-answers:
+			delete(under, a.from)
 			receivers += int(max(a.count, 0))
 			switch {
 			case a.err == nil:
@@ -284,11 +288,14 @@ func (n *Node) Publish(ctx context.Context, channel string, payload []byte) (int
 			default:
 				faults = append(faults, fmt.Errorf("publish to %s: %w", n.who(a.from), a.err))
 			}
-		case <-ctx.Done():
-			for _, s := range under {
-				s.to.Cancel(s.id)
+		case <-done:
+			done = nil // the others have just been answered
+			for id, s := range under {
+				if pending, _ := s.to.Cancel(s.id); pending {
+					delete(under, id)
+					faults = append(faults, fmt.Errorf("publish to %s: %w", n.who(id), ctx.Err()))
+				}
 			}
-			return receivers, errors.Join(append(faults, ctx.Err())...)
 		}
 	}
 	return receivers, errors.Join(faults...)
