@@ -3,6 +3,7 @@ package slotmesh
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/store/pebblestore"
@@ -72,17 +73,24 @@ type checkpointer interface{ Checkpoint(dir string) error }
 // Checkpoint writes a consistent copy of this node's records to dir, which
 // must not exist, while calls go on. A node opens it with WithDataDir.
 //
-// Errors: ErrInvalid for a node without a data directory; ErrDisk; ErrClosed.
+// Errors: ErrInvalid for a node without a data directory, and where dir exists; ErrDisk;
+// ErrClosed.
 func (c *Cache) Checkpoint(dir string) error {
 	e, ok := c.n.Engine().(checkpointer)
 	if !ok {
 		return fmt.Errorf("%w: Checkpoint needs WithDataDir", ErrInvalid)
 	}
-	if err := e.Checkpoint(dir); err != nil {
-		if errors.Is(err, store.ErrClosed) {
-			return ErrClosed
-		}
-		return fmt.Errorf("%w: checkpoint: %w", ErrDisk, err)
+	if dir == "" {
+		return fmt.Errorf("%w: Checkpoint without a directory", ErrInvalid)
 	}
-	return nil
+	err := e.Checkpoint(dir)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return fmt.Errorf("%w: checkpoint: %w", ErrDisk, err)
 }

@@ -84,7 +84,7 @@ func (c Cluster) Report(ctx context.Context, name string) (Report, error) {
 //
 // It may take long: only ctx bounds it, where it has a deadline.
 //
-// Errors: ErrInvalid, also where the node keeps nothing on disk; ErrDisk;
+// Errors: ErrInvalid, also where the node keeps nothing on disk or there is such a label; ErrDisk;
 // ErrClosed; ctx's error, after which it may be written all the same.
 func (c Cluster) Checkpoint(ctx context.Context, name, label string) (dir string, err error) {
 	if _, ok := ctx.Deadline(); !ok {

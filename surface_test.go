@@ -406,6 +406,10 @@ func TestWholeSurfaceGivesItsErrors(t *testing.T) {
 	wantErr(t, "Checkpoint outside of its directory", err, slotmesh.ErrInvalid)
 
 	dir := t.TempDir()
+	wantErr(t, "Checkpoint of no name", c.Checkpoint(""), slotmesh.ErrInvalid)
+	if err := c.Checkpoint(dir); !errors.Is(err, slotmesh.ErrInvalid) || errors.Is(err, slotmesh.ErrDisk) {
+		t.Errorf("Checkpoint to a directory that is there = %v, want ErrInvalid and not ErrDisk", err)
+	}
 	over, cancel := context.WithCancel(ctx)
 	cancel()
 	for what, err := range everyCall(over, c, "key") {
