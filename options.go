@@ -29,6 +29,7 @@ type options struct {
 	secured    bool // WithSecret was given, if only without a key
 	tlsConfig  func() (*tls.Config, error)
 	allowPeers func(names []string) error
+	picky      bool // WithAllowedPeers was given
 
 	dataDir      string
 	fsync        Fsync

@@ -38,9 +38,9 @@ func WithTLS[T *tls.Config | func() (*tls.Config, error)](config T) Option {
 // WithAllowedPeers lets in only nodes whose verified certificate allow returns
 // nil for. It is given the names in the certificate: DNS names, IP addresses,
 // URIs and the subject's common name. It is called for every connection, from
-// several goroutines. It needs WithTLS.
+// several goroutines. It needs WithTLS. nil gives ErrInvalid.
 func WithAllowedPeers(allow func(names []string) error) Option {
-	return func(o *options) { o.allowPeers = allow }
+	return func(o *options) { o.allowPeers, o.picky = allow, true }
 }
 
 // WithSecret lets in only nodes that know one of the keys, of 16, 24 or 32
@@ -89,7 +89,8 @@ func (o *options) ensureTLS() {
 }
 
 func (o *options) validateTLS(f *faults) {
-	f.unless(o.allowPeers == nil || o.tlsConfig != nil, "WithAllowedPeers needs WithTLS")
+	f.unless(!o.picky || o.allowPeers != nil, "WithAllowedPeers of a nil function")
+	f.unless(!o.picky || o.tlsConfig != nil, "WithAllowedPeers needs WithTLS")
 	if o.cfg.TLS != nil {
 		err := o.cfg.TLS.Check()
 		f.unless(err == nil, "WithTLS: %v", err)

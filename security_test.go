@@ -251,6 +251,7 @@ func TestSecurityOptionsAreChecked(t *testing.T) {
 		"nil":                  {slotmesh.WithTLS((*tls.Config)(nil))},
 		"failing function":     {slotmesh.WithTLS(func() (*tls.Config, error) { return nil, errors.New("no") })},
 		"allowed without TLS":  {slotmesh.WithAllowedPeers(func([]string) error { return nil })},
+		"allowed by nobody":    {slotmesh.WithTLS(ca.Config("n")), slotmesh.WithAllowedPeers(nil)},
 		"secret of five bytes": {slotmesh.WithSecret([]byte("short"))},
 		"17 secrets":           {slotmesh.WithSecret(slicesOf(oldKey, 17)...)},
 	} {

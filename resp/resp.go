@@ -66,8 +66,9 @@ func WithAdvertiseAddr(hostport string) Option { return func(o *options) { o.adv
 func WithForwarding() Option { return func(o *options) { o.forward = true } }
 
 // WithUser demands that clients name a user with its password. It may be given
-// several times; AUTH with a password alone means the user "default". Default:
-// everybody may do everything.
+// several times; AUTH with a password alone means the user "default". An empty name or
+// password gives ErrInvalid, so that a variable that is not set leaves no door open.
+// Default: everybody may do everything.
 func WithUser(name, password string) Option {
 	return func(o *options) {
 		if o.users == nil {
@@ -115,6 +116,11 @@ func (o *options) validate() error {
 	}
 	if o.stale <= 0 {
 		faults = append(faults, fmt.Errorf("WithStaleness(%v): want more than 0", o.stale))
+	}
+	for name, password := range o.users {
+		if name == "" || password == "" {
+			faults = append(faults, fmt.Errorf("WithUser(%q): want a name and a password", name))
+		}
 	}
 	if o.advertise != "" && !reachable(o.advertise) {
 		faults = append(faults, fmt.Errorf("WithAdvertiseAddr(%q): want a host:port that clients can reach", o.advertise))

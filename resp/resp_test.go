@@ -24,6 +24,7 @@ func TestServeRefusesOptionsOutOfRange(t *testing.T) {
 		"no clients": resp.WithMaxClients(0), "fewer than none": resp.WithMaxClients(-1),
 		"no bytes": resp.WithMaxBulk(0), "too many bytes": resp.WithMaxBulk(1 << 30),
 		"no staleness": resp.WithStaleness(0), "no port": resp.WithAdvertiseAddr("here"),
+		"no password": resp.WithUser("default", ""), "no user": resp.WithUser("", "secret"),
 		"a port's name": resp.WithAdvertiseAddr("here:http"), "no host": resp.WithAdvertiseAddr(":6379"), "every host": resp.WithAdvertiseAddr("0.0.0.0:6379"),
 	} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
