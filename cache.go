@@ -128,7 +128,7 @@ func (c *Cache) Err() error { return c.n.Err() }
 // Cost: on the slot's primary one look-up in memory; elsewhere one round trip.
 //
 // Errors: ErrNotFound, ErrNoPrimary, ErrTooLarge, ErrInvalid, ErrOverloaded,
-// ErrClosed, ErrSuperseded, ctx's error.
+// ErrDisk, ErrClosed, ErrSuperseded, ctx's error.
 func (c *Cache) Get(ctx context.Context, key string, opts ...GetOption) ([]byte, error) {
 	var r node.Result
 	if err := c.read(ctx, transport.OpGet, key, &r, opts); err != nil {
@@ -165,8 +165,8 @@ func (c *Cache) GetItem(ctx context.Context, key string, opts ...GetOption) (Ite
 // until it is deleted or evicted; without a condition it overwrites.
 //
 // Errors: ErrInvalid, ErrTooLarge, ErrConditionFailed, ErrVersionMismatch,
-// ErrNoMemory, ErrNoPrimary, ErrNotEnoughBackups, ErrOverloaded, ErrClosed or
-// ErrSuperseded, none of which changed anything; ErrUnknownOutcome or ctx's
+// ErrNoMemory, ErrDisk, ErrNoPrimary, ErrNotEnoughBackups, ErrOverloaded, ErrClosed
+// or ErrSuperseded, none of which changed anything; ErrUnknownOutcome or ctx's
 // error, after which the value may or may not be stored.
 func (c *Cache) Set(ctx context.Context, key string, value []byte, opts ...SetOption) error {
 	call := keyCall(transport.OpSet, key)

@@ -6,8 +6,9 @@ import (
 )
 
 // LoadOption changes what GetOrLoad and GetOrLoadMany do. All callers of a key
-// should use the same ones. It is a plain value, so that a hit allocates nothing
-// for it.
+// should use the same ones. LoadJitter, LoadStale and LoadEarly need LoadTTL: without
+// it, as out of range, they give ErrInvalid. It is a plain value, so that a hit
+// allocates nothing for it.
 type LoadOption struct {
 	what uint8
 	d    time.Duration

@@ -35,8 +35,8 @@ const (
 // Lock waits until it holds the lock named key, within ctx or WithOpTimeout.
 // Those who wait are served in the order in which they asked; a failover of the
 // slot has them line up anew. The lock is renewed in the background until
-// Unlock, or until the cache closes; after that, or if this process dies, it is
-// free ttl later.
+// Unlock, which frees it at once, or until the cache closes; then, or if this
+// process dies, it is free ttl later.
 // ttl is 100ms to 24h. Locks and keys do not meet: the lock "a" has nothing to
 // do with the key "a", and is never evicted.
 //
