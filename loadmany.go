@@ -278,6 +278,8 @@ func (t *Typed[T]) GetOrLoadMany(ctx context.Context, keys []string, load func(c
 		it, res := &items[i], &results[i]
 		if res.Err = it.Err; it.Err == nil {
 			res.Value, res.Err = t.read(keys[i], &node.Result{Value: it.Value, Version: it.Version, Schema: schemas[i], Found: true})
+		}
+		if res.Err == nil {
 			res.Version, res.Expires = it.Version, it.Expires
 		}
 	}

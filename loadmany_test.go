@@ -49,6 +49,11 @@ func TestTypedGetOrLoadMany(t *testing.T) {
 	if u, err := users.Get(ctx, "b"); err != nil || u.Name != "Bob" {
 		t.Errorf("Get = %+v, %v", u, err)
 	}
+	wantErr(t, "Set", slotmesh.For[string](c, "user:").Set(ctx, "odd", "no user"), nil)
+	odd := users.GetOrLoadMany(ctx, []string{"odd"}, load)[0]
+	if wantErr(t, "odd", odd.Err, slotmesh.ErrCodec); odd.Version != 0 {
+		t.Errorf("odd = %+v, want its key and error alone", odd)
+	}
 	failed := errors.New("source is down")
 	for _, res := range users.GetOrLoadMany(ctx, []string{"a", "x"}, func(context.Context, []string) (map[string]user, error) { return nil, failed }) {
 		if res.Key == "a" {
