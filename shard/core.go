@@ -491,6 +491,9 @@ func (c *Core) learn(cl *Claim, now int64) bool {
 	}
 	c.replaced(s, s.known, cl)
 	s.known = cl
+	if Compare(s.accepted, cl) == 0 {
+		s.accepted = cl // one copy of it in memory
+	}
 	s.seen = max(s.seen, cl.Epoch)
 	s.orphanAt = 0
 	// An own proposal of the same or a lower epoch is void now.

@@ -42,3 +42,23 @@ func FuzzRestore(f *testing.F) {
 func newSavedCore(self NodeID) *Core {
 	return NewCore(CoreConfig{Self: self, Rand: func() uint64 { return 5 }, Resend: 1, Failure: 3, Settle: 3, PartitionWait: 5, OrphanWait: 5, CanList: func(*Claim) bool { return true }})
 }
+
+// A claim mostly comes twice, to be accepted and as one in force. A node keeps one of
+// the copies, also if it is started again.
+func TestClaimIsKeptOnce(t *testing.T) {
+	id := func(n uint64) NodeID { return NewNodeID(n, n) }
+	cl := &Claim{Slot: 9, Epoch: 4, Primary: id(2), Backups: []NodeID{id(1)}, Lineage: []uint64{1}}
+	c := newSavedCore(id(1))
+	accepted := *cl
+	c.slot(9).accepted = &accepted
+	c.Learn([]*Claim{cl}, 1)
+	again := newSavedCore(id(1))
+	if err := again.Restore(9, c.Save(9)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*Core{c, again} {
+		if s := c.at(9); s.known == nil || s.accepted != s.known {
+			t.Errorf("known %p, accepted %p, want one claim", s.known, s.accepted)
+		}
+	}
+}
