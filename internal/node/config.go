@@ -104,7 +104,6 @@ type Health struct {
 	Moving       int           // slots whose primary differs from the plan, that are being copied, or that pass to another primary now
 	Forked       int           // slots with a heal under way
 	Unclaimed    int           // slots never claimed
-	passing      int           // of Moving, those without an open primary now
 	MoveBytes    int64         // that this node has to copy to others, about
 	MoveTime     time.Duration // that it needs for them at its present pace; 0 if there are none
 	LostDisk     bool          // this node's disk has failed

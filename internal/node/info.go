@@ -62,9 +62,9 @@ type condition struct {
 	passes    bool // to another primary
 }
 
-// inspect looks at every slot, several times a second where somebody waits, so it
-// looks up no node in a map.
-func (n *Node) inspect(f func(slot uint16, is condition)) {
+// inspect looks at the slots until f returns false: at every one, several times a second,
+// where somebody waits, so it looks up no node in a map.
+func (n *Node) inspect(f func(slot uint16, is condition) (goOn bool)) {
 	var alive, unmet []shard.NodeID // unmet of alive: none of its words has come yet, as to one that has just joined
 	if !n.closing.Load() {
 		alive = append(alive, n.id)
@@ -99,7 +99,9 @@ func (n *Node) inspect(f func(slot uint16, is condition)) {
 		no := uint16(i)
 		cl := t.Claim(no)
 		if cl == nil {
-			f(no, condition{unclaimed: true})
+			if !f(no, condition{unclaimed: true}) {
+				return
+			}
 			continue
 		}
 		var is condition
@@ -121,7 +123,9 @@ func (n *Node) inspect(f func(slot uint16, is condition)) {
 		}
 		is.short = live < want
 		is.moving = is.passes || plan != nil && (cl.Primary != plan.Primary(no) || !sameSet(cl.Backups, plan.Backups(no)))
-		f(no, is)
+		if !f(no, is) {
+			return
+		}
 	}
 }
 
@@ -132,12 +136,12 @@ func (n *Node) tally() (h Health) {
 			*sum++
 		}
 	}
-	n.inspect(func(_ uint16, is condition) {
+	n.inspect(func(_ uint16, is condition) bool {
 		count(&h.Unclaimed, is.unclaimed)
 		count(&h.NoPrimary, is.noPrimary)
 		count(&h.ShortBackups, is.short)
 		count(&h.Moving, is.moving)
-		count(&h.passing, is.passes)
+		return true
 	})
 	h.Forked = int(n.owed.Load())
 	return h
@@ -151,10 +155,11 @@ func (n *Node) Places() (noPrimary, short, moving []uint16) {
 			*slots = append(*slots, slot)
 		}
 	}
-	n.inspect(func(slot uint16, is condition) {
+	n.inspect(func(slot uint16, is condition) bool {
 		list(&noPrimary, slot, is.noPrimary)
 		list(&short, slot, is.short)
 		list(&moving, slot, is.moving)
+		return true
 	})
 	return noPrimary, short, moving
 }

@@ -375,11 +375,14 @@ func (n *Node) canList(cl *shard.Claim) bool {
 func (n *Node) Ready(ctx context.Context) error { return n.await(ctx, n.ready) }
 
 func (n *Node) ready() bool {
-	if !n.joined.Load() {
+	if !n.joined.Load() || n.uncovered.Load() > 0 {
 		return false
 	}
-	h := n.tally()
-	ok := h.Unclaimed+h.NoPrimary+h.passing == 0 && n.uncovered.Load() == 0
+	ok := true
+	n.inspect(func(_ uint16, is condition) bool { // a fleet that starts asks this hundreds of times
+		ok = !is.unclaimed && !is.noPrimary && !is.passes
+		return ok
+	})
 	if ok {
 		n.wasReady.Store(true)
 	}
