@@ -182,6 +182,8 @@ type tending struct {
 	planned       []shard.Member
 	leavers       []shard.NodeID  // of planned
 	plannedWith   *shard.Settings // of the plan
+	planDue       bool            // it is not for the members as they are
+	planRests     int64           // until when none is made
 	downNow       map[shard.NodeID]bool
 	settlesAt     int64          // when the member list counts as settled
 	plannedBefore []shard.Member // those it was made for
@@ -399,13 +401,15 @@ func (n *Node) IsReady() bool {
 	return h.Unclaimed+h.NoPrimary == 0
 }
 
-// await polls a condition that the control loop brings about.
+// await polls a condition that the control loop brings about, and leaves it most of the
+// time where looking takes long.
 func (n *Node) await(ctx context.Context, ok func() bool) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for began := n.now(); !ok(); began = n.now() {
+		timer.Reset(max(5*time.Millisecond, min(16*time.Duration(n.now()-began), 250*time.Millisecond)))
 		select {
-		case <-tick.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-n.stop:

@@ -4,9 +4,17 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/slotmesh/slotmesh/gossip"
 	"github.com/slotmesh/slotmesh/shard"
+)
+
+// After a plan none is made for eight times as long as it took, or for maxPlanRest: where
+// many nodes come and go the time that each has goes into the rest of its work.
+const (
+	planRest    = 8
+	maxPlanRest = time.Second
 )
 
 // replan computes the plan anew when the member list has changed; changed says
@@ -16,9 +24,12 @@ func (n *Node) replan(now int64) (changed bool) {
 	changed = !maps.Equal(down, n.downNow)
 	n.downNow = down
 	settings := n.settings.Load()
-	if n.plan == nil || !slices.Equal(list, n.planned) || settings != n.plannedWith {
+	n.planDue = n.plan == nil || !slices.Equal(list, n.planned) || settings != n.plannedWith
+	if n.planDue && now >= n.planRests {
 		n.planAnew(list, settings, now)
-		n.planNear, changed = nil, true
+		n.planNear, changed, n.planDue = nil, true, false
+		ended := n.now()
+		n.planRests = ended + min(planRest*(ended-now), int64(maxPlanRest))
 	}
 	changed = n.replanNear(list, settings, now) || changed
 	if changed {

@@ -47,7 +47,7 @@ func (n *Node) reconcile(now int64) {
 	if n.plan == nil {
 		return
 	}
-	settled := now >= n.settlesAt
+	settled := now >= n.settlesAt && !n.planDue
 	o := outlook{
 		settled: settled, found: n.mayFound(settled), leaving: n.leaves() || n.stepping.Load(), stepping: n.stepping.Load(), paused: n.settings.Load().Paused(),
 		repairing: n.planBefore != nil && now-n.failedAt < int64(n.cfg.RepairDelay),
