@@ -396,21 +396,6 @@ func (cmd *command) help() *command {
 	}}
 }
 
-func commandDocs(c *conn, args [][]byte) {
-	list := slices.DeleteFunc(named(args[2:]), func(cmd *command) bool { return cmd == nil })
-	c.out.pairs(len(list))
-	for _, cmd := range list {
-		c.out.text(cmd.name)
-		c.out.pairs(3)
-		c.out.text("summary")
-		c.out.text(cmd.about)
-		c.out.text("since")
-		c.out.text("1.0.0")
-		c.out.text("group")
-		c.out.text(cmd.group)
-	}
-}
-
 func commandGetKeys(c *conn, args [][]byte) {
 	args = args[2:]
 	cmd := find(args[0])
