@@ -94,6 +94,16 @@ func TestToolsOfRedisWork(t *testing.T) {
 			t.Errorf("--latency = %q, %v", out, err)
 		}
 	})
+	t.Run("help", func(t *testing.T) {
+		for command, want := range map[string]string{
+			"getex":      "GETEX key [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|PERSIST]",
+			"config set": "CONFIG SET parameter value [parameter value ...]",
+		} {
+			if out := colours.ReplaceAllString(redisCLI(t, nodes[0], append([]string{"help"}, strings.Fields(command)...)...), ""); !strings.Contains(out, "\n  "+want) {
+				t.Errorf("help %s:\n%s", command, out)
+			}
+		}
+	})
 	t.Run("cluster", func(t *testing.T) {
 		for _, p := range nodes {
 			await(t, "the nodes agree", func() error {
