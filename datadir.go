@@ -32,7 +32,7 @@ const (
 //
 // A node whose disk fails or is full gives its slots to the others and goes on
 // without any until it is started again; so does one whose disk has answered nothing
-// for 30 seconds. On the only node writes get ErrDisk then.
+// for 20 seconds. On the only node writes get ErrDisk then.
 //
 // The memory limit covers Pebble's cache and tables as well; it must be at
 // least 16 MiB. Give WithName too, so that a node gets its own slots again; a disk

@@ -90,6 +90,7 @@ func (n *Node) houseLoop() {
 		}
 		n.tendGuests()
 		n.tendFeeds()
+		n.askForMissed()
 		n.forget(n.now())
 		now := n.slotTime(n.env.Now())
 		// Of millions that expire at once the rest is left to the next ticks.
@@ -128,7 +129,7 @@ func (n *Node) houseLoop() {
 func (n *Node) purge() {
 	may := n.nobodyMissed() || n.engine.Short(2*n.headroom)
 	for i := range n.slots {
-		if n.jam != nil && n.jam.Jammed() {
+		if n.jammed() {
 			return // the disk would be waited for under a slot's lock, and by the control loop for that
 		}
 		s := &n.slots[i]

@@ -46,6 +46,9 @@ func (n *Node) beginCopyLocked(s *slot, a *copyBegin) {
 	if a.waited && s.stream.primary == a.from && s.stream.epoch == a.epoch {
 		return // the primary had given it up, and began again
 	}
+	if n.jammed() {
+		return // it begins again
+	}
 	if s.duty != nil {
 		later := *a // the old copy is owed to the winner of a fork first
 		later.waited = true
@@ -117,6 +120,9 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		return
 	}
 	s := &n.slots[c.Slot]
+	if !n.awaitDisk() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &s.stream

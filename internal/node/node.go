@@ -153,6 +153,8 @@ type Node struct {
 	leaving    atomic.Bool           // for good
 	stepping   atomic.Bool           // for a while
 	departing  atomic.Bool           // that was so of a peer since this node started
+	jammedAt   atomic.Int64          // since when the disk is behind; 0: it is not, as far as is known
+	missed     atomic.Bool           // copies could not take something meanwhile
 	lostDisk   atomic.Pointer[error] // why the disk takes nothing any more; nil: it does
 	lostDisks  atomic.Bool           // that was so of a peer since this node started
 	asked      atomic.Int64          // questions of peers being answered

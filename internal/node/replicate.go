@@ -336,6 +336,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 	}
 	s := &n.slots[a.Slot%shard.Slots]
 	from := shard.NodeID(p.ID())
+	takes := len(a.Records) == 0 || n.diskTakes()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a.Session == reportSession {
@@ -369,6 +370,8 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 	case a.Cause == causeFate:
 		n.takeFateLocked(s, a)
 		return
+	case st.missed && a.Prev > st.pos:
+		return
 	case a.Prev > st.pos:
 		ack.Gap, ack.Version = true, st.pos
 		_ = p.SendAck(&ack)
@@ -378,6 +381,10 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 			_ = n.engine.Purge(s.no, a.Mark)
 		}
 		s.ackedUpTo(a.Mark)
+		return
+	case a.Version > st.pos && !takes:
+		st.missed = true
+		n.missed.Store(true)
 		return
 	case a.Version > st.pos:
 		if !n.storeLocked(p, s, a, &ack) {

@@ -205,6 +205,7 @@ type stream struct {
 	session uint64
 	pos     uint64
 	filling bool
+	missed  bool             // the disk was behind when what follows pos came: see askForMissed
 	base    uint64           // pos when it began
 	gen     store.Generation // of a learner: the generation being filled; 0 after it
 	count   uint64           // chunks that came; each has its number

@@ -212,6 +212,9 @@ func (n *Node) reportedLocked(s *slot, from shard.NodeID, a *transport.Append) {
 
 // takeInLocked adds a record of before this epoch to the copy and its ring.
 func (n *Node) takeInLocked(s *slot, a *transport.Append) bool {
+	if n.jammed() {
+		return false // it is sent again
+	}
 	recs := recordsOf(a)
 	if err := n.engine.Apply(s.no, recs); err != nil {
 		n.notStored("copy cannot store", s.no, err)

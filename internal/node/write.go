@@ -214,9 +214,6 @@ func finish(ws []waiter, err error) {
 	}
 }
 
-// jammer is an engine that may wait for a disk before it takes a write.
-type jammer interface{ Jammed() bool }
-
 const maxPending = 32 << 20 // bytes of unacknowledged writes of one slot
 
 // writableLocked refuses a write that may not be made now, before it gets a
@@ -242,7 +239,7 @@ func (n *Node) roomLocked(s *slot, c *Call) error {
 			return ErrOverloaded
 		}
 	}
-	if n.jam != nil && n.jam.Jammed() { // or the disk would be waited for here, under the slot's lock
+	if n.jammed() { // or the disk would be waited for here, under the slot's lock
 		return ErrOverloaded
 	}
 	if c.Op == transport.OpDelete || c.Op == opRemove {

@@ -2,6 +2,7 @@ package simcluster
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +32,7 @@ type disk struct {
 	fs   *vfs.MemFS
 	slow time.Duration // a sync of the log takes so long
 	full bool
+	hang chan struct{} // syncs of the log wait until it is closed; nil: they don't
 }
 
 func newDisk(seed uint64) *disk {
@@ -73,12 +75,18 @@ func (d *disk) String() string { return "disk" }
 // lock, so that the bubble's time goes on.
 func (d *disk) MaybeError(op errorfs.Op) error {
 	d.mu.Lock()
-	slow, full := d.slow, d.full
+	slow, full, hang := d.slow, d.full, d.hang
 	d.mu.Unlock()
 	switch op.Kind {
 	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
-		if n := len(op.Path); slow > 0 && n > 4 && op.Path[n-4:] == ".log" {
+		if !strings.HasSuffix(op.Path, ".log") {
+			break
+		}
+		if slow > 0 {
 			<-time.After(slow)
+		}
+		if hang != nil {
+			<-hang
 		}
 	case errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpFileFlush, errorfs.OpCreate, errorfs.OpReuseForWrite:
 		if full {
@@ -102,6 +110,19 @@ func (sc *Cluster) FillDisk(name string, full bool) {
 	disk.mu.Lock()
 	defer disk.mu.Unlock()
 	disk.full = full
+}
+
+// HangDisk has syncs of a host's log not return, or all do that wait so.
+func (sc *Cluster) HangDisk(name string, hang bool) {
+	disk := sc.Host(name).disk
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	if hang {
+		disk.hang = make(chan struct{})
+	} else {
+		close(disk.hang)
+		disk.hang = nil
+	}
 }
 
 // WipeDisk gives a host whose node does not run an empty disk.

@@ -11,9 +11,10 @@ import (
 // A disk may hang: what is asked of it neither succeeds nor fails, and writers would wait
 // for ever. One that has answered nothing for hangLimit counts as failed, though it may be
 // back later. That is longer than most have to think (a controller that is reset, a volume
-// that changes over to another host); memory takes writes meanwhile, as many as MaxDirty.
+// that changes over to another host), and as long as CockroachDB waits for a sync of its
+// log; memory takes writes meanwhile, as many as MaxDirty.
 const (
-	hangLimit = 30 * time.Second
+	hangLimit = 20 * time.Second
 	// It is looked that often in this time, and each look has to find no progress: a
 	// process that was stopped for longer finds its disk well.
 	hangLooks = 10
@@ -75,7 +76,7 @@ func (s *Store) watchDisk() {
 		}
 		switch still := max(s.watch.changes.look(), s.watch.reads.look()); still {
 		case hangLooks / 3:
-			s.log.Warn("disk does not answer", "for", hangLimit/3)
+			s.log.Warn("disk does not answer", "for", hangLimit/hangLooks*(hangLooks/3))
 		case hangLooks:
 			s.watch.hangs.Store(true)
 			s.park(fmt.Errorf("%s has answered nothing for %v", s.opts.Dir, hangLimit))

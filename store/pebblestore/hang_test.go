@@ -61,7 +61,7 @@ func TestHangingDiskParksTheEngine(t *testing.T) {
 				if !errors.Is(err, store.ErrParked) || !strings.Contains(err.Error(), "answered nothing") {
 					t.Fatalf("Apply = %v, want ErrParked since the disk answers nothing", err)
 				}
-				if took < 20*time.Second || took > 40*time.Second {
+				if took < 15*time.Second || took > 30*time.Second {
 					t.Errorf("it took %v", took)
 				}
 				if err := <-meta; !errors.Is(err, store.ErrParked) {

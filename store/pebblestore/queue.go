@@ -24,7 +24,7 @@ type queue struct {
 	flush int64         // bytes of a unit that are worth a flush
 	age   time.Duration // 0: flush at once
 	kick  chan struct{} // capacity 1: there is work
-	full  atomic.Bool   // dirty is at its maximum
+	full  atomic.Bool   // dirty is near its maximum: see Jammed
 	timer *time.Timer   // kicks when the oldest write is age old
 
 	mu      sync.Mutex // guards all below
@@ -115,7 +115,7 @@ func (q *queue) add(fn func(*unit)) (*unit, error) {
 	n := int64(u.batch.Len() - before)
 	u.bytes += n
 	q.dirty += n
-	q.full.Store(q.dirty >= q.max)
+	q.full.Store(q.dirty >= q.max-q.max/8)
 	switch {
 	case q.age == 0 || u.bytes >= q.flush || u.after != nil || u.sync:
 		q.wake()
@@ -155,7 +155,7 @@ func (q *queue) finish(u *unit) {
 	q.units = q.units[1:]
 	q.taken = false
 	q.dirty -= u.bytes
-	q.full.Store(q.dirty >= q.max)
+	q.full.Store(q.dirty >= q.max-q.max/8)
 	close(u.done)
 	q.room.Broadcast()
 }

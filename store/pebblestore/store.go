@@ -248,7 +248,8 @@ func (s *Store) awaitOrPark(fn func()) bool {
 	}
 }
 
-// Jammed reports whether a write would wait for the disk now. Who must not wait
+// Jammed reports whether a write would wait for the disk now, or soon would: what those
+// write who asked at the same time has room yet. Who must not wait
 // without a deadline, or with a lock held, asks before it writes.
 func (s *Store) Jammed() bool { return s.queue.full.Load() && s.reason() == nil }
 
