@@ -51,8 +51,9 @@
 //   - node.go: Open and Close, and the state of it all. config.go, errors.go:
 //     what package slotmesh gives and gets. hello.go, environ.go, secret.go: how
 //     it starts among the others. attributes.go: what it says of itself.
-//   - disk.go, names.go: what is remembered beside the records. house.go:
-//     expiry, eviction, tombstones. forget.go: nodes of the past.
+//   - disk.go, names.go: what is remembered beside the records. jam.go: a disk that
+//     is behind. house.go: expiry, eviction, tombstones. forget.go: nodes of the
+//     past.
 //   - events.go, stats.go, info.go, explain.go, slow.go, trace.go: what people
 //     are told.
 //

@@ -293,6 +293,9 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 	case a.Gap && a.Short:
 		l.started = false // see restartLocked
 		n.agenda.note(s.no)
+	case a.Gap && !l.started:
+		// It says so of all that was on its way when the stream broke off, which begins
+		// again from what it has.
 	case a.Gap:
 		if !n.resendLocked(s, l, a.Version) {
 			l.started = false

@@ -125,3 +125,25 @@ func TestWhatIsSentAgainAnswersNothing(t *testing.T) {
 		t.Errorf("waiters are %+v, want the first told by none, the second by its copy", s.waiters)
 	}
 }
+
+// A copy without room refuses each append that was on its way: the stream is taken up
+// once, when the control loop gets to it.
+func TestGapsOfABrokenStreamSendNothingAgain(t *testing.T) {
+	n := newMetaDisk().started(shard.NewNodeID(1, 1))
+	s, p := &n.slots[5], &transport.Peer{}
+	l := &link{peer: &peer{id: shard.NodeID(p.ID())}, started: true}
+	s.view.Known, s.view.Primary, s.links = &shard.Claim{Slot: 5, Epoch: 1}, true, links{l}
+	gap := transport.AppendAck{Slot: 5, Epoch: 1, Version: firstVersion(1), Gap: true, Short: true}
+	for range 3 {
+		n.AppendAck(p, &gap)
+		if l.started {
+			t.Fatal("the stream goes on")
+		}
+		gap.Short = false
+	}
+	l.started = true
+	n.AppendAck(p, &gap)
+	if !l.started {
+		t.Error("a gap in a stream that is under way stops it")
+	}
+}
