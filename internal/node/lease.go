@@ -161,6 +161,17 @@ func (n *Node) onBeatReply(from shard.NodeID, f *fields) {
 	}
 }
 
+// clockSlack is by how much, in nanoseconds, a wall clock may gain less than the monotonic
+// one and not count as set back.
+const clockSlack = int64(25 * time.Millisecond)
+
+// passed reports whether a time has come that was fixed by both of this node's clocks:
+// either may stand still in a pause. A wall clock that was set back since counts as that
+// too, since it would not show a pause in which the monotonic one stands still.
+func passed(untilMono, untilWall, mono, wall int64) bool {
+	return untilMono <= mono || untilWall <= wall || untilWall-wall > untilMono-mono+clockSlack
+}
+
 // patience is for how long a copy may leave a write unacknowledged: four of the
 // peer's slowest round trips lately, but at least the replication timeout and at
 // most the failure timeout.

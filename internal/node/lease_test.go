@@ -1,8 +1,8 @@
 package node
 
 import (
-	"math"
 	"testing"
+	"time"
 
 	"github.com/slotmesh/slotmesh/internal/env"
 	"github.com/slotmesh/slotmesh/shard"
@@ -18,8 +18,8 @@ func BenchmarkLeases(b *testing.B) {
 		if i > 0 {
 			p := &peer{id: shard.NewNodeID(uint64(i), 1)}
 			p.up.Store(true)
-			p.leaseMono.Store(math.MaxInt64)
-			p.leaseWall.Store(math.MaxInt64)
+			p.leaseMono.Store(int64(time.Hour))
+			p.leaseWall.Store(n.start.Add(time.Hour).UnixNano())
 			l.lenders = append(l.lenders, p)
 		}
 		b.Run(name, func(b *testing.B) {

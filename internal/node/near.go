@@ -202,14 +202,15 @@ func (nc *nearCache) read(n *Node, c *Call, r *Result) bool {
 	now := n.env.Now()
 	at, wall := int64(now.Sub(n.start)), now.UnixNano()
 	l := &nc.leases[c.Slot]
-	if l.mono.Load() <= at || l.wall.Load() <= wall {
+	untilWall := l.wall.Load() // before the other, as in lends
+	if passed(l.mono.Load(), untilWall, at, wall) {
 		return false
 	}
 	gen := l.gen.Load() // after the times: see extend
 	sh, hash := nc.shard(c.Key)
 	sh.mu.Lock()
 	e := sh.entries[c.Key]
-	if e == nil || e.gen != gen || e.mono <= at || e.wall <= wall {
+	if e == nil || e.gen != gen || passed(e.mono, e.wall, at, wall) {
 		sh.mu.Unlock()
 		return false
 	}
@@ -295,7 +296,7 @@ func (nc *nearCache) fill(n *Node, t *nearTicket, c *Call, res *Result, lease ti
 // begins anew if anew is set. A reader loads the times before the generation, so
 // the generation is stored first.
 func (l *nearLease) extend(from *peer, mono, wall, nowMono, nowWall int64, anew bool) {
-	if l.from != from || l.mono.Load() <= nowMono || l.wall.Load() <= nowWall {
+	if l.from != from || passed(l.mono.Load(), l.wall.Load(), nowMono, nowWall) {
 		if !anew {
 			return
 		}

@@ -47,7 +47,8 @@ type peer struct {
 
 // lends reports whether the peer's lease for a slot is held at the given times.
 func (p *peer) lends(slot uint16, mono, wall int64) bool {
-	if p.leaseMono.Load() <= mono || p.leaseWall.Load() <= wall {
+	untilWall := p.leaseWall.Load() // before the other: of a lease made longer meanwhile it would seem set back
+	if passed(p.leaseMono.Load(), untilWall, mono, wall) {
 		return false
 	}
 	except := p.except.Load()

@@ -62,11 +62,13 @@ func (n *Node) readStale(c *Call, r *Result) bool {
 		return false
 	}
 	// The time before the mark: both may get newer meanwhile.
-	mono, wall := p.fresh.mono.Load(), p.fresh.wall.Load()
+	wall := p.fresh.wall.Load()
+	mono := p.fresh.mono.Load()
 	mark := sh.marks[c.Slot].Load()
 	now := n.env.Now()
-	age := max(int64(now.Sub(n.start))-mono, now.UnixNano()-wall, 1)
-	if age > c.MaxAge {
+	byMono, byWall := int64(now.Sub(n.start))-mono, now.UnixNano()-wall
+	age := max(byMono, byWall, 1)
+	if age > c.MaxAge || byWall < byMono-clockSlack { // see passed
 		return false
 	}
 	s := &n.slots[c.Slot]
