@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slotmesh/slotmesh/shard"
 	"github.com/slotmesh/slotmesh/store"
 	"github.com/slotmesh/slotmesh/transport"
 )
@@ -26,6 +27,13 @@ func (j *jammed) Apply(slot uint16, recs []store.Record) error {
 		j.writes.Add(1)
 	}
 	return j.Memory.Apply(slot, recs)
+}
+
+func (j *jammed) Purge(slot uint16, floor uint64) error {
+	if j.on.Load() {
+		j.writes.Add(1)
+	}
+	return j.Memory.Purge(slot, floor)
 }
 
 // Writers wait for a slow disk within their deadlines, and without the lock
@@ -60,6 +68,30 @@ func TestWritersWaitForASlowDiskWithinTheirDeadlines(t *testing.T) {
 	j.on.Store(false)
 	if err := set(10*time.Second, "after"); err != nil {
 		t.Errorf("Set once the disk has caught up = %v", err)
+	}
+}
+
+// What a copy is told to purge would wait for a slow disk too, under the slot's lock. The
+// next floor does for both.
+func TestCopiesPurgeNothingWhileADiskIsBehind(t *testing.T) {
+	n := newMetaDisk().started(shard.NewNodeID(1, 1))
+	j := &jammed{Memory: store.NewMemory(store.MemoryOptions{Limit: 64 << 20})}
+	n.engine, n.jam = j, j
+	pos := firstVersion(1) + 1
+	if err := j.Apply(5, []store.Record{{Key: "gone", Version: pos, Tombstone: true}}); err != nil {
+		t.Fatal(err)
+	}
+	n.slots[5].stream = stream{epoch: 1, pos: pos}
+	floor := transport.Append{Slot: 5, Epoch: 1, Prev: pos, Version: pos, Mark: pos, Cause: causeFloor}
+	j.on.Store(true)
+	n.Append(new(transport.Peer), &floor)
+	if w := j.writes.Load(); w != 0 {
+		t.Errorf("%d purges reached the engine", w)
+	}
+	j.on.Store(false)
+	n.Append(new(transport.Peer), &floor)
+	if left := j.SlotStats(5).Tombstones; left != 0 {
+		t.Errorf("%d tombstones are left", left)
 	}
 }
 

@@ -108,7 +108,7 @@ func (n *Node) keepLeftovers(no uint16) (store.Generation, error) {
 
 // Chunk takes in a part of a copy or of an offer. (transport.Handler)
 func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
-	if int(c.Slot) >= shard.Slots {
+	if int(c.Slot) >= shard.Slots || !n.awaitDisk() {
 		return
 	}
 	switch c.Kind {
@@ -120,9 +120,6 @@ func (n *Node) Chunk(p *transport.Peer, c *transport.Chunk) {
 		return
 	}
 	s := &n.slots[c.Slot]
-	if !n.awaitDisk() {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &s.stream

@@ -323,7 +323,7 @@ func (n *Node) AppendAck(p *transport.Peer, a *transport.AppendAck) {
 	}
 	s.mu.Unlock()
 	for _, w := range ready {
-		if l != nil && w.told == l {
+		if w.told == l {
 			w.done(errAnswered)
 		} else {
 			w.done(nil)
@@ -339,7 +339,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 	}
 	s := &n.slots[a.Slot%shard.Slots]
 	from := shard.NodeID(p.ID())
-	takes := len(a.Records) == 0 || n.diskTakes()
+	takes := len(a.Records) == 0 && a.Cause != causeFloor || n.diskTakes()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if a.Session == reportSession {
@@ -380,7 +380,7 @@ func (n *Node) Append(p *transport.Peer, a *transport.Append) {
 		_ = p.SendAck(&ack)
 		return
 	case a.Cause == causeFloor, a.Cause == causeMark:
-		if a.Cause == causeFloor && !st.filling {
+		if a.Cause == causeFloor && !st.filling && takes { // or the next floor removes what this one would
 			_ = n.engine.Purge(s.no, a.Mark)
 		}
 		s.ackedUpTo(a.Mark)
