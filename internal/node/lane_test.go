@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -15,6 +17,7 @@ func TestLane(t *testing.T) {
 	type step struct {
 		to      *transport.Peer
 		epoch   uint64
+		lost    bool // it is not known where it goes
 		refused bool // by what runs it
 		stands  bool
 	}
@@ -22,6 +25,8 @@ func TestLane(t *testing.T) {
 		"all here":                  {{to: here}, {to: here}, {to: here}},
 		"one goes far":              {{to: far}, {to: far, stands: true}, {to: here, stands: true}},
 		"the slot has gone":         {{to: here}, {to: far, stands: true}, {to: here, stands: true}},
+		"the first finds no way":    {{lost: true}, {to: here, stands: true}, {to: far, stands: true}},
+		"a later one finds no way":  {{to: here}, {lost: true}, {to: here, stands: true}},
 		"the first is refused":      {{to: here, refused: true}, {to: here, stands: true}, {to: here, stands: true}},
 		"a later one is refused":    {{to: here}, {to: here, refused: true}, {to: here, stands: true}},
 		"served under a new claim":  {{to: here, epoch: 1}, {to: here, epoch: 2, stands: true}, {to: here, epoch: 1, stands: true}},
@@ -42,13 +47,50 @@ func TestLane(t *testing.T) {
 				for i, s := range steps {
 					f := flights[i]
 					f.group = g
-					require.Equal(t, s.stands, f.lane.stands(f), "call %d", i)
-					if s.refused {
-						f.lane.close()
+					if !s.lost {
+						require.Equal(t, s.stands, f.lane.stands(f), "call %d", i)
+					}
+					if s.lost || s.refused {
+						f.lane.close(f)
 					}
 				}
 				alone.group = g
 				require.False(t, alone.lane.stands(alone))
+			}
+		})
+	}
+}
+
+// A call that waits for what it saw has no version, and may be made again elsewhere: what
+// is behind it on its key would have taken effect before.
+func TestCallsBehindOneWithoutAVersionWait(t *testing.T) {
+	for name, c := range map[string]Call{
+		"a read":           {Op: transport.OpGet},
+		"a condition":      {Op: transport.OpSet, Flags: transport.FlagIfAbsent},
+		"nothing to write": {Op: transport.OpIncr, Delta: 1, Flags: transport.FlagBounds, Old: make([]byte, 16)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, _ := openSlot(t)
+			n.cfg.SyncWrites = true // writes wait for the disk
+			set := Call{Op: transport.OpSet, Value: []byte("7")}
+			calls, order, flights := []Call{set, set, c, set}, lanes{}, []*flight(nil)
+			g := &group{over: make(chan struct{})}
+			g.left.Store(int64(len(calls)))
+			for i := range calls {
+				calls[i].Slot, calls[i].Key = 5, "key"
+				f := n.flight()
+				f.call, f.group = &calls[i], g
+				n.setOut(&f.trip, &calls[i])
+				order.enter(f)
+				flights = append(flights, f)
+			}
+			for i, f := range flights {
+				n.launch(context.Background(), time.Now().Add(time.Hour), f)
+				if i < 3 {
+					require.Equal(t, underWay, f.state.Load(), "call %d: %v", i, f.err)
+				} else {
+					require.ErrorIs(t, f.err, errNotYet)
+				}
 			}
 		})
 	}

@@ -237,7 +237,7 @@ func (n *Node) launch(ctx context.Context, deadline time.Time, f *flight) {
 	}
 	if err != nil {
 		f.to = nil
-		f.lane.close()
+		f.lane.close(f)
 		f.finish(nil, err)
 		return
 	}
@@ -254,9 +254,11 @@ func (n *Node) launch(ctx context.Context, deadline time.Time, f *flight) {
 	}
 	if err := n.run(f.call, &f.req, &f.res, f.done); err != nil {
 		if internal(err) || errors.Is(err, ErrOverloaded) { // to be made again
-			f.lane.close()
+			f.lane.close(f)
 		}
 		f.finish(nil, err)
+	} else if f.state.Load() == underWay && f.unversioned() {
+		f.lane.close(f)
 	}
 }
 
