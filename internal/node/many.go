@@ -93,14 +93,16 @@ func (n *Node) groups(ctx context.Context, calls []Call, ordered bool) ([]Result
 			bytes += len(calls[to].Key) + len(calls[to].Value) + len(calls[to].Old)
 			to++
 		}
-		n.together(ctx, began, deadline, calls[from:to], results[from:to], errs[from:to], ordered)
+		deadline = n.together(ctx, began, deadline, calls[from:to], results[from:to], errs[from:to], ordered)
 		from = to
 	}
 	return results, errs
 }
 
-// together is DoMany of one group: round after round, until each call has an outcome.
-func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []Call, results []Result, errs []error, ordered bool) {
+// together is DoMany of one group: round after round, until each call has an outcome. It
+// returns until when those after it are to have ended: without a deadline of ctx's each
+// call that waits for others on its key has its time from their answers on.
+func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []Call, results []Result, errs []error, ordered bool) time.Time {
 	var flights []*flight
 	var order lanes
 	if ordered && len(calls) > 1 {
@@ -150,7 +152,12 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 			}
 			results[f.index], errs[f.index] = res, err
 			n.ended(&f.trip, f.call, res.Found, began, now, err)
-			hurry = hurry || f.lane != nil // who waits for it is next
+			if f.lane != nil { // who waits for it is next
+				hurry = true
+				if !errors.Is(err, context.DeadlineExceeded) {
+					_, deadline = n.limits(ctx)
+				}
+			}
 			n.land(f)
 		}
 		flights = rest
@@ -159,6 +166,7 @@ func (n *Node) together(ctx context.Context, began, deadline time.Time, calls []
 			pause = min(pause*2, retryMax)
 		}
 	}
+	return deadline
 }
 
 // outcome is what a flight came back with.

@@ -95,6 +95,27 @@ func TestManyWritesWithoutAnswerMayTakeEffect(t *testing.T) {
 	})
 }
 
+// Without a deadline each of the calls on one key has OpTimeout from when it can be made:
+// together they may take longer.
+func TestEachCallInOrderHasItsTime(t *testing.T) {
+	t.Parallel()
+	const delay, each = 20 * time.Millisecond, 100
+	adjust := func(_ string, c *node.Config) { c.OpTimeout = time.Second }
+	Run(t, Config{Nodes: 3, Seed: 9, Adjust: adjust}, func(sc *Cluster) {
+		sc.Net.SetDefault(simnet.Link{Delay: delay})
+		calls, key := make([]node.Call, each), sc.KeyHeldBy("n2", "n1")
+		for i := range calls {
+			calls[i] = node.Call{Op: transport.OpIncr, Slot: hashtag.Slot(key), Key: key, Delta: 1}
+		}
+		results, errs := sc.Node("n1").DoInOrder(context.Background(), calls)
+		for i := range calls {
+			if errs[i] != nil || results[i].Int != int64(i+1) {
+				t.Fatalf("call %d: %d, %v", i, results[i].Int, errs[i])
+			}
+		}
+	})
+}
+
 // Calls on one key keep their order, wherever its primary goes meanwhile.
 func TestCallsInOrderWhileSlotsMove(t *testing.T) {
 	t.Parallel()
