@@ -183,13 +183,13 @@ func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func
 		case run.Err() != nil:
 			err = errAbandoned
 		}
-		c.unlist(f, k)
-		if k.refresh {
+		if k.refresh { // before the next one may begin
 			c.refreshed(k, result, err)
 			if p, ok := errors.AsType[*PanicError](err); ok {
 				c.n.LoaderPanicked(p.Stack)
 			}
 		}
+		c.unlist(f, k)
 		cancel()
 		f.result, f.err = result, err
 		close(f.done)
