@@ -129,7 +129,7 @@ func (n *Node) pressDuties(now int64) {
 // dropLeftovers drops records that no claim has asked this node to hold for a
 // while, and nobody is owed. Control loop only.
 func (n *Node) dropLeftovers(now int64) {
-	if now-n.leftoversAt < int64(max(n.cfg.RepairDelay, n.resend)) {
+	if now-n.leftoversAt < int64(max(n.cfg.RepairDelay, n.resend)) || n.jammed() {
 		return
 	}
 	n.leftoversAt = now

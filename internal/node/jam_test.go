@@ -36,6 +36,13 @@ func (j *jammed) Purge(slot uint16, floor uint64) error {
 	return j.Memory.Purge(slot, floor)
 }
 
+func (j *jammed) Drop(slot uint16) error {
+	if j.on.Load() {
+		j.writes.Add(1)
+	}
+	return j.Memory.Drop(slot)
+}
+
 // Writers wait for a slow disk within their deadlines, and without the lock
 // that readers of the slot need.
 func TestWritersWaitForASlowDiskWithinTheirDeadlines(t *testing.T) {
@@ -68,6 +75,29 @@ func TestWritersWaitForASlowDiskWithinTheirDeadlines(t *testing.T) {
 	j.on.Store(false)
 	if err := set(10*time.Second, "after"); err != nil {
 		t.Errorf("Set once the disk has caught up = %v", err)
+	}
+}
+
+// Nor does the control loop wait for a slow disk to drop what nobody asks for.
+func TestLeftoversStayWhileADiskIsBehind(t *testing.T) {
+	n := newMetaDisk().started(shard.NewNodeID(1, 1))
+	j := &jammed{Memory: store.NewMemory(store.MemoryOptions{Limit: 64 << 20})}
+	n.engine, n.jam = j, j
+	if err := j.Apply(5, []store.Record{{Key: "left", Version: firstVersion(1) + 1}}); err != nil {
+		t.Fatal(err)
+	}
+	s := &n.slots[5]
+	s.view.Known = &shard.Claim{Slot: 5, Epoch: 2}
+	s.leftAt.Store(1)
+	j.on.Store(true)
+	n.dropLeftovers(10)
+	if j.writes.Load() != 0 || j.SlotStats(5).Records != 1 {
+		t.Error("dropped while the disk is behind")
+	}
+	j.on.Store(false)
+	n.dropLeftovers(11)
+	if j.SlotStats(5).Records != 0 {
+		t.Error("not dropped when the disk has caught up")
 	}
 }
 
