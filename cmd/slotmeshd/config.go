@@ -108,8 +108,8 @@ func (c *config) options(log *slog.Logger) ([]slotmesh.Option, error) {
 	}
 	if c.respAdvertise != "" {
 		host, port, err := net.SplitHostPort(c.respAdvertise)
-		if n, badPort := strconv.ParseUint(port, 10, 16); err != nil || badPort != nil || n == 0 || host == "" {
-			errs = append(errs, fmt.Errorf("--resp-advertise %q: want host:port", c.respAdvertise))
+		if n, badPort := strconv.ParseUint(port, 10, 16); err != nil || badPort != nil || n == 0 || host == "" || net.ParseIP(host).IsUnspecified() {
+			errs = append(errs, fmt.Errorf("--resp-advertise %q: want a host:port that clients can reach", c.respAdvertise))
 		}
 	}
 	if c.shutdownTimeout <= 0 {

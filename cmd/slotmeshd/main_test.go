@@ -110,6 +110,7 @@ func TestExitCodes(t *testing.T) {
 	begin(t, "--resp", ":99999").wantExit(exitUsage, "--resp")
 	begin(t, "--resp", "127.0.0.1:0", "--resp-advertise", "here").wantExit(exitUsage, "--resp-advertise")
 	begin(t, "--resp", "127.0.0.1:0", "--resp-advertise", "here:redis").wantExit(exitUsage, "--resp-advertise")
+	begin(t, "--resp", "127.0.0.1:0", "--resp-advertise", "0.0.0.0:6379").wantExit(exitUsage, "--resp-advertise")
 	begin(t, "--version").wantExit(exitOK, "")
 	begin(t, "--help").wantExit(exitOK, "")
 
