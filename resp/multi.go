@@ -164,7 +164,7 @@ func exec(c *conn, _ [][]byte) {
 						}
 					}
 					ends[i] = len(answers.b)
-					if err := c.bounded(ends[i]); err != nil {
+					if err := v.bounded(); err != nil {
 						return err
 					}
 				}

@@ -53,6 +53,9 @@ func (c *conn) together(batch [][][]byte) int {
 		default:
 			c.out.truth(r.Existed)
 		}
+		if len(c.out.b) > flushBytes { // the bound is for the answer to each
+			c.broken(c.flush())
+		}
 	}
 	return n
 }

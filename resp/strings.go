@@ -249,14 +249,14 @@ func (c *conn) answerSetNX(err error) {
 }
 
 func mget(v *view, args [][]byte) {
-	keys, begin := args[1:], len(v.out.b)
+	keys := args[1:]
 	v.out.array(len(keys))
 	// Twice as many at a time, so that few large ones more are read than answered.
 	for n := firstKeys; len(keys) > 0; n *= 2 {
 		some := keys[:min(n, len(keys))]
 		v.load(some)
 		for _, key := range some {
-			if v.out.value(v.get(key)); v.c.bounded(len(v.out.b)-begin) != nil {
+			if v.out.value(v.get(key)); v.bounded() != nil {
 				return // whoever runs it refuses
 			}
 		}

@@ -21,12 +21,24 @@ type view struct {
 	own   map[string]entry
 	label uint8 // of the command that runs
 	out   *reply
+
+	mark    int   // where its answers begin in out
+	refused error // see bounded
 }
 
 // run runs a command.
 func (v *view) run(cmd *command, args [][]byte) {
 	v.label = cmd.label
 	cmd.tx(v, args)
+}
+
+// bounded fails where the answers so far take more memory than there is for them, and
+// from then on: what a command has broken off is not to be sent when there is room again.
+func (v *view) bounded() error {
+	if v.refused == nil {
+		v.refused = v.c.bounded(len(v.out.b) - v.mark)
+	}
+	return v.refused
 }
 
 // entry is what is under a key.
@@ -168,9 +180,9 @@ func (c *conn) transact(cmd *command, args [][]byte) {
 	err := c.call(func(ctx context.Context) error {
 		return c.s.cache.Txn(ctx, string(args[cmd.first]), func(tx *slotmesh.Tx) error {
 			c.out.b = c.out.b[:mark]
-			v := view{c: c, tx: tx, now: time.Now().UnixMilli(), out: &c.out}
+			v := view{c: c, tx: tx, now: time.Now().UnixMilli(), out: &c.out, mark: mark}
 			v.run(cmd, args)
-			return c.bounded(len(c.out.b) - mark)
+			return v.bounded()
 		})
 	})
 	if err != nil {
@@ -190,7 +202,7 @@ func (c *conn) apart(cmd *command, args [][]byte, opts ...slotmesh.GetOption) {
 	mark := len(c.out.b)
 	err := c.call(func(ctx context.Context) (err error) {
 		c.out.b = c.out.b[:mark]
-		v := view{c: c, now: time.Now().UnixMilli(), out: &c.out, read: func(names []string) (results []slotmesh.ItemResult) {
+		v := view{c: c, now: time.Now().UnixMilli(), out: &c.out, mark: mark, read: func(names []string) (results []slotmesh.ItemResult) {
 			if err != nil {
 				return nil
 			}
@@ -209,7 +221,7 @@ func (c *conn) apart(cmd *command, args [][]byte, opts ...slotmesh.GetOption) {
 		}}
 		v.run(cmd, args)
 		if err == nil {
-			err = c.bounded(len(c.out.b) - mark)
+			err = v.bounded()
 		}
 		return err
 	})
