@@ -129,9 +129,9 @@ func (b *Batch) Incr(key string, delta int64, opts ...IncrOption) *BatchResult {
 
 // Do makes the calls and fills in their results. Calls on different keys run
 // side by side, and those for one node travel together; calls on one key run
-// in the order in which they were added: at once where this node serves the key, or
-// else each when the one before it has its answer. Each is by itself: together they
-// are not atomic, see Txn. A batch can be done once; what is added afterwards gets
+// in the order in which they were added: writes one behind the other where this node
+// serves the key, all else when what comes before has its answer. Each is by itself:
+// together they are not atomic, see Txn. A batch can be done once; what is added afterwards gets
 // ErrInvalid.
 //
 // It returns the calls' errors joined, but for ErrNotFound, ErrConditionFailed

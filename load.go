@@ -164,7 +164,7 @@ func (c *Cache) join(ctx context.Context, k flightKey, ask node.Load, known func
 		f.callers++
 		return f, true
 	}
-	if k.refresh && c.loads.failed.wait(k) {
+	if k.refresh && c.loads.failed.wait(k, time.Now()) {
 		return nil, false
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -212,7 +212,7 @@ func (c *Cache) refreshed(k flightKey, r node.Result, err error) {
 		if c.loads.failed == nil {
 			c.loads.failed = setbacks{}
 		}
-		c.loads.failed.add(k)
+		c.loads.failed.add(k, time.Now())
 	case err != nil || r.Found: // rather than that somebody else is at it
 		delete(c.loads.failed, k)
 	}

@@ -21,13 +21,12 @@ const (
 	maxSetbacks = 4096 // what is beyond it is tried sooner
 )
 
-func (s setbacks) wait(k flightKey) bool {
+func (s setbacks) wait(k flightKey, now time.Time) bool {
 	b, ok := s[k]
-	return ok && time.Now().Before(b.until)
+	return ok && now.Before(b.until)
 }
 
-func (s setbacks) add(k flightKey) {
-	now := time.Now()
+func (s setbacks) add(k flightKey, now time.Time) {
 	b, ok := s[k]
 	if !ok && len(s) >= maxSetbacks {
 		maps.DeleteFunc(s, func(_ flightKey, old setback) bool { return !now.Before(old.until) })

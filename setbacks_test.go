@@ -7,28 +7,24 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestSetbacks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, k := setbacks{}, flightKey{key: "k", refresh: true}
-		require.False(t, s.wait(k))
-		for _, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000} {
-			s.add(k)
-			time.Sleep(want*time.Millisecond - 1)
-			require.True(t, s.wait(k))
-			time.Sleep(time.Nanosecond)
-			require.False(t, s.wait(k))
-		}
-		for i := range 3 * maxSetbacks {
-			s.add(flightKey{key: fmt.Sprint(i)})
-		}
-		require.LessOrEqual(t, len(s), maxSetbacks)
-	})
+	s, k, now := setbacks{}, flightKey{key: "k", refresh: true}, time.Now()
+	require.False(t, s.wait(k, now))
+	for _, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000} {
+		s.add(k, now)
+		now = now.Add(want * time.Millisecond)
+		require.True(t, s.wait(k, now.Add(-1)))
+		require.False(t, s.wait(k, now))
+	}
+	for i := range 3 * maxSetbacks {
+		s.add(flightKey{key: fmt.Sprint(i)}, now)
+	}
+	require.LessOrEqual(t, len(s), maxSetbacks)
 }
 
 // A stale value whose source is down is not asked for anew by each read.

@@ -10,20 +10,29 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slotmesh/slotmesh"
 	"github.com/slotmesh/slotmesh/resp"
 	"github.com/slotmesh/slotmesh/slotmeshtest"
 )
+
+// forwards serves clients of a simulated node, whatever the slot, until end is called.
+func forwards(t *testing.T, c *slotmesh.Cache) (port *pipes, end func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	port = newPipes(6379)
+	serving.Go(func() { _ = resp.Serve(ctx, c, port, resp.WithForwarding()) })
+	return port, func() {
+		cancel()
+		serving.Wait()
+	}
+}
 
 // A key lives for as long as it was told to where the slot's primary shows another time
 // than the node that was asked.
 func TestTimesToLiveAreByThePrimarysClock(t *testing.T) {
 	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 2, Seed: 1}, func(t *testing.T, sim *slotmeshtest.Cluster) {
-		ctx, end := context.WithCancel(t.Context())
-		var serving sync.WaitGroup
-		defer serving.Wait()
+		port, end := forwards(t, sim.Node("n2"))
 		defer end()
-		port := newPipes(6379)
-		serving.Go(func() { _ = resp.Serve(ctx, sim.Node("n2"), port, resp.WithForwarding()) })
 		c, k := port.dial(t), sim.KeyServedBy("n1")
 		sim.StepClock("n1", 10*time.Minute)
 		for _, command := range []string{"set K v ex 60", "set K v px 60000 xx", "setex K 60 v", "psetex K 60000 v"} {
@@ -78,14 +87,10 @@ func TestTimesToLiveAreByThePrimarysClock(t *testing.T) {
 // node's is ahead.
 func TestKeysOutliveAnAskedNodeThatIsAhead(t *testing.T) {
 	slotmeshtest.Simulate(t, slotmeshtest.Simulation{Nodes: 2, Seed: 1}, func(t *testing.T, sim *slotmeshtest.Cluster) {
-		ctx, end := context.WithCancel(t.Context())
-		var serving sync.WaitGroup
-		defer serving.Wait()
+		port, end := forwards(t, sim.Node("n2"))
 		defer end()
-		port := newPipes(6379)
-		serving.Go(func() { _ = resp.Serve(ctx, sim.Node("n2"), port, resp.WithForwarding()) })
 		sim.StepClock("n1", -10*time.Minute)
-		time.Sleep(5 * time.Minute) // the slots' time stands still meanwhile
+		sim.Advance(5 * time.Minute) // the slots' time stands still meanwhile
 		c, k := port.dial(t), "{"+sim.KeyServedBy("n1")+"}"
 		for _, command := range []string{"setrange K 0 v", "incrbyfloat N 1", "set K v keepttl get", "rename K L", "copy L K replace"} {
 			command = strings.NewReplacer("K", k+"1", "L", k+"2", "N", k+"3").Replace(command)
