@@ -187,8 +187,9 @@ func (l *link) established() {
 // turnedAway reports whether the other end closed the connection before it said
 // anything of HTTP/2, as guards do to those who know of no guard.
 func (l *link) turnedAway() bool {
-	cause := l.conn.ended()
-	return (cause == CauseEOF || cause == CauseReset) && l.cc.GetState() == connectivity.TransientFailure
+	cause, state := l.conn.ended(), l.cc.GetState()
+	// grpc fails calls a moment before it leaves Connecting.
+	return (cause == CauseEOF || cause == CauseReset) && (state == connectivity.Connecting || state == connectivity.TransientFailure)
 }
 
 func (l *link) close() {
