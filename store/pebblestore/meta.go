@@ -18,7 +18,6 @@ func (s *Store) SetMeta(values map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	s.queue.wake()
 	if err := s.queue.await(u); err != nil {
 		return fmt.Errorf("save meta values: %w", err)
 	}

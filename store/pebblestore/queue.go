@@ -31,6 +31,7 @@ type queue struct {
 	room    sync.Cond  // dirty fell, or the engine is parked or closed
 	units   []*unit    // the first one may be with the flusher
 	taken   bool       // it is
+	due     int        // so many of the first ones are to be written; the others still grow
 	dirty   int64
 	closing bool
 }
@@ -60,7 +61,7 @@ type span struct {
 func newQueue(p *parking, db *pebble.DB, max, flush int64, age time.Duration) *queue {
 	q := &queue{parking: p, db: db, max: max, flush: flush, age: age, kick: make(chan struct{}, 1)}
 	q.room.L = &q.mu
-	q.timer = time.AfterFunc(time.Hour, q.wake)
+	q.timer = time.AfterFunc(time.Hour, q.press)
 	q.timer.Stop()
 	p.mu.Lock()
 	p.onPark = func() { q.mu.Lock(); q.room.Broadcast(); q.mu.Unlock() }
@@ -68,8 +69,15 @@ func newQueue(p *parking, db *pebble.DB, max, flush int64, age time.Duration) *q
 	return q
 }
 
-// wake makes the flusher look at the queue.
-func (q *queue) wake() {
+// press has the flusher write all that is in the queue now.
+func (q *queue) press() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.pressLocked()
+}
+
+func (q *queue) pressLocked() {
+	q.due = len(q.units)
 	select {
 	case q.kick <- struct{}{}:
 	default:
@@ -96,7 +104,7 @@ func (q *queue) wait() error {
 		if q.dirty < q.max {
 			return nil
 		}
-		q.wake()
+		q.pressLocked()
 		q.room.Wait()
 	}
 }
@@ -117,8 +125,8 @@ func (q *queue) add(fn func(*unit)) (*unit, error) {
 	q.dirty += n
 	q.full.Store(q.dirty >= q.max-q.max/8)
 	switch {
-	case q.age == 0 || u.bytes >= q.flush || u.after != nil || u.sync:
-		q.wake()
+	case q.age == 0 || u.bytes >= q.flush || u.after != nil || u.metas != nil || u.sync:
+		q.pressLocked()
 	case u.bytes == n:
 		q.timer.Reset(q.age)
 	}
@@ -137,11 +145,12 @@ func (q *queue) lastLocked() *unit {
 	return u
 }
 
-// take returns the first unit, nil if there is none.
+// take returns the first unit that is due, nil if none is: what came while the one
+// before it was written waits for more, as that did.
 func (q *queue) take() *unit {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.units) == 0 {
+	if q.due == 0 {
 		return nil
 	}
 	q.taken = true
@@ -152,7 +161,7 @@ func (q *queue) take() *unit {
 func (q *queue) finish(u *unit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.units = q.units[1:]
+	q.units, q.due = q.units[1:], q.due-1
 	q.taken = false
 	q.dirty -= u.bytes
 	q.full.Store(q.dirty >= q.max-q.max/8)
@@ -176,7 +185,7 @@ func (q *queue) drain() error {
 	if u == nil {
 		return nil
 	}
-	q.wake()
+	q.press()
 	return q.await(u)
 }
 
@@ -211,7 +220,7 @@ func (q *queue) close() {
 	q.closing = true
 	q.room.Broadcast()
 	q.timer.Stop()
-	q.wake()
+	q.pressLocked()
 }
 
 func (q *queue) dirtyBytes() int64 {
