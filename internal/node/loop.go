@@ -149,11 +149,13 @@ func (n *Node) take(e *event, now int64) {
 			n.merge(news)
 		}
 	case evDown, evGone:
+		n.pacer.stir(now)
 		if !c.IsDown(e.id) || e.kind == evGone {
 			n.log.Info(eventDead, "peer", n.who(e.id), "id", e.id, "proof", e.kind == evGone)
 		}
 		c.Down(e.id, e.kind == evGone, now)
 	case evUp:
+		n.pacer.stir(now)
 		c.Up(e.id)
 	case evCut:
 		c.Cut(e.id, now)
@@ -203,6 +205,7 @@ func (n *Node) carryOut() {
 			}
 		}
 		if len(out.InForce) > 0 {
+			n.pacer.stir(n.now())
 			n.named(out.InForce)
 			n.merge(out.InForce)
 		}

@@ -39,6 +39,7 @@ type pacer struct {
 	sent     int64   // bytes since the last tick
 	measured float64 // bytes a second that really left, of late
 	busyTill int64   // until when calls may suffer from what was sent
+	stirred  int64   // until when they may suffer from what changes anywhere
 	callsAt  int64   // when there were enough calls to suffer
 	callers  map[shard.NodeID]*caller
 }
@@ -96,6 +97,13 @@ func (p *pacer) turn(now int64) bool {
 	return true
 }
 
+// stir says that slots or nodes come and go: times are not quiet, whoever sends what.
+func (p *pacer) stir(now int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stirred = now + int64(time.Second)
+}
+
 // hear takes in how long the slowest hundredth of a node's calls took in its last
 // tick, where there were enough of them. The nodes that call are the ones that
 // suffer, and need not be those that copy.
@@ -110,7 +118,7 @@ func (p *pacer) hear(now int64, from shard.NodeID, slowest float64) {
 	}
 	c.slowest, c.at = slowest, now
 	switch {
-	case now <= p.busyTill:
+	case now <= max(p.busyTill, p.stirred):
 	case c.quiet == 0:
 		c.quiet = slowest
 	case slowest < c.quiet:

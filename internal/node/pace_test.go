@@ -58,6 +58,28 @@ func TestPaceFollowsTheCalls(t *testing.T) {
 	}
 }
 
+// What calls take while slots change hands elsewhere, as on a deploy, is no measure of
+// quiet times: the copies that follow would go on at full speed.
+func TestPaceLearnsFromQuietTimesAlone(t *testing.T) {
+	p := newPacer(0)
+	caller := shard.NewNodeID(1, 1)
+	now := int64(0)
+	ticks := func(n int, took time.Duration, before func()) {
+		for range n {
+			before()
+			p.hear(now, caller, float64(took))
+			now += int64(houseTick)
+			p.tick(now, houseTick)
+		}
+	}
+	ticks(20, time.Millisecond, func() {})
+	ticks(60, 30*time.Millisecond, func() { p.stir(now) })
+	ticks(20, 3*time.Millisecond, func() { p.reserve(now, 1<<20, false) })
+	if _, rate := p.perSecond(); rate != paceLeast {
+		t.Errorf("three times as slow as in quiet times the pace is %.0f bytes/s, want %d", rate, paceLeast)
+	}
+}
+
 // Slots that move for balance get their turns together.
 func TestTurnsComeInBursts(t *testing.T) {
 	p := newPacer(0)
