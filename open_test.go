@@ -231,6 +231,9 @@ func TestMemoryLimitHolds(t *testing.T) {
 	})
 	t.Run("refusing", func(t *testing.T) {
 		c := open(t, slotmesh.WithMaxMemory(limit), slotmesh.WithEviction(slotmesh.EvictNone))
+		if got := c.Stats().Eviction; got != slotmesh.EvictNone {
+			t.Errorf("Eviction = %d, want EvictNone", got)
+		}
 		var err error
 		stored := 0
 		for ; stored < 1000 && err == nil; stored++ {

@@ -78,6 +78,7 @@ type Stats struct {
 	Records     int
 	MemoryBytes int64
 	MemoryLimit int64
+	Eviction    Eviction // what happens there: WithEviction
 	// Gauges: marks of deleted keys, not yet purged; bytes of recent writes kept
 	// for copies that fall behind; bytes on disk, and those not written yet.
 	Tombstones int
@@ -244,6 +245,9 @@ func (c *Cache) Stats() Stats {
 			PacketsIn: s.GossipIn, PacketsOut: s.GossipOut, BytesIn: s.GossipInBytes, BytesOut: s.GossipOutBytes,
 			Alive: s.Alive, Suspect: s.Suspect, Leaving: s.Leaving,
 		},
+	}
+	if s.EvictNone {
+		st.Eviction = EvictNone
 	}
 	for _, call := range s.Calls {
 		st.Calls = append(st.Calls, CallStats{

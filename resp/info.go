@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,8 +44,7 @@ var configCommands = []command{
 	{name: "get", arity: -3, flags: admin, about: "Returns settings that match patterns.", run: configGet},
 	{name: "set", arity: -4, flags: admin, about: "Sets notify-keyspace-events.", run: configSet},
 	{name: "resetstat", arity: 2, flags: admin, about: "Sets the counters of INFO to zero.", run: func(c *conn, _ [][]byte) {
-		st := &c.s.stats
-		for _, n := range []interface{ Store(int64) }{&st.connections, &st.rejected, &st.commands, &st.hits, &st.misses} {
+		for _, n := range c.s.stats.counters() {
 			n.Store(0)
 		}
 		c.out.ok()
@@ -92,19 +92,25 @@ var sections = []section{
 		return []string{fmt.Sprintf("connected_clients:%d", len(c.s.others())), "cluster_connections:" + itoa(int64(2*(len(c.s.look().members)-1))), fmt.Sprintf("maxclients:%d", c.s.maxClients), "blocked_clients:0"}
 	}},
 	{"Memory", func(c *conn) []string {
-		st := c.s.cache.Stats()
+		st, process := c.s.cache.Stats(), footprint()
 		return []string{
-			fmt.Sprintf("used_memory:%d", st.MemoryBytes), "used_memory_human:" + human(st.MemoryBytes), fmt.Sprintf("used_memory_rss:%d", st.MemoryBytes),
-			fmt.Sprintf("maxmemory:%d", st.MemoryLimit), "maxmemory_human:" + human(st.MemoryLimit), "mem_fragmentation_ratio:1.00",
+			fmt.Sprintf("used_memory:%d", st.MemoryBytes), "used_memory_human:" + human(st.MemoryBytes),
+			fmt.Sprintf("used_memory_rss:%d", process), "used_memory_rss_human:" + human(process),
+			fmt.Sprintf("maxmemory:%d", st.MemoryLimit), "maxmemory_human:" + human(st.MemoryLimit), "maxmemory_policy:" + policyOf(&st),
 		}
 	}},
 	{"Persistence", func(*conn) []string {
 		return []string{"loading:0", "rdb_bgsave_in_progress:0", "aof_enabled:0", "aof_rewrite_in_progress:0"}
 	}},
 	{"Stats", func(c *conn) []string {
-		st, own := c.s.cache.Stats(), &c.s.stats
+		st, own, now := c.s.cache.Stats(), &c.s.stats, time.Now()
+		commands, in, out := own.commands.Load(), own.received.Load(), own.sent.Load()
 		return []string{
-			fmt.Sprintf("total_connections_received:%d", own.connections.Load()), fmt.Sprintf("total_commands_processed:%d", own.commands.Load()),
+			fmt.Sprintf("total_connections_received:%d", own.connections.Load()), fmt.Sprintf("total_commands_processed:%d", commands),
+			fmt.Sprintf("instantaneous_ops_per_sec:%.0f", own.commandRate.look(commands, now, c.s.started)),
+			fmt.Sprintf("total_net_input_bytes:%d", in), fmt.Sprintf("total_net_output_bytes:%d", out),
+			fmt.Sprintf("instantaneous_input_kbps:%.2f", own.receivedRate.look(in, now, c.s.started)/1024),
+			fmt.Sprintf("instantaneous_output_kbps:%.2f", own.sentRate.look(out, now, c.s.started)/1024),
 			fmt.Sprintf("rejected_connections:%d", own.rejected.Load()), fmt.Sprintf("expired_keys:%d", st.Expiries), fmt.Sprintf("evicted_keys:%d", st.Evictions),
 			fmt.Sprintf("keyspace_hits:%d", own.hits.Load()), fmt.Sprintf("keyspace_misses:%d", own.misses.Load()),
 		}
@@ -112,7 +118,13 @@ var sections = []section{
 	{"Replication", func(c *conn) []string {
 		return []string{"role:master", "connected_slaves:0", "master_failover_state:no-failover", "master_replid:" + c.s.runID, "master_repl_offset:0"}
 	}},
-	{"CPU", func(*conn) []string { return []string{"used_cpu_sys:0.000000", "used_cpu_user:0.000000"} }},
+	{"CPU", func(*conn) []string {
+		user, system, ok := usage()
+		if !ok {
+			return nil
+		}
+		return []string{fmt.Sprintf("used_cpu_sys:%.6f", system.Seconds()), fmt.Sprintf("used_cpu_user:%.6f", user.Seconds())}
+	}},
 	{"Cluster", func(*conn) []string { return []string{"cluster_enabled:1"} }},
 	{"Keyspace", func(c *conn) []string {
 		if n := c.count(); n > 0 {
@@ -120,6 +132,21 @@ var sections = []section{
 		}
 		return nil
 	}},
+}
+
+// footprint is the memory that the program has from the system, all of it.
+func footprint() int64 {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return int64(s[0].Value.Uint64()) - int64(s[1].Value.Uint64())
+}
+
+// policyOf is Redis's name of what happens at the memory limit.
+func policyOf(st *slotmesh.Stats) string {
+	if st.Eviction == slotmesh.EvictNone {
+		return "noeviction"
+	}
+	return "allkeys-lfu"
 }
 
 func human(n int64) string {
@@ -158,8 +185,9 @@ func (c *conn) settings() map[string]string {
 	if i := strings.LastIndexByte(c.s.addr, ':'); i >= 0 {
 		host, port = c.s.addr[:i], c.s.addr[i+1:]
 	}
+	st := c.s.cache.Stats()
 	return map[string]string{
-		"maxmemory": itoa(c.s.cache.Stats().MemoryLimit), "maxmemory-policy": "allkeys-lfu", "maxclients": itoa(int64(c.s.maxClients)),
+		"maxmemory": itoa(st.MemoryLimit), "maxmemory-policy": policyOf(&st), "maxclients": itoa(int64(c.s.maxClients)),
 		"proto-max-bulk-len": itoa(int64(c.s.maxBulk)), "save": "", "appendonly": "no", "timeout": "0", "tcp-keepalive": "15", "databases": "1",
 		"cluster-enabled": "yes", "cluster-require-full-coverage": "no", "port": port, "bind": host, notifySetting: classes(c.s.notices.classes.Load()).String(),
 	}

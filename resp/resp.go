@@ -204,10 +204,6 @@ type server struct {
 	subs    subscribers
 }
 
-type stats struct {
-	connections, rejected, commands, misses, hits atomic.Int64
-}
-
 func newServer(ctx context.Context, cache *slotmesh.Cache, listener net.Listener, o options) (*server, error) {
 	view := cache.Cluster()
 	s := &server{
@@ -297,7 +293,7 @@ func (s *server) admit(nc net.Conn) {
 		nc.Close()
 	default:
 		s.nextID++
-		c := newConn(s, nc, s.nextID)
+		c := newConn(s, counted{nc, &s.stats}, s.nextID)
 		s.clients[c.id] = c
 		s.wg.Go(c.run) // ends when nc is closed
 	}

@@ -221,6 +221,7 @@ type Stats struct {
 	HotSlots                      []meter.HotSlot // rates are per second
 	HotKeys                       []meter.HotKey
 	Store                         store.Stats
+	EvictNone                     bool // as configured
 }
 
 // CallStats counts the calls of one operation from one source.
@@ -255,7 +256,7 @@ func (n *Node) Stats() Stats {
 		Copying: int(c.moves[copying].Load()), HandingOver: int(c.moves[handing].Load()),
 		Waiting: int(c.moves[toRepair].Load() + c.moves[toMove].Load()),
 		Owed:    int(n.owed.Load()), Leases: int(n.lobby.leases.Load()), Guests: int(n.lobby.count.Load()),
-		RingBytes: n.ringBytes.Load(), Store: n.engine.Stats(),
+		RingBytes: n.ringBytes.Load(), Store: n.engine.Stats(), EvictNone: n.cfg.EvictNone,
 	}
 	n.coreMu.Lock()
 	if n.core != nil {
