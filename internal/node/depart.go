@@ -113,10 +113,15 @@ func (n *Node) awaitLeft(ctx context.Context, kept func(early bool) func(*shard.
 }
 
 // firstOf returns the first slot from no on whose claim is one of those meant; none:
-// Slots.
+// Slots. It goes by what the slots have taken in. The table has a claim earlier: what a
+// claim takes from this node would look like gone before what it then owes is known.
 func (n *Node) firstOf(no uint16, meant func(*shard.Claim) bool) uint16 {
-	for t := n.table.Load(); no < shard.Slots; no++ {
-		if cl := t.Claim(no); cl != nil && meant(cl) {
+	for ; no < shard.Slots; no++ {
+		s := &n.slots[no]
+		s.mu.Lock()
+		cl := s.view.Known
+		s.mu.Unlock()
+		if cl != nil && meant(cl) {
 			break
 		}
 	}

@@ -17,16 +17,14 @@ func (n *Node) Unsafe() (reasons []string) {
 		alive[m.ID] = m.State == "alive" && !m.Self && p != nil && (p.up.Load() || p.cut.Load())
 	}
 	single, orphaned, leftover := 0, 0, 0
-	table := n.Table()
 	for i := range n.slots {
 		s := &n.slots[i]
 		if st := n.engine.SlotStats(s.no); st.Records == 0 {
 			continue
 		}
 		s.mu.Lock()
-		owed := s.duty != nil
+		owed, cl := s.duty != nil, s.view.Known // both from the slot: see firstOf
 		s.mu.Unlock()
-		cl := table.Claim(s.no)
 		switch {
 		case owed:
 			leftover++

@@ -29,14 +29,7 @@ func TestShutdownRightAfterAHeal(t *testing.T) {
 		}
 		sc.Heal()
 		sc.Net.SetDefault(simnet.Link{Delay: 100 * time.Millisecond})
-		reached := func() bool {
-			return slices.ContainsFunc(sc.Node("n3").Stats().Peers, func(p node.PeerStats) bool { return p.Up })
-		}
-		for end := time.Now().Add(time.Minute); !reached(); sc.Advance(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				sc.T.Fatal("n3 reaches nobody")
-			}
-		}
+		awaitReached(sc, "n3")
 		if n := sc.Node("n3").Stats().Alive; n != 1 {
 			sc.T.Fatalf("n3 knows of %d living members: too late to tell", n)
 		}
@@ -44,6 +37,45 @@ func TestShutdownRightAfterAHeal(t *testing.T) {
 		sc.AwaitStable(time.Minute)
 		ledger.Check(sc)
 	})
+}
+
+// awaitReached returns once a node is connected to another one.
+func awaitReached(sc *Cluster, name string) {
+	reached := func() bool {
+		return slices.ContainsFunc(sc.Node(name).Stats().Peers, func(p node.PeerStats) bool { return p.Up })
+	}
+	for end := time.Now().Add(time.Minute); !reached(); sc.Advance(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			sc.T.Fatalf("%s reaches nobody", name)
+		}
+	}
+}
+
+// Nor is such a node gone before its control loop has seen that it lost the slots: the
+// claims of the others are in the table at once, and what it owes them is found out when
+// its disk has the claims.
+func TestShutdownAwaitsWhatAClaimTakes(t *testing.T) {
+	t.Parallel()
+	for _, who := range []string{"n1", "n2"} { // one of them loses all slots at a stroke
+		t.Run(who, func(t *testing.T) {
+			Run(t, Config{Nodes: 2, Seed: 643, Policy: node.Available, Disks: LazyDisks}, func(sc *Cluster) {
+				var ledger Ledger
+				sc.Isolate(who)
+				sc.Advance(15 * time.Second)
+				for i := range 100 {
+					if err := ledger.Do(context.Background(), sc, who, fmt.Sprint("alone", i), "alone"); err != nil {
+						sc.T.Fatal(err)
+					}
+				}
+				sc.SlowDisk(who, 300*time.Millisecond)
+				sc.Heal()
+				awaitReached(sc, who)
+				sc.Must(sc.Shutdown(who, time.Minute))
+				sc.AwaitStable(time.Minute)
+				ledger.Check(sc)
+			})
+		})
+	}
 }
 
 // Of a primary and the one witness that is left, the witness leaves: the primary is a
