@@ -200,11 +200,7 @@ func TestReplayedHandshakeIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := mux.Gossip().Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, _ = c.Close(), member.Close()
+			_, _ = accept(t, mux.Gossip()).Close(), member.Close()
 			replay := dialRaw(t, loopback{}, addr)
 			_, _ = replay.Write(sent)
 			got, _ := io.ReadAll(replay) // until the mux closes it
@@ -267,7 +263,7 @@ func TestFloodOfHalfOpenHandshakes(t *testing.T) {
 			go func() {
 				defer close(done)
 				var open []net.Conn
-				for i := 0; ; i++ {
+				for opened := 0; ; {
 					select {
 					case <-stop:
 						for _, c := range open {
@@ -280,13 +276,13 @@ func TestFloodOfHalfOpenHandshakes(t *testing.T) {
 					if err != nil {
 						continue
 					}
-					_, _ = c.Write([]byte(SecretMagic + "half")[:i%8])
+					_, _ = c.Write([]byte(SecretMagic + "half")[:opened%8])
 					if open = append(open, c); len(open) > 2*maxUnknown {
 						_ = open[0].Close()
 						open = open[1:]
-						if i == 3*maxUnknown {
-							close(flooded)
-						}
+					}
+					if opened++; opened == 3*maxUnknown {
+						close(flooded)
 					}
 				}
 			}()
@@ -473,39 +469,50 @@ func TestTLSConfigIsChecked(t *testing.T) {
 	}
 }
 
+// at is the address of a listener in memory.
+type at string
+
+func (at) Network() string  { return "memory" }
+func (a at) String() string { return string(a) }
+
 // TestLinesCarryPackets sends packets both ways through streams.
 func TestLinesCarryPackets(t *testing.T) {
-	cfg := guards(t)["tls"]
-	var lines [2]*Lines
-	var addrs [2]net.Addr
-	for i := range lines {
-		ln, _ := loopback{}.listen(t)
-		g := newGuard(t, cfg[i])
-		mux := NewMux(ln, g)
-		defer mux.Close()
-		lines[i], addrs[i] = NewLines(mux.Packets(), g.Dial(loopback{}.dial)), ln.Addr()
-		defer lines[i].Close()
-	}
-	for i := range lines {
-		for n := range 100 {
-			want := fmt.Sprintf("%d from %d %s", n, i, strings.Repeat("x", n*n))
-			if _, err := lines[i].WriteTo([]byte(want), addrs[1-i]); err != nil {
-				t.Fatal(err)
-			}
-			buf := make([]byte, maxPacket)
-			k, _, err := lines[1-i].ReadFrom(buf)
-			if err != nil || string(buf[:k]) != want {
-				t.Fatalf("ReadFrom = %q, %v, want %q", buf[:k], err, want)
+	cfg, today := guards(t)["tls"], time.Now()
+	synctest.Test(t, func(t *testing.T) { // so that none is lost because a line takes long to connect
+		nw := newMemory()
+		var lines [2]*Lines
+		var addrs [2]at
+		for i := range lines {
+			c, _ := cfg[i].TLS.Config()
+			c.Time = func() time.Time { return today }
+			ln, addr := nw.listen(t)
+			g := newGuard(t, cfg[i])
+			mux := NewMux(ln, g)
+			defer mux.Close()
+			lines[i], addrs[i] = NewLines(mux.Packets(), g.Dial(nw.dial)), at(addr)
+			defer lines[i].Close()
+		}
+		for i := range lines {
+			for n := range 100 {
+				want := fmt.Sprintf("%d from %d %s", n, i, strings.Repeat("x", n*n))
+				if _, err := lines[i].WriteTo([]byte(want), addrs[1-i]); err != nil {
+					t.Fatal(err)
+				}
+				buf := make([]byte, maxPacket)
+				k, _, err := lines[1-i].ReadFrom(buf)
+				if err != nil || string(buf[:k]) != want {
+					t.Fatalf("ReadFrom = %q, %v, want %q", buf[:k], err, want)
+				}
 			}
 		}
-	}
-	if err := lines[0].Close(); err != nil {
-		t.Error(err)
-	}
-	if _, _, err := lines[0].ReadFrom(nil); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("ReadFrom after Close = %v", err)
-	}
-	if _, err := lines[0].WriteTo(nil, addrs[1]); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("WriteTo after Close = %v", err)
-	}
+		if err := lines[0].Close(); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := lines[0].ReadFrom(nil); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("ReadFrom after Close = %v", err)
+		}
+		if _, err := lines[0].WriteTo(nil, addrs[1]); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("WriteTo after Close = %v", err)
+		}
+	})
 }

@@ -27,15 +27,17 @@ func TestEveryCallEndsOnce(t *testing.T) {
 	quick := func(c *Config) { c.BackoffMin, c.BackoffMax = time.Millisecond, 2*time.Millisecond }
 	a, b := startNode(t, nw, 1, newHandler(), quick), startNode(t, nw, 2, hb, quick)
 	ab, _ := connect(t, a, b)
-	const callers, each = 16, 400
+	const callers, each, cutEach = 16, 400, 40
 	var marks, notSent, lost, answered atomic.Uint64
 	var wg sync.WaitGroup
-	stop := make(chan struct{})
 	for range callers {
 		wg.Go(func() {
 			for range each {
 				await(t, ab.Up)
 				mark := marks.Add(1)
+				if mark%cutEach == 0 {
+					nw.cut()
+				}
 				var times atomic.Int32
 				c := make(chan answer, 2)
 				ab.Call(time.Now().Add(5*time.Millisecond), &Request{Mark: mark}, func(r *Response, err error) {
@@ -70,23 +72,7 @@ func TestEveryCallEndsOnce(t *testing.T) {
 			}
 		})
 	}
-	cutter := make(chan struct{})
-	go func() {
-		defer close(cutter)
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				nw.cut()
-			case <-stop:
-				return
-			}
-		}
-	}()
 	wg.Wait()
-	close(stop)
-	<-cutter
 	if answered.Load() == 0 || lost.Load() == 0 {
 		t.Error("the test shows nothing")
 	}
@@ -213,6 +199,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	hb.chunk = func(*Peer, *Chunk) { <-gate }
 	a, b := startNode(t, nw, 1, newHandler(), nil), startNode(t, nw, 2, hb, nil)
 	ab, _ := connect(t, a, b)
+	defer close(gate) // Close of b waits for its handlers
 	errs := make(chan error, 2)
 	ab.Call(time.Time{}, &Request{}, func(_ *Response, err error) { errs <- err })
 	sent := make(chan error, 1)
@@ -245,7 +232,6 @@ func TestCloseEndsEverything(t *testing.T) {
 	a.SetPeers([]PeerAddr{b.at()})
 	// PeerDown does not wait for a Chunk that blocks.
 	b.down(t)
-	close(gate)
 }
 
 // Close does not wait for who has only begun to say something.

@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 )
@@ -60,6 +61,8 @@ func TestSmallCallsPassALargeOne(t *testing.T) {
 	hb.chunk = func(*Peer, *Chunk) { <-gate }
 	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, hb, nil)
 	ab, _ := connect(t, a, b)
+	release := sync.OnceFunc(func() { close(gate) })
+	defer release() // Close waits for handlers
 	holdUpBulk(t, ab)
 	large := make(chan error, 1)
 	ab.Call(time.Now().Add(patience), &Request{Call: Call{Op: OpSet, Value: make([]byte, 20<<20)}}, func(_ *Response, err error) { large <- err })
@@ -71,7 +74,7 @@ func TestSmallCallsPassALargeOne(t *testing.T) {
 	if len(large) != 0 {
 		t.Fatal("the large call has passed the gate")
 	}
-	close(gate)
+	release()
 	if err := receive(t, large); err != nil {
 		t.Errorf("the large call: %v", err)
 	}
@@ -158,6 +161,8 @@ func TestLargeCallThatIsCancelledIsNotSent(t *testing.T) {
 	hb.chunk = func(*Peer, *Chunk) { <-gate }
 	a, b := startNode(t, loopback{}, 1, newHandler(), nil), startNode(t, loopback{}, 2, hb, nil)
 	ab, _ := connect(t, a, b)
+	release := sync.OnceFunc(func() { close(gate) })
+	defer release() // Close waits for handlers
 	holdUpBulk(t, ab)
 	send := func(n int) uint64 {
 		return ab.Call(time.Time{}, &Request{Call: Call{Op: OpSet, Value: make([]byte, n)}}, func(*Response, error) {})
@@ -168,7 +173,7 @@ func TestLargeCallThatIsCancelledIsNotSent(t *testing.T) {
 		t.Errorf("Cancel = %v, %v, want pending, and perhaps sent", pending, sent)
 	}
 	send(3 << 20)
-	close(gate)
+	release()
 	if n, m := receive(t, ran), receive(t, ran); n != 30<<20 || m != 3<<20 {
 		t.Errorf("requests of %d and %d bytes ran, want the first and the third", n, m)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 )
@@ -210,6 +211,8 @@ func TestChunksOfSlotsComeSideBySide(t *testing.T) {
 	nw := newMemory()
 	a, b := startNode(t, nw, 1, ha, nil), startNode(t, nw, 2, hb, nil)
 	ab, _ := connect(t, a, b)
+	release := sync.OnceFunc(func() { close(gate) })
+	defer release() // Close waits for handlers
 	for _, c := range []Chunk{{}, {Slot: 1}, {Slot: 1, Seq: 1}, {Seq: 1}, {Seq: 2}} {
 		if err := ab.SendChunk(t.Context(), &c); err != nil {
 			t.Fatal(err)
@@ -220,7 +223,7 @@ func TestChunksOfSlotsComeSideBySide(t *testing.T) {
 			t.Fatalf("chunk %d of slot %d, want %d of %d", c.Seq, c.Slot, want.Seq, want.Slot)
 		}
 		if want.Slot == 1 && want.Seq == 1 {
-			close(gate)
+			release()
 		}
 	}
 }
