@@ -18,6 +18,10 @@ import (
 // while it still acknowledges, so that no write waits for it, and nothing is copied
 // unless it stays away. The plan is the same all the while.
 
+// goodbyeTime bounds the goodbye: to a single other node it is six packets, one after the
+// other, and six more, for which 1.2 s is enough unless the failure timeout is long.
+const goodbyeTime = 2 * time.Second
+
 // Leaving reports whether Shutdown or StepDown has begun.
 func (n *Node) Leaving() bool { return n.leaving.Load() || n.stepping.Load() }
 
@@ -41,7 +45,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		needed := n.neededFor()
 		return func(cl *shard.Claim) bool { return cl.Holds(n.id) || votes && needed(cl) }
 	})
-	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTime)
 	defer cancel()
 	if lerr := n.gossip.Leave(leave); lerr != nil {
 		n.log.Debug("goodbye failed", "err", lerr)
