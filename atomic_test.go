@@ -166,14 +166,14 @@ func incrWithinBounds(t *testing.T, p pair) {
 
 func incrWithTTL(t *testing.T, p pair) {
 	key, ctx := unique(t, ""), t.Context()
-	if _, err := p.w.Incr(ctx, key, 1, slotmesh.IncrTTL(time.Minute)); err != nil {
+	if _, err := p.w.Incr(ctx, key, 1, slotmesh.IncrTTL(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	wantTTL(t, p.r, key, 59*time.Second, time.Minute)
-	if n, err := p.r.Incr(ctx, key, 1, slotmesh.IncrTTL(time.Hour)); n != 2 || err != nil {
+	wantTTL(t, p.r, key, 59*time.Minute, time.Hour)
+	if n, err := p.r.Incr(ctx, key, 1, slotmesh.IncrTTL(10*time.Hour)); n != 2 || err != nil {
 		t.Errorf("Incr = %d, %v, want 2", n, err)
 	}
-	wantTTL(t, p.r, key, 59*time.Second, time.Minute)
+	wantTTL(t, p.r, key, 59*time.Minute, time.Hour)
 }
 
 // incrOfTyped: the msgpack of 53 is the one byte that is the digit 5.

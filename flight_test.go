@@ -21,7 +21,7 @@ func TestLoadGivesNoValueOfBeforeItsCall(t *testing.T) {
 	f := &flight{done: make(chan struct{}), callers: 1, cancel: func() {}, found: c.loads.asked.Add(1)}
 	f.result = node.Result{Found: true, Value: []byte("deleted")}
 	c.loads.m = map[flightKey]*flight{k: f}
-	got := make(chan []byte)
+	got := make(chan []byte, 1)
 	go func() {
 		v, err := c.GetOrLoad(t.Context(), "k", func(context.Context, string) ([]byte, error) { return []byte("new"), nil })
 		if err != nil {
@@ -58,7 +58,11 @@ func TestLoadGivesNoAbsenceOfBeforeItsCall(t *testing.T) {
 			}, opts...)
 			first <- err
 		}()
-		<-loading
+		select {
+		case <-loading:
+		case err := <-first:
+			require.FailNow(t, "nothing was loaded", err)
+		}
 		_, err := c.Delete(t.Context(), key)
 		require.NoError(t, err)
 		got := make(chan []byte, 1)

@@ -56,11 +56,11 @@ func TestCloseEndsAllThatWaits(t *testing.T) {
 				_, err := c.GetOrLoad(ctx, "load", stuck, slotmesh.LoadTimeout(5*time.Minute))
 				return err
 			})
-			<-begun
+			receive(t, "the loader", begun)
 			if _, err := c.GetOrLoad(ctx, "stale", stuck, slotmesh.LoadTTL(time.Second), slotmesh.LoadStale(time.Hour), slotmesh.LoadTimeout(5*time.Minute)); err != nil {
 				t.Errorf("GetOrLoad of a stale value = %v", err)
 			}
-			<-begun
+			receive(t, "the refresh", begun)
 			ends("GetOrLoadMany", func() error {
 				return c.GetOrLoadMany(ctx, []string{"load"}, func(context.Context, []string) (map[string][]byte, error) { return nil, nil })[0].Err
 			})
@@ -77,12 +77,12 @@ func TestCloseEndsAllThatWaits(t *testing.T) {
 				}
 				return nil
 			})
-			<-live
+			receive(t, "the watch", live)
 			within(t, 15*time.Second, "Close with all of that", func() {
 				wantErr(t, "Close", c.Close(), nil)
 				wg.Wait()
 			})
-			<-held.Lost()
+			receive(t, "the loss of the lock", held.Lost())
 			_, err := c.GetOrLoad(ctx, "x", stuck)
 			wantErr(t, "GetOrLoad after Close", err, slotmesh.ErrClosed)
 			_, err = c.TryLock(ctx, "x", time.Second)

@@ -372,7 +372,7 @@ func loadCallerLeaves(t *testing.T, p pair) {
 		_, err := p.w.GetOrLoad(first, key, waitFor(running, let, "v"))
 		wantErr(t, "GetOrLoad of the one who left", err, context.Canceled)
 	})
-	<-running
+	receive(t, "the loader", running)
 	others := make(chan struct{})
 	for _, c := range append(p.all, p.w) {
 		wg.Go(func() {
@@ -404,7 +404,7 @@ func loadAllLeave(t *testing.T, p pair) {
 		return v, err
 	}, slotmesh.LoadTimeout(5*time.Minute))
 	wantErr(t, "GetOrLoad", err, context.Canceled)
-	wantErr(t, "the loader's context", <-ended, context.Canceled)
+	wantErr(t, "the loader's context", receive(t, "the loader's end", ended), context.Canceled)
 	// The lease was given back: another load begins at once.
 	within(t, time.Minute, "the next load", func() {
 		close(let)
@@ -424,7 +424,7 @@ func loadDeleted(t *testing.T, p pair) {
 			t.Errorf("GetOrLoad = %q, %v, want what its loader gave", got, err)
 		}
 	})
-	<-running
+	receive(t, "the loader", running)
 	if _, err := p.r.Delete(t.Context(), key); err != nil {
 		t.Error(err)
 	}
@@ -447,7 +447,7 @@ func loadJoinedAfterDelete(t *testing.T, p pair) {
 	running, let := make(chan struct{}, 4), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = p.w.GetOrLoad(t.Context(), key, waitFor(running, let, "outdated")) })
-	<-running
+	receive(t, "the loader", running)
 	if _, err := p.r.Delete(t.Context(), key); err != nil {
 		t.Error(err)
 	}
@@ -479,7 +479,7 @@ func loadOverwritten(t *testing.T, p pair) {
 	running, let := make(chan struct{}, 4), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = p.w.GetOrLoad(t.Context(), key, waitFor(running, let, "outdated")) })
-	<-running
+	receive(t, "the loader", running)
 	wg.Go(func() { // waits for the load, and gets what was written instead of it
 		_, err := p.r.GetOrLoad(t.Context(), key, waitFor(running, let, "outdated"))
 		wantErr(t, "GetOrLoad", err, nil)
@@ -580,7 +580,7 @@ func TestLoadPassesOn(t *testing.T) {
 		_, err := caches[0].GetOrLoad(t.Context(), key, waitFor(running, never, ""), slotmesh.LoadTimeout(5*time.Minute))
 		wantErr(t, "GetOrLoad on the closed node", err, slotmesh.ErrClosed)
 	})
-	<-running
+	receive(t, "the loader", running)
 	var runs atomic.Int64
 	wg.Go(func() {
 		got, err := caches[1].GetOrLoad(t.Context(), key, counted(&runs, "v", nil))
@@ -606,7 +606,7 @@ func TestLoadPassesOnFromASilentHost(t *testing.T) {
 		n1, timeout := c.Node("n1"), slotmesh.LoadTimeout(10*time.Minute)
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = n1.GetOrLoad(t.Context(), key, waitFor(running, let, "outdated"), timeout) })
-		<-running
+		receive(t, "the loader", running)
 		var runs atomic.Int64
 		wg.Go(func() {
 			began := time.Now()
@@ -642,7 +642,7 @@ func TestLoadSurvivesItsPrimary(t *testing.T) {
 			}
 		})
 	}
-	<-running
+	receive(t, "the loader", running)
 	wantErr(t, "Close", caches[2].Close(), nil)
 	close(let)
 	wg.Wait()
@@ -690,7 +690,7 @@ func TestLoadsAreRefusedWhereTooManyWait(t *testing.T) {
 		wg.Go(func() {
 			_, _ = n1.GetOrLoad(long, "k", waitFor(running, let, "v"), slotmesh.LoadTimeout(10*time.Minute))
 		})
-		<-running
+		receive(t, "the loader", running)
 		for range 1 << 13 {
 			wg.Go(func() { n1.GetOrLoadMany(long, keys, none) })
 		}
@@ -716,13 +716,17 @@ func TestLoadsThatHeedTheirTimePassOn(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 300 { // which of the two is noticed first is chance
 		key := fmt.Sprint("heeds", i)
-		running, never := make(chan struct{}, 1), make(chan struct{})
+		running, never, given := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 		wg.Go(func() {
+			defer close(given)
 			_, err := caches[0].GetOrLoad(t.Context(), key, waitFor(running, never, ""), slotmesh.LoadTimeout(100*time.Millisecond))
 			wantErr(t, "GetOrLoad whose time was up", err, context.DeadlineExceeded)
 		})
 		wg.Go(func() {
-			<-running
+			select {
+			case <-running:
+			case <-given: // it failed
+			}
 			var runs atomic.Int64
 			if got, err := caches[1].GetOrLoad(t.Context(), key, counted(&runs, "v", nil)); string(got) != "v" || err != nil {
 				t.Errorf("GetOrLoad elsewhere = %q, %v, want v", got, err)

@@ -225,7 +225,7 @@ func TestGetOrLoadManyEndsWithTheCache(t *testing.T) {
 		}, slotmesh.LoadTimeout(10*time.Minute))
 		wantErr(t, "GetOrLoadMany", r[0].Err, slotmesh.ErrClosed)
 	})
-	<-running
+	receive(t, "the loader", running)
 	within(t, time.Minute, "Close", func() { wantErr(t, "Close", c.Close(), nil) })
 	wg.Wait()
 }
@@ -274,7 +274,7 @@ func TestGetOrLoadManyTakesNothingWhileItWaits(t *testing.T) {
 				return nil, ctx.Err()
 			})
 		})
-		<-running
+		receive(t, "the loader", running)
 		for _, name := range []string{"n1", "n2"} {
 			wg.Go(func() {
 				for _, r := range c.Node(name).GetOrLoadMany(t.Context(), keys, func(_ context.Context, keys []string) (map[string][]byte, error) {

@@ -398,7 +398,7 @@ func TestLockOfADeadHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantErr(t, "Close", caches[0].Close(), nil)
-	<-held.Lost()
+	receive(t, "the loss of the lock", held.Lost())
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	l, err := caches[1].Lock(ctx, key, time.Second)

@@ -58,3 +58,16 @@ func within(t *testing.T, limit time.Duration, what string, f func()) {
 		t.Errorf("%s took %v, want at most %v", what, took, limit)
 	}
 }
+
+// receive returns what comes from a channel, and fails the test where that takes longer
+// than a call does that nobody answers.
+func receive[T any](t *testing.T, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("waited two minutes for %s", what)
+		panic("unreachable")
+	}
+}

@@ -58,11 +58,10 @@ func TestStrangersCannotOpen(t *testing.T) {
 	}
 }
 
-// wantRefused opens a node that has no leave to. On a busy machine its time may be up
-// before it was answered: then it has more.
-func wantRefused(t *testing.T, who string, want error, opts ...slotmesh.Option) {
+// wantRefused opens a node that has no leave to, and returns the error. On a busy machine
+// its time may be up before it was answered: then it has more.
+func wantRefused(t *testing.T, who string, want error, opts ...slotmesh.Option) (err error) {
 	t.Helper()
-	var err error
 	for patience := time.Second; patience < time.Minute; patience *= 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		var c *slotmesh.Cache
@@ -73,10 +72,11 @@ func wantRefused(t *testing.T, who string, want error, opts ...slotmesh.Option) 
 			break
 		}
 		if errors.Is(err, want) {
-			return
+			return err
 		}
 	}
 	t.Errorf("Open of a node with %s = %v, want %v", who, err, want)
+	return err
 }
 
 // TestSecretRotatesUnderTraffic exchanges the secret of two nodes in three

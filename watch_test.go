@@ -44,19 +44,13 @@ func beginWatch(t *testing.T, c *slotmesh.Cache, opts ...slotmesh.WatchOption) (
 			}
 		}
 	})
-	<-live
+	receive(t, "the first EventLive", live)
 	return events, func() { cancel(); wg.Wait() }
 }
 
 func nextEvent(t *testing.T, events <-chan slotmesh.Event) slotmesh.Event {
 	t.Helper()
-	select {
-	case e := <-events:
-		return e
-	case <-time.After(30 * time.Second):
-		t.Fatal("no event within 30s")
-		return slotmesh.Event{}
-	}
+	return receive(t, "an event", events)
 }
 
 func wantEvents(t *testing.T, events <-chan slotmesh.Event, want ...string) {
