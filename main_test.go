@@ -42,7 +42,7 @@ func parallel(t *testing.T) {
 	}
 }
 
-// await fails the test where cond does not hold within a minute.
+// await fails the test where cond does not hold within three minutes.
 func await(t *testing.T, what string, cond func() error) {
 	t.Helper()
 	slotmeshtest.Await(t, what, cond)

@@ -34,9 +34,13 @@ import (
 	"github.com/slotmesh/slotmesh"
 )
 
-// startTimeout bounds Start, and calls without a deadline; a cluster of three takes a
-// second and a half.
+// startTimeout bounds the start of a node in a network of a Cluster, what is waited for
+// there, and calls without a deadline.
 const startTimeout = 60 * time.Second
+
+// patience bounds Start and Await: a cluster of three takes a second and a half, and more
+// than a minute where many other programs want the processors.
+const patience = 3 * time.Minute
 
 // silence is how long a node that Start opened may say nothing: far longer than it is
 // kept from the processor. One that closes says so, and is not waited for.
@@ -52,7 +56,7 @@ const silence = 15 * time.Second
 // test; the end of the test closes the nodes.
 func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	caches := make([]*slotmesh.Cache, 0, n)
 	t.Cleanup(func() {
@@ -96,15 +100,15 @@ func Start(t testing.TB, n int, opts ...slotmesh.Option) []*slotmesh.Cache {
 }
 
 // Await polls until holds returns nil, and fails the test with its last error
-// after a minute. what says what is waited for.
+// after three minutes. what says what is waited for.
 func Await(t testing.TB, what string, holds func() error) {
 	t.Helper()
-	await(t, what, 25*time.Millisecond, holds)
+	await(t, what, 25*time.Millisecond, patience, holds)
 }
 
-func await(t testing.TB, what string, every time.Duration, holds func() error) {
+func await(t testing.TB, what string, every, limit time.Duration, holds func() error) {
 	t.Helper()
-	deadline := time.NewTimer(startTimeout)
+	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -116,7 +120,7 @@ func await(t testing.TB, what string, every time.Duration, holds func() error) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("slotmeshtest: waited %v until %s: %v", startTimeout, what, err)
+			t.Fatalf("slotmeshtest: waited %v until %s: %v", limit, what, err)
 		}
 	}
 }

@@ -314,7 +314,7 @@ func (c *Cluster) Advance(d time.Duration) { <-time.After(d) }
 // error after a minute. what says what is waited for.
 func (c *Cluster) Await(what string, holds func() error) {
 	c.t.Helper()
-	await(c.t, what, 100*time.Millisecond, holds)
+	await(c.t, what, 100*time.Millisecond, startTimeout, holds)
 }
 
 // AwaitRest waits until all running nodes know each other and every slot is where

@@ -20,7 +20,7 @@ import (
 const pageFile = "../../docs/from-redis.md"
 
 // commandTime bounds one command line of the page.
-const commandTime = time.Minute
+const commandTime = 3 * time.Minute
 
 // block is one fenced block of a page.
 type block struct {
