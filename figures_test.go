@@ -24,7 +24,7 @@ const alone = false
 func TestFirstSetSoonAfterOpen(t *testing.T) {
 	const limit = 250 * time.Millisecond
 	best := time.Hour
-	for try := 0; try < 20 && best > limit; try++ { // the machine may be busy with something else
+	for try := 0; try < 100 && best > limit; try++ { // the machine may be busy with something else
 		began := time.Now()
 		c := open(t)
 		if err := c.Set(t.Context(), "key", []byte("v")); err != nil {
@@ -54,11 +54,14 @@ func TestIdleNodeTakesLittleMemory(t *testing.T) {
 	if err := c.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	used := int64(heap()) - int64(before)
-	t.Logf("idle node: %d KiB of heap", used>>10)
-	if used > 16<<20 {
-		t.Errorf("an idle node holds %d bytes of heap, want at most 16 MiB", used)
-	}
+	await(t, "an idle node holds at most 16 MiB of heap", func() error { // what it still does leaves garbage
+		used := int64(heap()) - int64(before)
+		t.Logf("idle node: %d KiB of heap", used>>10)
+		if used > 16<<20 {
+			return fmt.Errorf("%d bytes", used)
+		}
+		return nil
+	})
 	runtime.KeepAlive(c)
 }
 
