@@ -249,8 +249,9 @@ func TestProcessesEndToEnd(t *testing.T) {
 func probe(t *testing.T, url, want string) {
 	t.Helper()
 	var got string
+	client := http.Client{Timeout: patience}
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		rsp, err := http.Get(url)
+		rsp, err := client.Get(url)
 		if err != nil {
 			t.Fatal(err)
 		}

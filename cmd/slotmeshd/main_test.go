@@ -85,8 +85,8 @@ func (d *daemon) wantExit(want int, says string) {
 		if got != want || !strings.Contains(d.err.String(), says) {
 			d.t.Errorf("exit %d, errors %q; want %d and a word on %q", got, d.err.String(), want, says)
 		}
-	case <-d.t.Context().Done():
-		d.t.Error("it did not end")
+	case <-time.After(10 * time.Minute): // twice its --shutdown-timeout
+		d.t.Fatal("it did not end")
 	}
 }
 
