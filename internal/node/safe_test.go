@@ -18,7 +18,7 @@ func TestNotSafeWithoutAConnectionToTheBackup(t *testing.T) {
 	if err := n.engine.Apply(5, []store.Record{{Key: "k", Value: []byte("v"), Version: firstVersion(1)}}); err != nil {
 		t.Fatal(err)
 	}
-	n.merge([]*shard.Claim{{Slot: 5, Epoch: 2, Primary: n.id, Backups: []shard.NodeID{b}, Lineage: []uint64{4}}})
+	n.slots[5].view.Known = &shard.Claim{Slot: 5, Epoch: 2, Primary: n.id, Backups: []shard.NodeID{b}, Lineage: []uint64{4}}
 	p := n.peer(b)
 	for _, tt := range []struct {
 		up, cut, safe bool
